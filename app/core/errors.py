@@ -1,0 +1,67 @@
+"""Every error a user can cause.
+
+XelmError
+├── ConfigError            a value in the configuration or on the command line
+├── CorpusError            the text that was given
+├── ArtifactError          what is in the store
+│   ├── MissingArtifact    a stage has not been run
+│   ├── StaleArtifact      made by another version or from another parent
+│   └── CorruptArtifact    torn, truncated, or not what its digest says
+├── AllocationError        the corpus cannot be cut as asked
+├── TrainingError          a model cannot be trained as asked
+│   ├── NonFiniteLoss      the loss became NaN or infinite
+│   └── Preempted          the machine is going away; run the same command again
+└── ServingError           a request or an ensemble that cannot be served
+
+A message names the value, the place and the cure. What only a bug can cause is an ``assert``.
+"""
+
+from __future__ import annotations
+
+
+class XelmError(Exception):
+    """Base of everything a user can cause; jobs print its message without a traceback."""
+
+
+class ConfigError(XelmError):
+    """A configuration value is unknown, out of range, or contradicts another."""
+
+
+class CorpusError(XelmError):
+    """The corpus is missing, unreadable, or in an unknown language."""
+
+
+class ArtifactError(XelmError):
+    """Something in the store is not as it should be."""
+
+
+class MissingArtifact(ArtifactError):
+    """A stage that is needed has not been completed."""
+
+
+class StaleArtifact(ArtifactError):
+    """A stage was made by another format version or from another parent."""
+
+
+class CorruptArtifact(ArtifactError):
+    """A stored file is torn or does not match its digest."""
+
+
+class AllocationError(XelmError):
+    """The corpus cannot be cut into the parts asked for."""
+
+
+class TrainingError(XelmError):
+    """A model cannot be trained as asked."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class Preempted(TrainingError):
+    """Training stopped early on request; running the same command again continues it."""
+
+
+class ServingError(XelmError):
+    """An ensemble or a request cannot be served."""

@@ -1,0 +1,40 @@
+"""Plain records and type aliases shared by every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+Array: TypeAlias = NDArray[Any]
+
+JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | dict[str, JsonValue]"
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One web page. ``lang`` is normalised (``app.core.languages``); ``timestamp`` is ISO 8601 or empty."""
+
+    doc_id: str
+    lang: str
+    text: str
+    url: str
+    timestamp: str
+
+
+@dataclass(frozen=True)
+class DocumentBatch:
+    """Documents as columns; the three tuples have equal length."""
+
+    doc_ids: tuple[str, ...]
+    langs: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.doc_ids)
