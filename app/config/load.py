@@ -1,0 +1,122 @@
+"""Preset, then YAML file, then ``--set a.b=c``: the only way a configuration is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from app.config.schema import Config
+from app.core.errors import ConfigError
+from app.core.suggest import nearest, unknown_value
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets that come with the project, sorted."""
+    folder = resources.files("app.config") / "presets"
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")))
+
+
+def load_config(preset: str | None = None, file: str | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Build the configuration.
+
+    ``overrides`` are ``section.key=value`` strings; the value is read as YAML, lists also as ``a,b,c``.
+    Raises ConfigError naming the key or value and the nearest known one.
+    """
+    tree: dict[str, Any] = {}
+    if preset is not None:
+        tree = _read_preset(preset)
+    if file is not None:
+        tree = _merged(tree, _read_yaml(Path(file)))
+    for override in overrides:
+        tree = _merged(tree, _parse_override(override))
+    run = tree.get("run")
+    if isinstance(run, Mapping | None) and not (run or {}).get("name"):
+        name = preset or (Path(file).stem if file else "default")
+        tree = _merged(tree, {"run": {"name": name}})
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """The whole tree as plain JSON types."""
+    return config.model_dump(mode="json")
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    if name not in preset_names():
+        raise ConfigError(unknown_value("preset", name, preset_names()))
+    text = (resources.files("app.config") / "presets" / f"{name}.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text) or {})
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold sections such as 'allocation:', not {type(tree).__name__}")
+    return tree or {}
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, separator, raw = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text!r} must look like section.key=value")
+    try:
+        value = yaml.safe_load(raw) if raw else ""
+    except yaml.YAMLError:
+        value = raw
+    if not isinstance(value, str | int | float | bool | list | dict):
+        value = raw  # dates and the like stay what was typed; `no` (Norwegian) is caught below
+    if isinstance(value, bool) and raw.lower() not in ("true", "false"):
+        value = raw
+    tree: Any = value
+    for part in reversed(key.strip().split(".")):
+        tree = {part: tree}
+    return dict(tree)
+
+
+def _merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in above.items():
+        old = out.get(key)
+        out[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out
+
+
+def _explain(item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    where = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in path[:-1]:
+            section = section.model_fields[part].annotation
+        known = list(section.model_fields)
+        full = {".".join([*path[:-1], name]) for name in known}
+        close = nearest(path[-1], known, n=1) or nearest(where, _all_keys(Config), n=1)
+        meant = ".".join([*path[:-1], close[0]]) if close and close[0] in known else (close[0] if close else "")
+        hint = f"; did you mean {meant!r}?" if meant else ""
+        return f"unknown configuration key {where!r}{hint} known here: {', '.join(sorted(full))}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{where} = {item['input']!r}: {message}" if item["type"] != "value_error" else f"{where}: {message}"
+
+
+def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += _all_keys(kind, f"{prefix}{name}.")
+        else:
+            keys.append(f"{prefix}{name}")
+    return keys

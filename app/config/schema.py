@@ -1,0 +1,274 @@
+"""The one configuration tree: frozen, unknown keys refused, every field with its unit and meaning.
+
+Built in one order by ``app.config.load``: preset, then YAML file, then ``--set a.b=c``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _as_names(value: object) -> object:
+    """Accept ``de,en`` from a command line where a list of names is meant."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+
+
+class Section(BaseModel):
+    """Base of every section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RunConfig(Section):
+    """What a run is called and where its randomness comes from."""
+
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    """Name of the run folder; empty means the preset's name."""
+    seed: NonNegativeInt = 0
+    """Seed of every random choice of the run."""
+
+
+class ArtifactsConfig(Section):
+    """Where everything is stored."""
+
+    root: str = "artifacts"
+    """Folder or any fsspec URI (s3://, gs://, ...) that holds the store and the runs."""
+    cache: str = ""
+    """Local folder for copies of remote artifacts; empty means a folder in the system's temporary folder."""
+
+
+class ColumnsConfig(Section):
+    """Names of the corpus's columns, ours to theirs."""
+
+    text: str = "text"
+    """Column with the document's text."""
+    url: str = "url"
+    """Column with the page's address; may be absent in the data."""
+    timestamp: str = "timestamp"
+    """Column with the page's time; may be absent in the data."""
+    lang: str = "lang"
+    """Column with the language, used where neither file nor folder name says it."""
+
+
+class CorpusConfig(Section):
+    """Where text comes from."""
+
+    source: Literal["almanac", "files", "mc4"] = "almanac"
+    """`almanac` (embedded, generated from CLDR), `files` (folder, glob or URI), `mc4` (the Hub's allenai/c4)."""
+    path: str = ""
+    """Folder, file, glob or URI of `files`; for `mc4` a local copy in the Hub's layout (empty means the Hub)."""
+    languages: Names = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "tr", "ur", "vi", "zh")
+    """Languages to use (ISO 639-1, 639-3 where there is none); empty means all that are found."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Column map of `files` and `mc4`."""
+    revision: str = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
+    """Pinned revision of the Hub's data set (`mc4`)."""
+    max_documents_per_language: NonNegativeInt = 0
+    """Upper limit of documents per language and split; 0 means all."""
+    max_line_bytes: PositiveInt = 16_000_000
+    """Longer lines are rejected, bytes."""
+    min_characters: NonNegativeInt = 1
+    """Shorter texts are rejected as empty, characters."""
+    validation_fraction: Fraction = 0.05
+    """Share held out by hash of the document where the corpus brings no validation split."""
+    documents_per_language: PositiveInt = 400
+    """Training documents per language that the almanac writes."""
+    validation_documents_per_language: PositiveInt = 40
+    """Validation documents per language that the almanac writes."""
+    staging: str = "artifacts/staging"
+    """Local folder into which `mc4` files are downloaded once."""
+    retries: PositiveInt = 8
+    """Tries per file before a download is given up."""
+    retry_wait_seconds: PositiveFloat = 1.0
+    """First wait between tries, seconds; doubles each time."""
+    mixture: Literal["uniform", "proportional", "temperature", "unimax"] = "uniform"
+    """Distribution over languages that training draws from."""
+    mixture_temperature: PositiveFloat = 0.3
+    """Exponent of the token counts for `temperature`: 0 is uniform, 1 proportional."""
+    mixture_max_epochs: PositiveFloat = 4.0
+    """Most passes over one language's text for `unimax`."""
+
+
+class SeedConfig(Section):
+    """The model every expert branches from."""
+
+    source: Literal["pretrained", "trained"] = "pretrained"
+    """`pretrained` (a Hugging Face folder or id) or `trained` (by `jobs.seed`, from this corpus)."""
+    model: str = "builtin:demo"
+    """Folder, Hub id, or `builtin:demo`, of a pretrained seed."""
+    revision: str = ""
+    """Pinned revision of a Hub id; empty means the default branch."""
+    architecture: Literal["xglm", "llama"] = "xglm"
+    """Architecture of a trained seed."""
+    vocabulary_size: PositiveInt = 2048
+    """Vocabulary of a trained seed, tokens."""
+    width: PositiveInt = 64
+    """Model width d of a trained seed."""
+    layers: PositiveInt = 2
+    """Layers of a trained seed."""
+    heads: PositiveInt = 2
+    """Attention heads of a trained seed."""
+    ffn_width: PositiveInt = 256
+    """Feed-forward width of a trained seed."""
+    tokenizer_sample_bytes: PositiveInt = 200_000
+    """Text per language the tokenizer is trained on, bytes."""
+    budget_tokens: PositiveInt = 6_000_000
+    """Tokens a trained seed is trained on."""
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of a trained seed."""
+
+    @model_validator(mode="after")
+    def _width_divides(self) -> SeedConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; change either")
+        return self
+
+
+class AllocationConfig(Section):
+    """Which text belongs to which expert."""
+
+    strategy: str = "typological"
+    """`typological`, `tfidf`, `random` or `one_per_language`."""
+    k: PositiveInt = 4
+    """Number of experts."""
+    linkage: Literal["published", "average"] = "published"
+    """Typological clustering: the paper's pairing, or average-link agglomeration."""
+    min_features: PositiveInt = 10
+    """Least number of known typological features of a language."""
+    fallback: Literal["error", "family", "nearest_script"] = "error"
+    """What to do with a language that has fewer features."""
+    analyzer: Literal["char", "paper"] = "char"
+    """TF-IDF terms: character n-grams (every script) or the paper's words."""
+    max_features: PositiveInt = 100_000
+    """Most TF-IDF features."""
+    components: PositiveInt = 100
+    """Dimensions after truncated SVD."""
+    sample_documents_per_language: PositiveInt = 200
+    """Documents per language the clustering is fitted on."""
+    assignment: Literal["balanced", "nearest"] = "balanced"
+    """Assignment of all documents: balanced by learned prices, or to the nearest centre as published."""
+
+
+class TrainingConfig(Section):
+    """How experts and the dense baseline are trained."""
+
+    budget_tokens: PositiveInt = 2_000_000
+    """Training tokens of the dense model; the experts share the same number."""
+    budget_split: Literal["equal", "by_mixture"] = "by_mixture"
+    """How experts share the budget: equally, or by their part's share of the mixture."""
+    sequence_length: PositiveInt = 128
+    """Tokens per row."""
+    tokens_per_step: PositiveInt = 4096
+    """Tokens per optimizer step; a multiple of `sequence_length`."""
+    micro_batch_rows: PositiveInt = 32
+    """Rows per forward pass; the rest of a step is accumulated."""
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine", "wsd"] = "linear"
+    """Shape of the learning rate after warm-up."""
+    warmup_fraction: Fraction = 0.0
+    """Share of the steps spent warming up."""
+    final_learning_rate_fraction: Fraction = 0.1
+    """Learning rate at the end as a share of the peak."""
+    weight_decay: NonNegativeFloat = 0.01
+    """AdamW's decoupled weight decay (not on biases and norms)."""
+    beta1: Fraction = 0.9
+    """AdamW's first moment decay."""
+    beta2: Fraction = 0.95
+    """AdamW's second moment decay."""
+    epsilon: PositiveFloat = 1e-8
+    """AdamW's epsilon."""
+    clip_norm: PositiveFloat = 1.0
+    """Largest gradient norm."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the forward pass; `auto` is bf16 where the hardware is faster with it."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass to save memory."""
+    loss_chunk_tokens: PositiveInt = 4096
+    """Rows of the vocabulary projection computed at a time, tokens."""
+    checkpoint_every_steps: PositiveInt = 100
+    """Steps between checkpoints."""
+    keep_checkpoints: PositiveInt = 2
+    """Checkpoints kept per model."""
+    cpus_per_expert: PositiveFloat = 1.0
+    """CPU cores each training run asks for."""
+    gpus_per_expert: NonNegativeFloat = 0.0
+    """GPUs each training run asks for."""
+    max_failures: NonNegativeInt = 2
+    """Times a failing training run is started again; preemptions are not counted."""
+
+    @model_validator(mode="after")
+    def _steps_are_whole_rows(self) -> TrainingConfig:
+        if self.tokens_per_step % self.sequence_length:
+            raise ValueError(
+                f"tokens_per_step {self.tokens_per_step} is not a multiple of sequence_length {self.sequence_length}"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """How models are scored."""
+
+    protocol: Literal["document", "paper"] = "document"
+    """`document`: each document alone, stride half a row; `paper`: packed rows."""
+    max_documents_per_language: PositiveInt = 100
+    """Validation documents scored per language."""
+    max_tokens_per_document: PositiveInt = 512
+    """Each document is scored up to here, tokens."""
+    batch_tokens: PositiveInt = 8192
+    """Tokens per forward pass."""
+    temperature: PositiveFloat = 0.1
+    """T of the ensemble weights softmax(-d^2/T)."""
+    top_m: NonNegativeInt = 0
+    """Experts mixed per token; 0 means all."""
+    weighting: Literal["auto", "one_hot", "tfidf", "as_coded", "uniform", "posterior"] = "auto"
+    """Ensemble weights; `auto` is `one_hot` for language-level allocations, `tfidf` for document-level ones."""
+    bootstrap_samples: PositiveInt = 2000
+    """Resamples of the paired bootstrap."""
+
+
+class ClusterConfig(Section):
+    """The Ray cluster the jobs run on."""
+
+    address: str = "local"
+    """`local` starts Ray here; `auto` or `host:port` joins a running cluster."""
+    cpus: NonNegativeInt = 0
+    """CPU cores of a local Ray; 0 means all."""
+    object_store_bytes: PositiveInt = 268_435_456
+    """Shared memory of a local Ray, bytes."""
+    slots: NonNegativeInt = 0
+    """Most training runs at once; 0 means as many as the cluster's resources hold."""
+
+
+class Config(Section):
+    """Everything a run depends on."""
+
+    run: RunConfig = RunConfig()
+    """Name and seed."""
+    artifacts: ArtifactsConfig = ArtifactsConfig()
+    """Storage."""
+    corpus: CorpusConfig = CorpusConfig()
+    """Text."""
+    seed: SeedConfig = SeedConfig()
+    """Seed model."""
+    allocation: AllocationConfig = AllocationConfig()
+    """Cutting the corpus."""
+    training: TrainingConfig = TrainingConfig()
+    """Training."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluation."""
+    cluster: ClusterConfig = ClusterConfig()
+    """Ray."""
