@@ -1,0 +1,109 @@
+"""Checkpoints of one model: the only authority over what training resumes from.
+
+A checkpoint is a folder ``step-N`` with a manifest of sizes and digests written last. Every writer holds the
+model's lease under its own attempt id; a commit is refused to a writer that no longer holds it, so an orphan
+that survived its driver cannot spoil its successor's work. What is torn is skipped with a warning that names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.artifacts.layout import LEASE, MANIFEST, step_folder
+from app.artifacts.store import StageFolder
+from app.core.errors import CorruptArtifact, Preempted
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ModelCheckpoints:
+    """Saves and finds checkpoints in a ``model`` stage; ``keep`` newest ones stay."""
+
+    stage: StageFolder
+    keep: int
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def claim(self) -> None:
+        """Take the lease: from now on only this attempt can commit."""
+        self.stage.write_json(LEASE, {"attempt": self.attempt})
+
+    def steps(self) -> list[int]:
+        """Steps of which a folder exists, ascending; not yet verified."""
+        names = self.stage.names()
+        return sorted(int(name[5:]) for name in names if name.startswith("step-") and name[5:].isdigit())
+
+    def latest(self) -> Path | None:
+        """Local folder of the newest checkpoint whose files match their digests; None if there is none.
+
+        Raises CorruptArtifact when checkpoints exist but none is whole: starting over silently would lose work.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            folder = self.stage.local(step_folder(step))
+            problem = _problem(folder)
+            if problem is None:
+                return folder
+            log.warning("skipping checkpoint %s/%s: %s", self.stage.uri, step_folder(step), problem)
+        if steps:
+            raise CorruptArtifact(
+                f"none of the checkpoints of {self.stage.uri} is whole (steps {', '.join(map(str, steps))});"
+                " restore one, or delete the step-* folders to train this model from its start"
+            )
+        return None
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Let ``write`` fill a folder, seal it with its digests and commit it as ``step``.
+
+        Raises Preempted if another attempt has taken over this model.
+        """
+        with tempfile.TemporaryDirectory(prefix="xelm-checkpoint-") as temporary:
+            folder = Path(temporary) / step_folder(step)
+            folder.mkdir()
+            write(folder)
+            _seal(folder)
+            self._check_lease(step)
+            self.stage.upload(folder, step_folder(step))
+        for old in self.steps()[: -self.keep]:
+            self.stage.remove(step_folder(old))
+
+    def clear(self) -> None:
+        """Remove all checkpoints, once the final model is published."""
+        for step in self.steps():
+            self.stage.remove(step_folder(step))
+
+    def _check_lease(self, step: int) -> None:
+        holder = self.stage.read_json(LEASE)["attempt"] if self.stage.exists(LEASE) else self.attempt
+        if holder != self.attempt:
+            raise Preempted(f"another attempt trains {self.stage.uri}; step {step} of this one is not committed")
+
+
+def _seal(folder: Path) -> None:
+    files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1, sort_keys=True))
+
+
+def _problem(folder: Path) -> str | None:
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"no readable manifest ({error})"
+    for name, expected in files.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != expected["bytes"] or _digest(file) != expected["sha256"]:
+            return f"{name} does not match its digest"
+    return None
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

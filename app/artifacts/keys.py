@@ -1,0 +1,27 @@
+"""Keys: the digest of everything a stage's content depends on. Equal keys mean equal content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from app.artifacts.layout import FORMAT_VERSION, Stage
+from app.core.records import JsonValue
+
+
+def digest_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
+    """SHA-256 of a JSON value in canonical form (sorted keys, no spaces), 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stage_key(stage: Stage, fields: Mapping[str, JsonValue], parents: Mapping[str, str]) -> str:
+    """Key of a stage: 16 hex digits over the fields it reads, its parents' keys and the format version."""
+    content: dict[str, JsonValue] = {
+        "stage": stage,
+        "format_version": FORMAT_VERSION,
+        "fields": dict(fields),
+        "parents": dict(parents),
+    }
+    return digest_json(content)[:16]

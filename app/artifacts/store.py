@@ -1,0 +1,214 @@
+"""The store: content-addressed stage folders and readable run folders on any fsspec filesystem.
+
+A stage is complete only with its done marker. Files are written to a temporary name, flushed to disk and
+renamed, then the manifest, then the marker; so a reader never sees half a file and a killed job can simply
+be run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import fsspec
+
+from app.artifacts.layout import DONE, MANIFEST, Stage, run_folder, stage_folder
+from app.artifacts.manifest import Manifest, read_manifest
+from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact
+from app.core.records import JsonObject, JsonValue
+
+_JOB_OF_STAGE: Mapping[str, str] = {
+    "shards": "jobs.shard",
+    "seed": "jobs.seed",
+    "tokens": "jobs.tokenize",
+    "allocation": "jobs.allocate",
+    "model": "jobs.train",
+    "evaluation": "jobs.evaluate",
+}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder in the store; ``uri`` is absolute, names inside it are relative."""
+
+    uri: str
+    cache: str = ""
+
+    def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        fs, path = fsspec.core.url_to_fs(self.uri)
+        return fs, path
+
+    @property
+    def is_local(self) -> bool:
+        """True where files can be opened by path."""
+        fs, _ = self._fs()
+        return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol))
+
+    def child(self, name: str) -> Folder:
+        """A folder below this one."""
+        return Folder(f"{self.uri.rstrip('/')}/{name}", self.cache and str(PurePosixPath(self.cache) / name))
+
+    def exists(self, name: str = "") -> bool:
+        """Whether a file or folder is there."""
+        fs, path = self._fs()
+        return bool(fs.exists(f"{path}/{name}" if name else path))
+
+    def names(self, name: str = "") -> list[str]:
+        """Names directly below a folder, sorted; empty if there is no such folder."""
+        fs, path = self._fs()
+        where = f"{path}/{name}" if name else path
+        if not fs.exists(where):
+            return []
+        fs.invalidate_cache()
+        return sorted(PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes. Raises MissingArtifact if it is not there."""
+        fs, path = self._fs()
+        try:
+            with fs.open(f"{path}/{name}", "rb") as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            raise MissingArtifact(f"{self.uri}/{name} is missing") from None
+
+    def read_json(self, name: str) -> JsonObject:
+        """A JSON file. Raises MissingArtifact or CorruptArtifact."""
+        try:
+            value: JsonObject = json.loads(self.read(name))
+        except ValueError as error:
+            raise CorruptArtifact(f"{self.uri}/{name} is torn: {error}") from None
+        return value
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file atomically: temporary name, flush to disk, rename."""
+        fs, path = self._fs()
+        target = f"{path}/{name}"
+        fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+        temporary = f"{target}.{uuid.uuid4().hex}.tmp"
+        try:
+            with fs.open(temporary, "wb") as file:
+                file.write(data)
+                if self.is_local:
+                    file.flush()
+                    os.fsync(file.fileno())
+            fs.mv(temporary, target)
+        except OSError as error:
+            if fs.exists(temporary):
+                fs.rm(temporary)
+            raise ArtifactError(f"cannot write {self.uri}/{name}: {error}") from error
+
+    def write_json(self, name: str, value: Mapping[str, JsonValue]) -> None:
+        """Write readable JSON atomically."""
+        self.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def local(self, name: str = "") -> Path:
+        """A local path with this content: the place itself, or a copy in the cache for remote stores."""
+        fs, path = self._fs()
+        where = f"{path}/{name}" if name else path
+        if self.is_local:
+            return Path(where)
+        cache = Path(self.cache or os.path.join(tempfile.gettempdir(), "xelm-cache", uuid.uuid4().hex))
+        copy = cache / name if name else cache
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            partial = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.tmp")
+            fs.get(where, str(partial), recursive=True)
+            partial.replace(copy)
+        return copy
+
+    def upload(self, folder: Path, name: str) -> None:
+        """Put a local folder here under a name that does not exist yet, and move it in one rename where possible."""
+        fs, path = self._fs()
+        target = f"{path}/{name}"
+        if fs.exists(target):
+            fs.rm(target, recursive=True)
+        if self.is_local:
+            _flush(folder)
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            staged = Path(f"{target}.{uuid.uuid4().hex}.tmp")
+            fs.put(str(folder), str(staged), recursive=True)
+            _flush(staged)
+            staged.replace(target)
+        else:
+            fs.put(str(folder), target, recursive=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder if it is there."""
+        fs, path = self._fs()
+        if fs.exists(f"{path}/{name}"):
+            fs.rm(f"{path}/{name}", recursive=True)
+
+
+@dataclass(frozen=True)
+class StageFolder(Folder):
+    """One stage's folder, complete or not."""
+
+    stage: Stage = "shards"
+    key: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the done marker is there."""
+        return self.exists(DONE)
+
+    def manifest(self) -> Manifest:
+        """The manifest of a complete stage.
+
+        Raises MissingArtifact if it is not complete, StaleArtifact or CorruptArtifact if it is not ours; each names
+        the job to run.
+        """
+        job = _JOB_OF_STAGE[self.stage]
+        if not self.is_complete:
+            raise MissingArtifact(f"{self.stage} {self.key} has not been made; run python -m {job} with this config")
+        where = f"{self.uri}/{MANIFEST}"
+        manifest = read_manifest(self.read(MANIFEST).decode("utf-8", "replace"), where, f"python -m {job}")
+        if (manifest.stage, manifest.key) != (self.stage, self.key):
+            raise StaleArtifact(
+                f"{where} belongs to {manifest.stage} {manifest.key}; delete its folder and run python -m {job} again"
+            )
+        return manifest
+
+    def publish(self, manifest: Manifest) -> None:
+        """Declare the stage complete: manifest first, then the done marker."""
+        self.write(MANIFEST, manifest.to_json().encode())
+        self.write(DONE, b"")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything below ``artifacts.root``."""
+
+    root: str
+    cache: str = ""
+
+    def stage(self, stage: Stage, key: str) -> StageFolder:
+        """The folder of one stage."""
+        name = stage_folder(stage, key)
+        return StageFolder(self._uri(name), self._cached(name), stage, key)
+
+    def run(self, name: str) -> Folder:
+        """The folder of one run."""
+        return Folder(self._uri(run_folder(name)), self._cached(run_folder(name)))
+
+    def _uri(self, name: str) -> str:
+        root = self.root if "://" in self.root else str(Path(self.root).absolute())
+        return f"{root.rstrip('/')}/{name}"
+
+    def _cached(self, name: str) -> str:
+        base = self.cache or os.path.join(tempfile.gettempdir(), "xelm-cache")
+        return str(PurePosixPath(base) / name)
+
+
+def _flush(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
