@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Stage = Literal["shards", "seed", "tokens", "allocation", "model", "evaluation"]
+Stage = Literal["shards", "tokenizer", "tokens", "allocation", "model", "scores", "evaluation"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 FORMAT_VERSION = 1
@@ -21,6 +21,7 @@ SIDECARS = "sidecars"
 DATA_CARD = "data_card.json"
 
 TOKENIZER = "tokenizer"
+RAY_RUNS = "ray"
 FINAL_MODEL = "final"
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -30,8 +31,10 @@ ALLOCATOR = "allocator"
 ASSIGNMENT = "documents"
 CLUSTERS = "clusters.json"
 
-SCORES = "tokens"
-EVIDENCE = "evidence.json"
+SCORES_INDEX = "index.parquet"
+SCORES_VALUES = "log_probs.npy"
+DISTANCES = "distances.npy"
+DOCUMENT_ROWS = "documents.parquet"
 
 CONFIG = "config.yaml"
 RUN = "run.json"
@@ -56,9 +59,19 @@ def shard_folder(lang: str, split: str) -> str:
     return f"{lang}/{split}"
 
 
-def part_name(number: int, suffix: str) -> str:
-    """Name of one numbered part, e.g. ``part-00003.parquet``."""
-    return f"part-{number:05d}.{suffix}"
+def part_name(file: int, chunk: int, suffix: str) -> str:
+    """Name of one part: the number of its source file and its place in it, e.g. ``part-00003-000.parquet``."""
+    return f"part-{file:05d}-{chunk:03d}.{suffix}"
+
+
+def sidecar_name(file: int) -> str:
+    """Counts of one source file; written last, so it marks the file's parts as complete."""
+    return f"{SIDECARS}/{file:05d}.json"
+
+
+def rejects_name(file: int) -> str:
+    """Rows of one source file that could not be used, with their reasons."""
+    return f"{REJECTS}/{file:05d}.jsonl"
 
 
 def step_folder(step: int) -> str:

@@ -24,10 +24,11 @@ from app.core.records import JsonObject, JsonValue
 
 _JOB_OF_STAGE: Mapping[str, str] = {
     "shards": "jobs.shard",
-    "seed": "jobs.seed",
+    "tokenizer": "jobs.seed",
     "tokens": "jobs.tokenize",
     "allocation": "jobs.allocate",
     "model": "jobs.train",
+    "scores": "jobs.evaluate",
     "evaluation": "jobs.evaluate",
 }
 

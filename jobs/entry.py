@@ -1,0 +1,60 @@
+"""What every job shares: its command line, its logging, its dry run, and how it fails."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+import yaml
+
+from app.artifacts.store import Store
+from app.config.load import load_config, preset_names, resolved
+from app.config.schema import Config
+from app.core.errors import ConfigError, XelmError
+from app.core.records import JsonObject
+
+
+Step = Callable[[Config, Store], JsonObject]
+"""A plan or the work itself: reads config and store, returns what to print."""
+
+
+def run_job(name: str, argv: Sequence[str] | None, description: str, plan: Step, work: Step) -> int:
+    """Parse the command line, then plan (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad usage."""
+    arguments = _parser(name, description).parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for noisy in ("httpx", "fsspec", "urllib3", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, arguments.set)
+        store = Store(config.artifacts.root, config.artifacts.cache)
+        if arguments.dry_run:
+            result: JsonObject = {"job": name, "dry_run": True, "config": resolved(config), **plan(config, store)}
+        else:
+            result = {"job": name, "run": config.run.name, **work(config, store)}
+    except XelmError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; run the same command again to continue", file=sys.stderr)
+        return 130
+    print(json.dumps(result, ensure_ascii=False) if arguments.format == "json" else _as_text(result))
+    return 0
+
+
+def _parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m jobs.{name}", description=description)
+    parser.add_argument("--preset", default=None, help=f"one of {', '.join(preset_names())} (default: demo)")
+    parser.add_argument("--config", default=None, metavar="FILE", help="YAML file laid over the preset")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="lists: a,b,c")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on stdout")
+    return parser
+
+
+def _as_text(result: JsonObject) -> str:
+    if isinstance(text := result.get("text"), str):
+        return text
+    return yaml.safe_dump(result, sort_keys=False, allow_unicode=True, width=120).rstrip()

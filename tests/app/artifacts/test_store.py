@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import Store
+from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "local":
+        return Store(str(tmp_path / "root"))
+    return Store(f"memory://{tmp_path.name}", str(tmp_path / "cache"))
+
+
+def test_a_stage_is_complete_only_after_publish(store: Store) -> None:
+    stage = store.stage("tokens", "k1")
+    stage.write("de/train/a.bin", b"123")
+    assert not stage.is_complete
+    with pytest.raises(MissingArtifact, match=r"run python -m jobs\.tokenize"):
+        stage.manifest()
+    stage.publish(Manifest("tokens", "k1", {}, {}))
+    assert stage.is_complete and stage.manifest().key == "k1"
+    assert stage.read("de/train/a.bin") == b"123"
+    assert stage.names("de/train") == ["a.bin"] and stage.names("nowhere") == []
+
+
+def test_a_foreign_manifest_is_stale(store: Store) -> None:
+    stage = store.stage("tokens", "k1")
+    stage.publish(Manifest("tokens", "other", {}, {}))
+    with pytest.raises(StaleArtifact, match="belongs to tokens other"):
+        stage.manifest()
+
+
+def test_a_torn_manifest_is_corrupt(store: Store) -> None:
+    stage = store.stage("tokens", "k1")
+    stage.publish(Manifest("tokens", "k1", {}, {}))
+    stage.write("manifest.json", b'{"stage"')
+    with pytest.raises(CorruptArtifact, match=r"jobs\.tokenize"):
+        stage.manifest()
+
+
+def test_local_gives_a_path_with_the_content_on_any_filesystem(store: Store) -> None:
+    stage = store.stage("model", "m")
+    stage.write("final/config.json", b"{}")
+    assert (stage.local("final") / "config.json").read_bytes() == b"{}"
+
+
+def test_upload_replaces_a_half_made_folder(store: Store, tmp_path: Path) -> None:
+    stage = store.stage("model", "m")
+    stage.write("final/stale", b"old")
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "fresh").write_bytes(b"new")
+    stage.upload(folder, "final")
+    assert stage.names("final") == ["fresh"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Store(str(tmp_path)).run("r")
+    folder.write("a.json", b"old")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fsspec.implementations.local.LocalFileSystem, "mv", fail)
+    with pytest.raises(ArtifactError, match="No space left"):
+        folder.write("a.json", b"new")
+    monkeypatch.undo()
+    assert folder.names() == ["a.json"] and folder.read("a.json") == b"old"
+
+
+def test_torn_json_is_an_error_that_names_the_file(store: Store) -> None:
+    run = store.run("r")
+    run.write("run.json", b"{")
+    with pytest.raises(CorruptArtifact, match=r"run\.json is torn"):
+        run.read_json("run.json")
