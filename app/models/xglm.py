@@ -1,0 +1,133 @@
+"""XGLM with scaled-dot-product attention, under the library's parameter names.
+
+transformers' own class has eager attention only. This one computes the same function (tested for equality of
+logits and gradients), so weights move between the two freely.
+
+Shape legend: B batch, T time, H heads, D model width, E head width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import XGLMConfig
+
+from app.core.errors import ConfigError
+from app.models.causal import CausalLM
+
+_POSITION_OFFSET = 2  # the library's table starts two rows late, as fairseq's did
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        q_BHTE, k_BHTE, v_BHTE = (
+            projection(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
+        out: torch.Tensor = self.out_proj(y_BHTE.transpose(1, 2).flatten(2))
+        return out
+
+
+class _Layer(nn.Module):
+    def __init__(self, width: int, heads: int, ffn: int) -> None:
+        super().__init__()
+        self.self_attn = _Attention(width, heads)
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, ffn)
+        self.fc2 = nn.Linear(ffn, width)
+        self.final_layer_norm = nn.LayerNorm(width)
+
+    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD))
+        out: torch.Tensor = x_BTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x_BTD))))
+        return out
+
+
+class _Decoder(nn.Module):
+    def __init__(self, config: XGLMConfig) -> None:
+        super().__init__()
+        width = config.d_model
+        self.embed_tokens = nn.Embedding(config.vocab_size, width, config.pad_token_id)
+        self.layers = nn.ModuleList(
+            _Layer(width, config.attention_heads, config.ffn_dim) for _ in range(config.num_layers)
+        )
+        self.layer_norm = nn.LayerNorm(width)
+
+
+class XGLM(CausalLM):
+    """The XGLM decoder (arXiv 2112.10668). Dropout is not applied: experts train for less than one epoch."""
+
+    def __init__(self, config: XGLMConfig) -> None:
+        super().__init__()
+        if config.activation_function != "gelu" or config.add_cross_attention or not config.tie_word_embeddings:
+            raise ConfigError(
+                "this XGLM has another activation, cross attention or an untied head; only the published form is known"
+            )
+        self.config = config
+        self.model = _Decoder(config)
+        self.scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
+        table = sinusoidal_positions(config.max_position_embeddings, config.d_model, config.pad_token_id)
+        self.register_buffer("positions", table, persistent=False)
+        self._recompute = False
+
+    def hidden(self, rows: torch.Tensor) -> torch.Tensor:
+        """See CausalLM."""
+        positions: torch.Tensor = self.positions[: rows.shape[1]]
+        x_BTD = self.model.embed_tokens(rows) * self.scale + positions
+        for layer in self.model.layers:
+            x_BTD = checkpoint(layer, x_BTD, use_reentrant=False) if self._recompute else layer(x_BTD)
+        out: torch.Tensor = self.model.layer_norm(x_BTD)
+        return out
+
+    @property
+    def head(self) -> torch.Tensor:
+        """See CausalLM."""
+        return self.model.embed_tokens.weight
+
+    def library_config(self) -> XGLMConfig:
+        """See CausalLM."""
+        return self.config
+
+    def use_activation_checkpointing(self) -> None:
+        """See CausalLM."""
+        self._recompute = True
+
+
+def sinusoidal_positions(length: int, width: int, padding_id: int | None) -> torch.Tensor:
+    """(length, width): sines in the first half of the columns, cosines in the second, rows shifted by two."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half).float() * -(math.log(10000) / (half - 1)))
+    angles = torch.arange(length + _POSITION_OFFSET).float()[:, None] * rates
+    table = torch.cat([angles.sin(), angles.cos()], dim=1)
+    if width % 2:
+        table = F.pad(table, (0, 1))
+    if padding_id is not None:
+        table[padding_id] = 0
+    return table[_POSITION_OFFSET:]
+
+
+def initialise(model: XGLM, generator: torch.Generator) -> None:
+    """Fresh weights as the library draws them: normal with ``init_std``, zero biases, zero padding row."""
+    std = model.config.init_std
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.normal_(0.0, std, generator=generator)
+                module.bias.zero_()
+            elif isinstance(module, nn.Embedding):
+                module.weight.normal_(0.0, std, generator=generator)
+                if module.padding_idx is not None:
+                    module.weight[module.padding_idx].zero_()

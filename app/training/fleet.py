@@ -1,0 +1,81 @@
+"""What a fleet of independent training runs does next: a pure state machine, no Ray and no clock.
+
+waiting -> running -> done | failed; a run that fails goes back to waiting until its failures are used up, a run
+that is preempted goes back without being charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+State = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the fleet; ``work`` is its size in tokens."""
+
+    key: str
+    work: int
+    state: State = "waiting"
+    failures: int = 0
+    preemptions: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All members, and how often each may fail before it is given up."""
+
+    members: tuple[Member, ...]
+    max_failures: int
+
+    def member(self, key: str) -> Member:
+        """The member with this key."""
+        return next(member for member in self.members if member.key == key)
+
+    def next_to_start(self, free_slots: int) -> list[str]:
+        """Keys to start now: the largest waiting work first, which keeps the last finisher early."""
+        waiting = sorted((m for m in self.members if m.state == "waiting"), key=lambda m: -m.work)
+        return [member.key for member in waiting[: max(0, free_slots)]]
+
+    def started(self, key: str) -> Fleet:
+        """The member now runs."""
+        return self._with(replace(self.member(key), state="running"))
+
+    def done(self, key: str) -> Fleet:
+        """The member has finished."""
+        return self._with(replace(self.member(key), state="done"))
+
+    def failed(self, key: str, reason: str) -> Fleet:
+        """The member's run ended with an error; it waits for another try or is given up."""
+        old = self.member(key)
+        failures = old.failures + 1
+        state: State = "waiting" if failures <= self.max_failures else "failed"
+        return self._with(replace(old, state=state, failures=failures, reason=reason))
+
+    def preempted(self, key: str) -> Fleet:
+        """The member's machine went away; it waits, uncharged."""
+        old = self.member(key)
+        return self._with(replace(old, state="waiting", preemptions=old.preemptions + 1))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing runs or waits any more."""
+        return all(member.state in ("done", "failed") for member in self.members)
+
+    def given_up(self) -> list[Member]:
+        """Members that failed for good."""
+        return [member for member in self.members if member.state == "failed"]
+
+    def _with(self, changed: Member) -> Fleet:
+        members = tuple(changed if member.key == changed.key else member for member in self.members)
+        return replace(self, members=members)
+
+
+def plan_fleet(work: Sequence[tuple[str, int, bool]], max_failures: int) -> Fleet:
+    """A fleet from (key, tokens of work, already done)."""
+    members = tuple(Member(key, tokens, "done" if done else "waiting") for key, tokens, done in work)
+    return Fleet(members, max_failures)

@@ -1,0 +1,200 @@
+"""The training loop: one model, its rows, its checkpoints. Knows nothing of Ray.
+
+Batch i is a function of the run's seed and i, the schedule of the step, and the rest of the state is in the
+checkpoint; so a run that is interrupted anywhere ends with the same weights, bit for bit on the same hardware.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import nn
+
+from app.core.errors import NonFiniteLoss
+from app.core.records import IntArray
+from app.models.causal import CausalLM
+from app.models.loss import next_token_loss
+from app.training.budget import steps_for
+from app.training.hooks import Hook, StepMetrics, StopRequest, running
+from app.training.schedule import Schedule, learning_rate_factor
+from app.training.state import Progress, load_state, save_state
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOGGED_STEPS = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """Everything that decides the weights, and how often to save. Lengths and budgets in tokens."""
+
+    key: str
+    run_seed: int
+    budget_tokens: int
+    sequence_length: int
+    tokens_per_step: int
+    micro_batch_rows: int
+    learning_rate: float
+    schedule: Schedule
+    warmup_fraction: float
+    final_learning_rate_fraction: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    clip_norm: float
+    precision: Literal["auto", "fp32", "bf16"]
+    activation_checkpointing: bool
+    loss_chunk_tokens: int
+    checkpoint_every_steps: int
+    device: str = "auto"
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps that come nearest to the budget."""
+        return steps_for(self.budget_tokens, self.tokens_per_step)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of ``sequence_length`` tokens per optimizer step."""
+        return self.tokens_per_step // self.sequence_length
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a finished run ended; ``seconds`` is this attempt's time, ``final_loss`` nats per token of the last step."""
+
+    steps: int
+    tokens_seen: int
+    final_loss: float
+    seconds: float
+
+
+class Rows(Protocol):
+    """Training rows by number."""
+
+    def rows(self, start: int, stop: int) -> IntArray:
+        """Rows start..stop-1, (n, sequence_length)."""
+
+
+class Checkpoints(Protocol):
+    """Where states are kept; implemented by ``app.artifacts.checkpoints``."""
+
+    def latest(self) -> Path | None:
+        """Folder of the newest whole checkpoint."""
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Commit what ``write`` puts into a folder."""
+
+
+def train(
+    spec: TrainingSpec,
+    model: CausalLM,
+    rows: Rows,
+    checkpoints: Checkpoints,
+    hooks: Sequence[Hook] = (),
+    stop: StopRequest | None = None,
+) -> TrainingResult:
+    """Train ``model`` in place to the end of its budget, from its newest checkpoint if there is one.
+
+    Raises NonFiniteLoss naming the step, and Preempted (after saving) when ``stop`` is asked for.
+    """
+    device = choose_device(spec.device)
+    model.to(device).train()
+    if spec.activation_checkpointing:
+        model.use_activation_checkpointing()
+    optimizer = make_optimizer(spec, model)
+    progress = Progress(spec.key, 0, 0, math.nan)
+    if (folder := checkpoints.latest()) is not None:
+        progress = load_state(folder, spec.key, model, optimizer)
+        log.info("%s: resumed at step %d, row %d", spec.key, progress.step, progress.step * spec.rows_per_step)
+    precision = autocast(spec.precision, device)
+    started = logged = time.monotonic()
+    logged_tokens, saved = progress.tokens_seen, progress.step
+    with running(hooks, progress.step):
+        while progress.step < spec.num_steps:
+            rate, norm, loss = _step(spec, model, optimizer, rows, progress.step, device, precision)
+            progress = Progress(spec.key, progress.step + 1, progress.tokens_seen + spec.tokens_per_step, loss)
+            now, last = time.monotonic(), progress.step == spec.num_steps
+            if now - logged >= _SECONDS_BETWEEN_LOGGED_STEPS or last:
+                speed = (progress.tokens_seen - logged_tokens) / max(now - logged, 1e-9)
+                metrics = StepMetrics(
+                    *(progress.step, progress.tokens_seen, loss, rate, norm, speed, now - started, time.time())
+                )
+                for hook in hooks:
+                    hook.step(metrics)
+                logged, logged_tokens = now, progress.tokens_seen
+            stopping = stop is not None and stop.is_asked
+            if last or stopping or progress.step - saved >= spec.checkpoint_every_steps:
+                _save(checkpoints, model, optimizer, progress)
+                saved = progress.step
+            if stop is not None and stopping and not last:
+                stop.raise_preempted(progress.step)
+    return TrainingResult(progress.step, progress.tokens_seen, progress.loss, time.monotonic() - started)
+
+
+def make_optimizer(spec: TrainingSpec, model: nn.Module) -> torch.optim.AdamW:
+    """AdamW with decoupled decay on matrices only (embeddings included, biases and norms not)."""
+    matrices = [weight for weight in model.parameters() if weight.ndim >= 2]
+    vectors = [weight for weight in model.parameters() if weight.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        groups, lr=spec.learning_rate, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU where there is one."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
+    """Context of the forward pass. ``auto`` is bf16 on GPUs that have it and float32 on CPUs; weights stay float32."""
+    bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    return (lambda: torch.autocast(device.type, torch.bfloat16)) if bf16 else nullcontext
+
+
+def _step(
+    spec: TrainingSpec,
+    model: CausalLM,
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    step: int,
+    device: torch.device,
+    precision: Callable[[], AbstractContextManager[object]],
+) -> tuple[float, float, float]:
+    """One optimizer step, accumulated over micro-batches. Returns learning rate, gradient norm and mean loss."""
+    factor = learning_rate_factor(
+        spec.schedule, step, spec.num_steps, spec.warmup_fraction, spec.final_learning_rate_fraction
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = spec.learning_rate * factor
+    batch = torch.from_numpy(rows.rows(step * spec.rows_per_step, (step + 1) * spec.rows_per_step))
+    total = torch.zeros((), device=device)
+    for micro in batch.split(spec.micro_batch_rows):
+        with precision():
+            loss = next_token_loss(model, micro.to(device), spec.loss_chunk_tokens) * (len(micro) / len(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm)
+    mean = float(total)
+    if not math.isfinite(mean) or not math.isfinite(float(norm)):
+        raise NonFiniteLoss(
+            f"model {spec.key}: loss {mean}, gradient norm {float(norm)} at step {step + 1};"
+            " lower training.learning_rate, add warm-up, or use training.precision=fp32"
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return spec.learning_rate * factor, float(norm), mean
+
+
+def _save(checkpoints: Checkpoints, model: CausalLM, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    checkpoints.save(progress.step, lambda folder: save_state(folder, model, optimizer, progress))

@@ -1,0 +1,159 @@
+"""One model from its task: parent, blocks, loop, published folder. No Ray: this is what a worker calls.
+
+Everything a task needs is in the store, so it runs on any machine that reaches the store and may be run again
+after any interruption: a finished model is returned as it is, an unfinished one continues from its newest
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from app.artifacts.checkpoints import ModelCheckpoints
+from app.artifacts.layout import ASSIGNMENT, FINAL_MODEL, METRICS, TENSORBOARD
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.core.errors import StaleArtifact
+from app.core.records import IntArray, JsonObject, JsonValue
+from app.models.load import ModelShape, build_model, load_model, save_model
+from app.tokens.dataset import BlockDataset, TokenCorpus
+from app.training.hooks import MetricsFile, TensorBoard
+from app.training.loop import TrainingSpec, train
+
+
+@dataclass(frozen=True)
+class ModelTask:
+    """What one model is trained from; picklable, a few kilobytes.
+
+    ``weights``: share of each language in its training rows, sums to 1. ``allocation`` and ``expert`` restrict the
+    rows to one expert's documents; without them every training document of the languages is used.
+    """
+
+    name: str
+    store: Store
+    key: str
+    fields: Mapping[str, JsonValue]
+    parents: Mapping[str, str]
+    tokens: str
+    parent: str | None
+    shape: ModelShape | None
+    weights: Mapping[str, float]
+    spec: TrainingSpec
+    keep_checkpoints: int
+    allocation: str | None = None
+    expert: int | None = None
+
+    @property
+    def stage(self) -> StageFolder:
+        """Where the model is or will be."""
+        return self.store.stage("model", self.key)
+
+
+def run_model_task(task: ModelTask) -> JsonObject:
+    """Train the model unless it is finished; returns the counts of its manifest.
+
+    Raises TrainingError (NonFiniteLoss, Preempted) and ArtifactError.
+    """
+    stage = task.stage
+    if stage.is_complete:
+        return dict(stage.manifest().counts)
+    started = time.monotonic()
+    checkpoints = ModelCheckpoints(stage, task.keep_checkpoints)
+    checkpoints.claim()
+    blocks = task_blocks(task)
+    model = _parent_model(task)
+    with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
+        logs = stage.local() if stage.is_local else Path(temporary)
+        logs.mkdir(parents=True, exist_ok=True)
+        hooks = [MetricsFile(logs / METRICS), TensorBoard(logs / TENSORBOARD)]
+        result = train(task.spec, model, blocks, checkpoints, hooks)
+        if not stage.is_local:
+            stage.upload(logs / TENSORBOARD, TENSORBOARD)
+            stage.write(METRICS, (logs / METRICS).read_bytes())
+        exposure: JsonObject = dict(blocks.exposure())
+        counts: JsonObject = {
+            "name": task.name,
+            "steps": result.steps,
+            "tokens_seen": result.tokens_seen,
+            "exposure_tokens": exposure,
+            "final_loss": result.final_loss,
+            "training_seconds": result.seconds,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "torch": torch.__version__,
+        }
+        final = Path(temporary) / FINAL_MODEL
+        save_model(model, final, _card(task, counts))
+        stage.upload(final, FINAL_MODEL)
+    stage.publish(Manifest("model", task.key, task.fields, task.parents, counts, time.monotonic() - started))
+    checkpoints.clear()
+    return counts
+
+
+def task_blocks(task: ModelTask) -> BlockDataset:
+    """The training rows of a task, a pure function of its seed; nothing is read until a row is asked for."""
+    corpus = TokenCorpus.open(str(task.store.stage("tokens", task.tokens).local()))
+    rows_per_step = task.spec.tokens_per_step // task.spec.sequence_length
+    rows = {lang: task_rows(task, corpus, lang) for lang in task.weights}
+    return BlockDataset(
+        corpus,
+        rows,
+        task.weights,
+        task.spec.sequence_length,
+        task.spec.num_steps * rows_per_step,
+        task.spec.run_seed,
+    )
+
+
+def task_rows(task: ModelTask, corpus: TokenCorpus, lang: str) -> IntArray:
+    """Rows of ``corpus.documents(lang, "train")`` that belong to the task's expert, ascending."""
+    doc_ids = corpus.documents(lang, "train").doc_ids
+    if task.allocation is None:
+        return np.arange(len(doc_ids), dtype=np.int64)
+    experts = read_assignment(task.store.stage("allocation", task.allocation), lang, doc_ids)
+    return np.flatnonzero(experts == task.expert).astype(np.int64)
+
+
+def read_assignment(allocation: StageFolder, lang: str, doc_ids: Sequence[str]) -> IntArray:
+    """Expert index of each training document of a language, (n,), in the order of ``doc_ids``.
+
+    Raises StaleArtifact if the allocation was made for other documents.
+    """
+    folder = f"{ASSIGNMENT}/{lang}"
+    tables = [pq.read_table(pa.BufferReader(allocation.read(f"{folder}/{part}"))) for part in allocation.names(folder)]
+    table = pa.concat_tables(tables)
+    if table["doc_id"].to_pylist() != list(doc_ids):
+        raise StaleArtifact(
+            f"{allocation.uri}/{folder} does not list the tokenized documents of {lang};"
+            " delete its folder and run python -m jobs.allocate again"
+        )
+    return np.asarray(table["expert"].to_numpy(), dtype=np.int64)
+
+
+def _parent_model(task: ModelTask) -> torch.nn.Module:
+    if task.parent is None:
+        assert task.shape is not None, "a task without a parent needs a shape"
+        torch.manual_seed(task.spec.run_seed)
+        return build_model(task.shape)
+    parent = task.store.stage("model", task.parent)
+    parent.manifest()
+    return load_model(str(parent.local(FINAL_MODEL)))
+
+
+def _card(task: ModelTask, counts: JsonObject) -> str:
+    languages = ", ".join(sorted(task.weights))
+    return (
+        f"# {task.name}\n\nA model of the X-ELM project: {task.fields.get('kind', 'expert')},"
+        f" key `{task.key}`, parent `{task.parent or 'none'}`.\n\n"
+        f"- languages: {languages}\n- tokens seen: {counts['tokens_seen']} in {counts['steps']} steps of"
+        f" {task.spec.tokens_per_step}\n- final training loss: {counts['final_loss']}\n"
+        f"- training time: {counts['training_seconds']} s, torch {counts['torch']}\n"
+    )
