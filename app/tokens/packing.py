@@ -1,0 +1,79 @@
+"""Documents to token files: one ``.bin`` of ids and one ``.parquet`` index per part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.artifacts.store import Folder
+from app.core.records import IntArray
+from app.tokens.tokenizer import Tokenizer
+
+META = "meta.json"
+_BATCH_DOCUMENTS = 256
+
+
+@dataclass(frozen=True)
+class TokenMeta:
+    """What a folder of tokens was made with; ``dtype`` is the smallest that holds the vocabulary."""
+
+    tokenizer_digest: str
+    vocab_size: int
+    dtype: Literal["uint16", "uint32"]
+    start_id: int
+    end_id: int
+    pad_id: int
+
+
+def token_meta(tokenizer: Tokenizer) -> TokenMeta:
+    """The record for this tokenizer."""
+    dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
+    ids = (tokenizer.start_id, tokenizer.end_id, tokenizer.pad_id)
+    return TokenMeta(tokenizer.digest, tokenizer.vocab_size, dtype, *ids)
+
+
+def framed(ids: IntArray, start_id: int, end_id: int) -> IntArray:
+    """A document as it stands in the stream: its tokens and the end token; a start token that differs goes first."""
+    head = [] if start_id == end_id else [start_id]
+    return np.concatenate([np.asarray(head, np.int64), ids, np.asarray([end_id], np.int64)])
+
+
+def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name: str) -> int:
+    """Tokenize one shard part into ``target``; returns its number of tokens.
+
+    table: columns doc_id, lang, text, bytes. ``name`` ends in ``.parquet``: the index gets this name and is written
+    last, so it marks the part as complete; the ids get the same name with ``.bin``.
+    """
+    meta = token_meta(tokenizer)
+    texts: Sequence[str] = table["text"].to_pylist()
+    parts: list[np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]] = []
+    for start in range(0, len(texts), _BATCH_DOCUMENTS):
+        for ids in tokenizer.encode_batch(texts[start : start + _BATCH_DOCUMENTS]):
+            parts.append(framed(ids, meta.start_id, meta.end_id).astype(meta.dtype))
+    lengths = np.asarray([len(part) for part in parts], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(parts) else lengths
+    stream = np.concatenate(parts) if parts else np.zeros(0, meta.dtype)
+    target.write(name.removesuffix(".parquet") + ".bin", stream.astype(f"<{np.dtype(meta.dtype).str[1:]}").tobytes())
+    index = pa.table(
+        {
+            "doc_id": table["doc_id"],
+            "offset": pa.array(offsets, pa.int64()),
+            "length": pa.array(lengths, pa.int64()),
+            "lang": table["lang"],
+            "bytes": table["bytes"],
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(index, sink, compression="zstd")
+    target.write(name, sink.getvalue().to_pybytes())
+    return int(lengths.sum())
+
+
+def write_meta(target: Folder, meta: TokenMeta) -> None:
+    """Write the record at the root of a tokens folder."""
+    target.write_json(META, asdict(meta))
