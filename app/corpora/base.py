@@ -1,0 +1,103 @@
+"""What a corpus is: a list of files, each a stream of documents and of rows that could not be used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from app.core.records import Document, JsonObject
+
+Reason = Literal[
+    "corrupt_stream",
+    "bad_json",
+    "bad_encoding",
+    "empty_text",
+    "line_too_long",
+    "not_text",
+    "missing_column",
+    "unknown_language",
+    "other_language",
+]
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """How to find and read a corpus; ``columns`` maps our column names to the corpus's, a limit of 0 is none."""
+
+    source: str
+    path: str | None = None
+    languages: tuple[str, ...] = ()
+    seed: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
+    max_files_per_language: int = 0
+    max_documents_per_file: int = 0
+    max_line_bytes: int = 16_000_000
+    min_characters: int = 1
+    revision: str | None = None
+    staging_dir: str = "staging"
+    retries: int = 8
+    retry_wait_seconds: float = 1.0
+    documents_per_language: int = 400
+    validation_documents_per_language: int = 40
+
+    def column(self, ours: str) -> str:
+        """The corpus's name of one of our columns."""
+        return self.columns.get(ours, ours)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One unit of work: a file or a chunk of generated text. ``lang`` and ``split`` None: each row says, or a hash."""
+
+    uri: str
+    lang: str | None = None
+    split: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that could not be used; ``line`` counts from 1, ``sample`` is at most its first 200 characters."""
+
+    file: str
+    line: int
+    reason: Reason
+    sample: str
+
+
+class Corpus(Protocol):
+    """A source of text."""
+
+    def files(self) -> Sequence[SourceFile]:
+        """Every unit of work, in a fixed order. Raises CorpusError, saying what was found, if there is none."""
+
+    def read(self, file: SourceFile) -> Iterator[Document | Reject]:
+        """The rows of one unit, streaming; a bad row or a torn stream is a Reject, never an exception."""
+
+    def fingerprint(self) -> JsonObject:
+        """What identifies the input, for the store's key."""
+
+
+def document_id(lang: str, text: str) -> str:
+    """16 hex digits that depend on language and text only, so equal texts are seen as duplicates."""
+    return hashlib.blake2b(f"{lang}\x1f{text}".encode(), digest_size=8).hexdigest()
+
+
+def split_of(doc_id: str, validation_fraction: float) -> str:
+    """``train`` or ``validation``, by the document's hash alone: the same in every run and on every machine."""
+    position = int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8, person=b"split").digest(), "big")
+    return "validation" if position < validation_fraction * 2**64 else "train"
+
+
+def first_files(files: Sequence[SourceFile], limit: int) -> list[SourceFile]:
+    """The first ``limit`` files of each language and split, in the given order; all of them for 0."""
+    seen: Counter[tuple[str | None, str | None]] = Counter()
+    kept = []
+    for file in files:
+        seen[file.lang, file.split] += 1
+        if not limit or seen[file.lang, file.split] <= limit:
+            kept.append(file)
+    return kept

@@ -1,0 +1,46 @@
+"""The distribution over languages that training draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from app.core.errors import CorpusError
+
+Mixture = Literal["uniform", "proportional", "temperature", "unimax"]
+
+
+def language_weights(
+    kind: Mixture, tokens: Mapping[str, int], temperature: float, max_epochs: float, budget_tokens: int
+) -> dict[str, float]:
+    """Share of each language, sums to 1.
+
+    tokens: training tokens per language, positive. ``temperature``: share proportional to tokens ** temperature
+    (arXiv 1911.02116 writes it as alpha). ``unimax`` (arXiv 2304.09151): equal shares of the budget, but no language
+    more than ``max_epochs`` times; what small ones cannot take is divided among the others.
+    Raises CorpusError if a language has no tokens.
+    """
+    empty = sorted(lang for lang, count in tokens.items() if count <= 0)
+    if empty or not tokens:
+        raise CorpusError(f"no training text for {', '.join(empty) or 'any language'}; take it out of corpus.languages")
+    match kind:
+        case "uniform":
+            raw = dict.fromkeys(tokens, 1.0)
+        case "proportional":
+            raw = {lang: float(count) for lang, count in tokens.items()}
+        case "temperature":
+            raw = {lang: float(count) ** temperature for lang, count in tokens.items()}
+        case "unimax":
+            raw = _unimax(tokens, max_epochs, budget_tokens)
+    total = sum(raw.values())
+    return {lang: value / total for lang, value in raw.items()}
+
+
+def _unimax(tokens: Mapping[str, int], max_epochs: float, budget_tokens: int) -> dict[str, float]:
+    left = float(budget_tokens)
+    given: dict[str, float] = {}
+    ascending = sorted(tokens, key=lambda lang: (tokens[lang], lang))
+    for done, lang in enumerate(ascending):
+        given[lang] = min(left / (len(ascending) - done), tokens[lang] * max_epochs)
+        left -= given[lang]
+    return given

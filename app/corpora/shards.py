@@ -1,0 +1,105 @@
+"""One source file in, numbered parquet parts out: the work of one task of the corpus pass.
+
+The parts of a source file carry its number, and its sidecar with the counts is written last; so a task that is
+killed is simply run again and ends with the same files, whatever else ran in between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.artifacts.layout import part_name, rejects_name, shard_folder, sidecar_name
+from app.artifacts.store import Folder
+from app.core.records import Document, JsonObject
+from app.corpora.base import Corpus, Reject, SourceFile, split_of
+
+SHARD_SCHEMA = pa.schema(
+    [("doc_id", pa.string()), ("lang", pa.string()), ("text", pa.large_string()), ("url", pa.string())]
+    + [("timestamp", pa.string()), ("bytes", pa.int64())]
+)
+_KEPT_REJECTS_PER_FILE = 1000
+
+
+@dataclass
+class _Buffer:
+    rows: list[Document] = field(default_factory=list)
+    text_bytes: int = 0
+    chunk: int = 0
+
+
+def shard_file(
+    corpus: Corpus, file: SourceFile, number: int, target: Folder, validation_fraction: float, part_bytes: int
+) -> JsonObject:
+    """Write one source file's documents as ``<lang>/<split>/part-<number>-<chunk>.parquet``; return its counts.
+
+    ``part_bytes``: text bytes per part; memory stays near this, times the languages in the file. Every row that
+    cannot be used is counted by reason; the first thousand of a file are kept with a sample.
+    """
+    buffers: dict[tuple[str, str], _Buffer] = {}
+    documents: Counter[str] = Counter()
+    text_bytes: Counter[str] = Counter()
+    rejects: list[Reject] = []
+    reasons: Counter[str] = Counter()
+    for row in corpus.read(file):
+        if isinstance(row, Reject):
+            reasons[row.reason] += 1
+            if len(rejects) < _KEPT_REJECTS_PER_FILE:
+                rejects.append(row)
+            continue
+        split = file.split or split_of(row.doc_id, validation_fraction)
+        buffer = buffers.setdefault((row.lang, split), _Buffer())
+        size = len(row.text.encode())
+        buffer.rows.append(row)
+        buffer.text_bytes += size
+        documents[f"{row.lang}/{split}"] += 1
+        text_bytes[f"{row.lang}/{split}"] += size
+        if buffer.text_bytes >= part_bytes:
+            _flush(buffer, row.lang, split, number, target)
+    for (lang, split), buffer in buffers.items():
+        _flush(buffer, lang, split, number, target)
+    if rejects:
+        lines = [json.dumps(vars(reject), ensure_ascii=False) for reject in rejects]
+        target.write(rejects_name(number), ("\n".join(lines) + "\n").encode())
+    counts: JsonObject = {
+        "file": file.uri,
+        "documents": dict(documents),
+        "bytes": dict(text_bytes),
+        "rejects": dict(reasons),
+        "rejects_not_kept": max(0, sum(reasons.values()) - len(rejects)),
+    }
+    target.write_json(sidecar_name(number), counts)
+    return counts
+
+
+def read_part(folder: Folder, lang: str, split: str, part: str, columns: list[str] | None = None) -> pa.Table:
+    """One part of a shards stage as an Arrow table with the columns of ``SHARD_SCHEMA``, in row order."""
+    return pq.read_table(pa.BufferReader(folder.read(f"{shard_folder(lang, split)}/{part}")), columns=columns)
+
+
+def part_names(folder: Folder, lang: str, split: str) -> list[str]:
+    """Names of the parts of one language and split, in order."""
+    return [name for name in folder.names(shard_folder(lang, split)) if name.endswith(".parquet")]
+
+
+def read_documents(folder: Folder, lang: str, split: str) -> Iterator[Mapping[str, str]]:
+    """The documents of one language and split in part order, one part in memory at a time."""
+    for part in part_names(folder, lang, split):
+        yield from read_part(folder, lang, split, part, ["doc_id", "lang", "text"]).to_pylist()
+
+
+def _flush(buffer: _Buffer, lang: str, split: str, number: int, target: Folder) -> None:
+    if not buffer.rows:
+        return
+    columns = {name: [getattr(row, name) for row in buffer.rows] for name in ("doc_id", "lang", "text", "url", "timestamp")}
+    columns["bytes"] = [len(text.encode()) for text in columns["text"]]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns, schema=SHARD_SCHEMA), sink, compression="zstd")
+    name = part_name(number, buffer.chunk, "parquet")
+    target.write(f"{shard_folder(lang, split)}/{name}", sink.getvalue().to_pybytes())
+    buffer.rows, buffer.text_bytes, buffer.chunk = [], 0, buffer.chunk + 1
