@@ -17,41 +17,45 @@ from app.core.suggest import nearest
 
 UNDETERMINED = "und"
 _HUB_CONFIGS = {"en-multi": "en"}
-_SHAPE = re.compile(r"^([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|[0-9]{3}))?$")
-_RIGHT_TO_LEFT_SCRIPTS = {"Arab", "Hebr", "Syrc", "Thaa", "Nkoo", "Adlm", "Rohg"}
+_SHAPE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|[0-9]{3}))?")
+_RIGHT_TO_LEFT_SCRIPTS = {"Adlm", "Arab", "Hebr", "Mand", "Mend", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"}
+_UNKNOWN_SCRIPT = "Zyyy"
+_MERGED = {"nb": "no", "tl": "fil"}
+"""Codes that CLDR keeps apart, or may, and multilingual corpora do not: mC4 has one Norwegian and one Filipino."""
 
 
 def normalise(code: str) -> str:
     """Our code for any usual spelling: ``iw`` -> he, ``en-multi`` -> en, ``deu_Latn`` -> de, ``hi-Latn`` stays.
 
+    A script other than Latin and a region are dropped (``zh-Hant-TW`` -> zh): they do not make another language here.
+    Known are the languages CLDR has a name for, and any other ISO 639-3 code whose script it knows (``aai_Latn``).
     Raises CorpusError naming the nearest known codes.
     """
     text = code.strip()
-    if text in _HUB_CONFIGS:
-        return _HUB_CONFIGS[text]
-    match = _SHAPE.match(text)
+    if text.lower() in _HUB_CONFIGS:
+        return _HUB_CONFIGS[text.lower()]
+    match = _SHAPE.fullmatch(text)
     language = _canonical(match.group(1).lower()) if match else ""
-    if match is None or language not in _known_languages():
-        close = nearest(text.title(), _names()) if len(text) > 3 else nearest(text.lower(), known_codes())
-        hint = f"; the nearest known: {', '.join(_names().get(name, name) for name in close)}" if close else ""
+    if match is None or not (language in _named_codes() or script(language) != _UNKNOWN_SCRIPT):
+        close = _nearest_codes(text)
+        hint = f"; the nearest known: {', '.join(close)}" if close else ""
         raise CorpusError(f"unknown language {code!r}{hint} (ISO 639-1, or 639-3 where there is none)")
-    script_tag = (match.group(2) or "").title()
-    if script_tag == "Latn" and script(language) != "Latn" and language != UNDETERMINED:
-        return f"{language}-Latn"
-    return language
+    romanised = (match.group(2) or "").title() == "Latn" and script(language) not in ("Latn", _UNKNOWN_SCRIPT)
+    return f"{language}-Latn" if romanised else language
 
 
 @functools.cache
 def known_codes() -> tuple[str, ...]:
-    """Every code ``normalise`` can return, but romanised variants; sorted."""
-    return tuple(sorted(_known_languages()))
+    """The codes of the languages that CLDR has a name for, without romanised variants; sorted."""
+    return tuple(sorted(_named_codes()))
 
 
 def display_name(code: str, locale: str = "en") -> str:
     """Name of a language in the words of another, e.g. ``Swahili``; the code itself where CLDR has none."""
     base, _, variant = code.partition("-")
-    name = Locale.parse(locale).languages.get(base, base)
-    return f"{name} ({variant})" if variant else name
+    words = Locale.parse(locale)
+    name = str(words.languages.get(base, base))
+    return f"{name} ({words.scripts.get(variant, variant)})" if variant else name
 
 
 def native_name(code: str) -> str:
@@ -61,7 +65,7 @@ def native_name(code: str) -> str:
         own = Locale.parse(base).languages.get(base)
     except (UnknownLocaleError, ValueError):
         own = None
-    return own or display_name(code)
+    return own or display_name(base)
 
 
 def script(code: str) -> str:
@@ -69,9 +73,10 @@ def script(code: str) -> str:
     base, _, variant = code.partition("-")
     if variant:
         return variant
-    likely = get_global("likely_subtags").get(base, "")
-    parts = likely.split("_")
-    return parts[1] if len(parts) > 1 else "Zyyy"
+    if base == UNDETERMINED:
+        return _UNKNOWN_SCRIPT
+    parts = get_global("likely_subtags").get(base, "").split("_")
+    return parts[1] if len(parts) > 1 else _UNKNOWN_SCRIPT
 
 
 def is_right_to_left(code: str) -> bool:
@@ -81,7 +86,10 @@ def is_right_to_left(code: str) -> bool:
 
 @functools.cache
 def iso639_3(code: str) -> tuple[str, ...]:
-    """The three-letter codes of a language, e.g. ``('deu', 'ger')``: several where ISO keeps two, sorted."""
+    """The three-letter codes of a language, sorted, e.g. ``('deu', 'ger')``.
+
+    Several where ISO 639-2 keeps two, or where CLDR counts a member of a macrolanguage as the language (``arb``).
+    """
     base = code.partition("-")[0]
     if len(base) == 3:
         return (base,)
@@ -90,20 +98,25 @@ def iso639_3(code: str) -> tuple[str, ...]:
 
 
 def _canonical(language: str) -> str:
-    if language in ("no", "nb"):
-        return "no"  # mC4 has one Norwegian; CLDR would call it nb
-    if language in ("fil", "tl"):
-        return "fil"
-    return str(get_global("language_aliases").get(language, language)).partition("_")[0]
+    if language in _MERGED.values():
+        return language
+    now = str(get_global("language_aliases").get(language, language)).partition("_")[0]
+    return _MERGED.get(now, now)
 
 
 @functools.cache
-def _known_languages() -> frozenset[str]:
-    cldr = {code.partition("_")[0] for code in Locale.parse("en").languages}
-    aliases = get_global("language_aliases")
-    return frozenset({code for code in cldr if code not in aliases or _canonical(code) == code} | {UNDETERMINED, "no"})
+def _named_codes() -> frozenset[str]:
+    bare = {str(code) for code in Locale.parse("en").languages if "_" not in str(code)}
+    return frozenset({code for code in bare if _canonical(code) == code} | {UNDETERMINED, "no"})
 
 
-@functools.cache
-def _names() -> dict[str, str]:
-    return {name: code for code, name in Locale.parse("en").languages.items() if "_" not in code}
+def _nearest_codes(text: str) -> list[str]:
+    """Known codes like ``text``; of a country's code, its language; of a longer word, the languages named like it."""
+    base = re.split("[-_]", text)[0].lower()
+    if len(base) <= 3:
+        spoken = get_global("likely_subtags").get(f"und_{base.upper()}", "").split("_")[0]
+        close = [code for code in (spoken, *nearest(base, known_codes())) if code]
+        return list(dict.fromkeys(close)) or [code for code in known_codes() if code[0] == base[:1]][:3]
+    names = {native_name(code).lower(): code for code in known_codes()}
+    names |= {display_name(code).lower(): code for code in known_codes()}
+    return list(dict.fromkeys(names[name] for name in nearest(text.lower(), names)))
