@@ -194,7 +194,11 @@ class Store:
 
     def run(self, name: str) -> Folder:
         """The folder of one run."""
-        return Folder(self._uri(run_folder(name)), self._cached(run_folder(name)))
+        return self.folder(run_folder(name))
+
+    def folder(self, name: str) -> Folder:
+        """Any other folder below the root."""
+        return Folder(self._uri(name), self._cached(name))
 
     def _uri(self, name: str) -> str:
         root = self.root if "://" in self.root else str(Path(self.root).absolute())

@@ -76,8 +76,10 @@ class CorpusConfig(Section):
     """Column map of `files` and `mc4`."""
     revision: str = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
     """Pinned revision of the Hub's data set (`mc4`)."""
-    max_documents_per_language: NonNegativeInt = 0
-    """Upper limit of documents per language and split; 0 means all."""
+    max_files_per_language: NonNegativeInt = 0
+    """Only the first files, by name, of each language and split; 0 means all."""
+    max_documents_per_file: NonNegativeInt = 0
+    """Only the first documents of each file; 0 means all."""
     max_line_bytes: PositiveInt = 16_000_000
     """Longer lines are rejected, bytes."""
     min_characters: NonNegativeInt = 1
@@ -152,12 +154,12 @@ class AllocationConfig(Section):
     """What to do with a language that has fewer features."""
     analyzer: Literal["char", "paper"] = "char"
     """TF-IDF terms: character n-grams (every script) or the paper's words."""
-    max_features: PositiveInt = 100_000
-    """Most TF-IDF features."""
+    max_features: PositiveInt = 65_536
+    """TF-IDF features: hash buckets of `char`, most words of `paper`."""
     components: PositiveInt = 100
     """Dimensions after truncated SVD."""
-    sample_documents_per_language: PositiveInt = 200
-    """Documents per language the clustering is fitted on."""
+    sample_documents: PositiveInt = 4000
+    """Documents the clustering is fitted on, drawn from the whole corpus by hash."""
     assignment: Literal["balanced", "nearest"] = "balanced"
     """Assignment of all documents: balanced by learned prices, or to the nearest centre as published."""
 
@@ -197,7 +199,7 @@ class TrainingConfig(Section):
     """Arithmetic of the forward pass; `auto` is bf16 where the hardware is faster with it."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
-    loss_chunk_tokens: PositiveInt = 4096
+    loss_chunk_tokens: PositiveInt = 512
     """Rows of the vocabulary projection computed at a time, tokens."""
     checkpoint_every_steps: PositiveInt = 100
     """Steps between checkpoints."""

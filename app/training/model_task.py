@@ -24,9 +24,10 @@ from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.core.errors import StaleArtifact
 from app.core.records import IntArray, JsonObject, JsonValue
-from app.models.load import ModelShape, build_model, load_model, save_model
+from app.models.causal import CausalLM
+from app.models.load import ModelShape, build_model, count_parameters, load_model, save_model
 from app.tokens.dataset import BlockDataset, TokenCorpus
-from app.training.hooks import MetricsFile, TensorBoard
+from app.training.hooks import Hook, MetricsFile, TensorBoard
 from app.training.loop import TrainingSpec, train
 
 
@@ -74,7 +75,7 @@ def run_model_task(task: ModelTask) -> JsonObject:
     with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
         logs = stage.local() if stage.is_local else Path(temporary)
         logs.mkdir(parents=True, exist_ok=True)
-        hooks = [MetricsFile(logs / METRICS), TensorBoard(logs / TENSORBOARD)]
+        hooks: list[Hook] = [MetricsFile(logs / METRICS), TensorBoard(logs / TENSORBOARD)]
         result = train(task.spec, model, blocks, checkpoints, hooks)
         if not stage.is_local:
             stage.upload(logs / TENSORBOARD, TENSORBOARD)
@@ -87,7 +88,7 @@ def run_model_task(task: ModelTask) -> JsonObject:
             "exposure_tokens": exposure,
             "final_loss": result.final_loss,
             "training_seconds": result.seconds,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "parameters": count_parameters(model),
             "torch": torch.__version__,
         }
         final = Path(temporary) / FINAL_MODEL
@@ -138,11 +139,10 @@ def read_assignment(allocation: StageFolder, lang: str, doc_ids: Sequence[str]) 
     return np.asarray(table["expert"].to_numpy(), dtype=np.int64)
 
 
-def _parent_model(task: ModelTask) -> torch.nn.Module:
+def _parent_model(task: ModelTask) -> CausalLM:
     if task.parent is None:
         assert task.shape is not None, "a task without a parent needs a shape"
-        torch.manual_seed(task.spec.run_seed)
-        return build_model(task.shape)
+        return build_model(task.shape, task.spec.run_seed)
     parent = task.store.stage("model", task.parent)
     parent.manifest()
     return load_model(str(parent.local(FINAL_MODEL)))

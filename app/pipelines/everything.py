@@ -1,0 +1,44 @@
+"""All stages in order, in one Ray session."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from app.artifacts.layout import REPORT, SUMMARY
+from app.artifacts.store import Store
+from app.config.schema import Config
+from app.core.records import JsonObject
+from app.core.units import format_seconds
+from app.pipelines.allocate import make_allocation
+from app.pipelines.evaluate import make_evaluation
+from app.pipelines.ray_session import ray_session
+from app.pipelines.report import make_report, result_text
+from app.pipelines.runs import record
+from app.pipelines.seed import make_seed
+from app.pipelines.shard import make_shards
+from app.pipelines.tokenize import make_tokens
+from app.pipelines.train import train_all
+
+log = logging.getLogger(__name__)
+
+_STAGES = (
+    ("shard", make_shards),
+    ("seed", make_seed),
+    ("tokenize", make_tokens),
+    ("allocate", make_allocation),
+    ("train", train_all),
+    ("evaluate", make_evaluation),
+    ("report", make_report),
+)
+
+
+def run_everything(config: Config, store: Store) -> JsonObject:
+    """Run what is not done yet; returns the summary's headline and the text to print."""
+    with ray_session(config.cluster):
+        for name, make in _STAGES:
+            started = time.monotonic()
+            record(config, store, make(config, store))
+            log.info("%s: done in %s", name, format_seconds(time.monotonic() - started))
+    run = store.run(config.run.name)
+    return {"summary": f"{run.uri}/{SUMMARY}", "report": f"{run.uri}/{REPORT}", "text": result_text(config, store)}

@@ -1,0 +1,85 @@
+"""From the configuration tree to the plain records that the lower layers take."""
+
+from __future__ import annotations
+
+from app.allocation.base import AllocationSettings
+from app.allocation.strategies import is_language_strategy
+from app.config.schema import Config
+from app.core.seeding import derive_seed
+from app.corpora.base import CorpusSettings
+from app.models.load import ModelShape
+from app.training.loop import TrainingSpec
+
+
+def corpus_settings(config: Config) -> CorpusSettings:
+    """What ``app.corpora`` needs."""
+    corpus = config.corpus
+    return CorpusSettings(
+        source=corpus.source,
+        path=corpus.path or None,
+        languages=corpus.languages,
+        seed=config.run.seed,
+        columns=corpus.columns.model_dump(),
+        max_files_per_language=corpus.max_files_per_language,
+        max_documents_per_file=corpus.max_documents_per_file,
+        max_line_bytes=corpus.max_line_bytes,
+        min_characters=corpus.min_characters,
+        revision=corpus.revision,
+        staging_dir=corpus.staging,
+        retries=corpus.retries,
+        retry_wait_seconds=corpus.retry_wait_seconds,
+        documents_per_language=corpus.documents_per_language,
+        validation_documents_per_language=corpus.validation_documents_per_language,
+    )
+
+
+def allocation_settings(config: Config) -> AllocationSettings:
+    """What ``app.allocation`` needs."""
+    fields = config.allocation.model_dump(exclude={"k", "sample_documents"})
+    return AllocationSettings(**fields)
+
+
+def is_language_level(config: Config) -> bool:
+    """Whether the strategy gives whole languages to experts. Raises AllocationError for an unknown strategy."""
+    return is_language_strategy(config.allocation.strategy)
+
+
+def seed_shape(config: Config, vocabulary_size: int) -> ModelShape:
+    """Shape of a seed trained by us."""
+    seed = config.seed
+    return ModelShape(
+        architecture=seed.architecture,
+        vocab_size=vocabulary_size,
+        d_model=seed.width,
+        layers=seed.layers,
+        heads=seed.heads,
+        ffn=seed.ffn_width,
+        context=config.training.sequence_length,
+    )
+
+
+def training_spec(config: Config, key: str, budget_tokens: int, learning_rate: float) -> TrainingSpec:
+    """The loop's settings for one model; the device is chosen where it runs."""
+    training = config.training
+    return TrainingSpec(
+        key=key,
+        run_seed=derive_seed(config.run.seed, "model", key),
+        budget_tokens=budget_tokens,
+        sequence_length=training.sequence_length,
+        tokens_per_step=training.tokens_per_step,
+        micro_batch_rows=training.micro_batch_rows,
+        learning_rate=learning_rate,
+        schedule=training.schedule,
+        warmup_fraction=training.warmup_fraction,
+        final_learning_rate_fraction=training.final_learning_rate_fraction,
+        weight_decay=training.weight_decay,
+        beta1=training.beta1,
+        beta2=training.beta2,
+        epsilon=training.epsilon,
+        clip_norm=training.clip_norm,
+        precision=training.precision,
+        activation_checkpointing=training.activation_checkpointing,
+        loss_chunk_tokens=training.loss_chunk_tokens,
+        checkpoint_every_steps=training.checkpoint_every_steps,
+        device="auto",
+    )

@@ -1,0 +1,100 @@
+"""Shards to tokens with Ray Data: one task per shard part, tokenized once whatever the allocation."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from typing import Any
+
+import ray.data
+
+from app.artifacts.layout import TOKENIZER, shard_folder
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.config.schema import Config
+from app.core.records import JsonObject
+from app.core.units import format_bytes, format_count, format_seconds
+from app.corpora.shards import part_names, read_part
+from app.pipelines.keys import tokens_inputs
+from app.pipelines.parents import find_shards, find_tokenizer, languages_of
+from app.pipelines.ray_session import ray_session
+from app.pipelines.runs import Made
+from app.tokens.dataset import TokenCorpus
+from app.tokens.packing import token_meta, write_meta, write_token_part
+from app.tokens.tokenizer import Tokenizer, load_tokenizer
+
+log = logging.getLogger(__name__)
+
+_SPLITS = ("train", "validation")
+
+
+def make_tokens(config: Config, store: Store) -> Made:
+    """Tokenize every shard part that is not tokenized yet; returns the finished stage."""
+    shards, tokenizer = find_shards(config, store), find_tokenizer(config, store)
+    inputs = tokens_inputs(shards.key, tokenizer.key)
+    stage = store.stage("tokens", inputs.key)
+    if stage.is_complete:
+        return {"tokens": stage}
+    started = time.monotonic()
+    parts = [
+        (lang, split, part)
+        for lang in languages_of(shards)
+        for split in _SPLITS
+        for part in part_names(shards, lang, split)
+    ]
+    waiting = [item for item in parts if not stage.exists(f"{shard_folder(item[0], item[1])}/{item[2]}")]
+    log.info("tokenize: %d shard parts, %d already done", len(parts), len(parts) - len(waiting))
+    with ray_session(config.cluster):
+        _run_tasks(waiting, shards, tokenizer, stage)
+    write_meta(stage, token_meta(load_tokenizer(str(tokenizer.local(TOKENIZER)))))
+    counts = _counts(stage, languages_of(shards))
+    stage.publish(Manifest("tokens", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started))
+    return {"tokens": stage}
+
+
+@functools.lru_cache(maxsize=1)
+def _tokenizer(stage: StageFolder) -> Tokenizer:
+    return load_tokenizer(str(stage.local(TOKENIZER)))
+
+
+def _run_tasks(
+    waiting: list[tuple[str, str, str]], shards: StageFolder, tokenizer: StageFolder, stage: StageFolder
+) -> None:
+    if not waiting:
+        return
+
+    def tokenize_part(row: dict[str, Any]) -> dict[str, Any]:
+        lang, split, part = waiting[int(row["item"])]
+        table = read_part(shards, lang, split, part, ["doc_id", "lang", "text", "bytes"])
+        tokens = write_token_part(table, _tokenizer(tokenizer), stage.child(shard_folder(lang, split)), part)
+        return {"tokens": tokens, "bytes": sum(table["bytes"].to_pylist())}
+
+    tasks = ray.data.from_items(list(range(len(waiting))), override_num_blocks=len(waiting))
+    started, last = time.monotonic(), 0.0
+    tokens = size = finished = 0
+    for row in tasks.map(tokenize_part, num_cpus=1).iter_rows():
+        tokens, size, finished = tokens + row["tokens"], size + row["bytes"], finished + 1
+        seconds = time.monotonic() - started
+        if seconds - last > 5 or finished == len(waiting):
+            last = seconds
+            log.info(
+                "tokenize: %d/%d parts, %s tokens, %s in %s (%s tokens/s, %.2f MB/s)",
+                *(finished, len(waiting), format_count(tokens), format_bytes(size), format_seconds(seconds)),
+                *(format_count(tokens / seconds), size / seconds / 1e6),
+            )
+
+
+def _counts(stage: StageFolder, languages: tuple[str, ...]) -> JsonObject:
+    """Documents, tokens and bytes per language and split."""
+    corpus = TokenCorpus.open(str(stage.local()))
+    counts: JsonObject = {}
+    for lang in languages:
+        for split in _SPLITS:
+            table = corpus.documents(lang, split)
+            counts[shard_folder(lang, split)] = {
+                "documents": len(table),
+                "tokens": int(table.length.sum()),
+                "bytes": int(table.bytes.sum()),
+            }
+    return counts

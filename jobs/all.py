@@ -1,0 +1,19 @@
+"""Run every stage in order: shard, seed, tokenize, allocate, baseline and experts, evaluate, report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.everything import run_everything
+from app.pipelines.forecast import forecast
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("all", argv, __doc__ or "", forecast, run_everything)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Train the dense baseline: the same code with one part that holds everything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.train import train_dense
+from app.pipelines.forecast import forecast
+from app.pipelines.runs import recorded
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("baseline", argv, __doc__ or "", forecast, recorded(train_dense))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

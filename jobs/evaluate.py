@@ -1,0 +1,20 @@
+"""Score seed, dense and experts on the same text and compare the ensemble with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.evaluate import make_evaluation
+from app.pipelines.forecast import forecast
+from app.pipelines.runs import recorded
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("evaluate", argv, __doc__ or "", forecast, recorded(make_evaluation))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Render the run's result page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.report import make_report
+from app.pipelines.forecast import forecast
+from app.pipelines.runs import recorded
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("report", argv, __doc__ or "", forecast, recorded(make_report))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Read the corpus once and write it as parquet shards by language and split."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.shard import make_shards
+from app.pipelines.forecast import forecast
+from app.pipelines.runs import recorded
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("shard", argv, __doc__ or "", forecast, recorded(make_shards))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""Tokenize the shards once with the seed's tokenizer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.tokenize import make_tokens
+from app.pipelines.forecast import forecast
+from app.pipelines.runs import recorded
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("tokenize", argv, __doc__ or "", forecast, recorded(make_tokens))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

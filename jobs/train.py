@@ -1,0 +1,20 @@
+"""Train the experts of the run as independent, resumable training runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.train import train_experts
+from app.pipelines.forecast import forecast
+from app.pipelines.runs import recorded
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("train", argv, __doc__ or "", forecast, recorded(train_experts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
