@@ -1,0 +1,137 @@
+"""Parts of equal size: assignment by auction, balanced k-means, and the prices that carry the balance to new rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from app.core.records import FloatArray, IntArray
+from app.core.seeding import generator
+
+_COARSE_STEP = 0.05
+_EPSILON = 1e-4
+_SHRINK = 5.0
+_RESTARTS = 4
+_MAX_ROUNDS = 40
+_MAX_MARGIN = 1e12
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """labels: (n,) part of each row; prices: (k,) such that labels[i] = argmin(costs[i] + prices) up to epsilon."""
+
+    labels: IntArray
+    prices: FloatArray
+
+
+@dataclass(frozen=True)
+class BalancedClusters:
+    """centres: (k, d); labels: (n,); prices: (k,) for squared distances, of mean 0."""
+
+    centres: FloatArray
+    labels: IntArray
+    prices: FloatArray
+
+
+def equal_capacities(n: int, k: int) -> IntArray:
+    """(k,) part sizes that add up to n and differ by at most 1, the larger first."""
+    sizes: IntArray = np.full(k, n // k, dtype=np.int64) + (np.arange(k) < n % k)
+    return sizes
+
+
+def auction(
+    costs: FloatArray, capacities: IntArray, epsilon: float = _EPSILON, start: FloatArray | None = None
+) -> Assignment:
+    """Assign rows to parts of given sizes at least total cost, to within n * epsilon of the optimum.
+
+    costs: (n, k); capacities: (k,) positive, adding up to n; start: (k,) prices to begin with, of a similar problem.
+    Rows without a part bid for the best one what it is worth to them over the second best; a full part keeps its
+    highest bids and its price is the lowest of them. Source: Bertsekas and Castanon 1989 (auction with classes of
+    similar objects), epsilon-scaled.
+    """
+    n, k = costs.shape
+    assert capacities.shape == (k,) and int(capacities.sum()) == n and capacities.min() > 0
+    if k == 1:
+        return Assignment(np.zeros(n, dtype=np.int64), np.zeros(1))
+    values = torch.from_numpy(-costs)
+    room = capacities.tolist()
+    prices = torch.zeros(k, dtype=torch.float64) if start is None else torch.from_numpy(start.copy())
+    step = epsilon if start is not None else max(epsilon, _COARSE_STEP * float(costs.max() - costs.min()))
+    owners = _bid_until_all_own(values, prices, room, step)
+    while step > epsilon:
+        step = max(epsilon, step / _SHRINK)
+        owners = _bid_until_all_own(values, prices, room, step)
+    return Assignment(owners.numpy(), prices.numpy())
+
+
+def _bid_until_all_own(values: torch.Tensor, prices: torch.Tensor, room: list[int], step: float) -> torch.Tensor:
+    """One auction from given prices, which are raised in place. values: (n, k). Returns (n,) owners."""
+    owners = torch.full((len(values),), -1, dtype=torch.int64)
+    bids = torch.zeros(len(values), dtype=torch.float64)
+    while True:
+        free = torch.nonzero(owners < 0).squeeze(1)
+        if not len(free):
+            return owners
+        best, choice = (values[free] - prices).topk(2, dim=1)
+        margin = (best[:, 0] - best[:, 1]).clamp(max=_MAX_MARGIN)
+        owners[free] = choice[:, 0]
+        bids[free] = prices[choice[:, 0]] + margin + step
+        for part in torch.unique(choice[:, 0]).tolist():
+            _keep_highest_bids(owners, bids, prices, part, room[part])
+
+
+def _keep_highest_bids(owners: torch.Tensor, bids: torch.Tensor, prices: torch.Tensor, part: int, room: int) -> None:
+    members = torch.nonzero(owners == part).squeeze(1)
+    if len(members) < room:
+        return
+    order = torch.argsort(bids[members], descending=True, stable=True)
+    owners[members[order[room:]]] = -1
+    prices[part] = bids[members[order[room - 1]]]
+
+
+def squared_distances(rows: FloatArray, centres: FloatArray) -> FloatArray:
+    """(n, k) squared Euclidean distances; each entry depends on its own row and centre alone, bit for bit."""
+    return np.stack([np.square(rows - centre).sum(axis=1) for centre in centres], axis=1)
+
+
+def balanced_kmeans(rows: FloatArray, k: int, seed: int) -> BalancedClusters:
+    """K-means in which every part has n/k rows (rounded), the best of a few starts.
+
+    rows: (n, d), n >= k. Starts from k-means++ centres; each round assigns by auction and moves centres to the mean
+    of their rows. Source: balanced k-means of c-BTM (arXiv 2303.14177).
+    """
+    tries = [_lloyd(rows, _first_centres(rows, k, seed, restart)) for restart in range(_RESTARTS)]
+    _, centres = min(tries, key=lambda tried: tried[0])
+    final = auction(squared_distances(rows, centres), equal_capacities(len(rows), k))
+    return BalancedClusters(centres, final.labels, final.prices - final.prices.mean())
+
+
+def _lloyd(rows: FloatArray, centres: FloatArray) -> tuple[float, FloatArray]:
+    """Rounds until no row moves; returns the total squared distance of the last round and the centres."""
+    capacities = equal_capacities(len(rows), len(centres))
+    labels = np.full(len(rows), -1, dtype=np.int64)
+    prices: FloatArray | None = None
+    total = np.inf
+    for _ in range(_MAX_ROUNDS):
+        costs = squared_distances(rows, centres)
+        assigned = auction(costs, capacities, start=prices)
+        total = float(costs[np.arange(len(rows)), assigned.labels].sum())
+        if np.array_equal(assigned.labels, labels):
+            break
+        labels, prices = assigned.labels, assigned.prices - assigned.prices.min()
+        centres = np.stack([rows[labels == part].mean(axis=0) for part in range(len(centres))])
+    return total, centres
+
+
+def _first_centres(rows: FloatArray, k: int, seed: int, restart: int) -> FloatArray:
+    """K-means++: each next centre is a row drawn in proportion to its squared distance to the nearest chosen one."""
+    rng = generator(seed, "kmeans++", restart)
+    chosen = [int(rng.integers(len(rows)))]
+    while len(chosen) < k:
+        nearest = squared_distances(rows, rows[chosen]).min(axis=1)
+        nearest[chosen] = 0.0
+        total = float(nearest.sum())
+        chosen.append(int(rng.choice(len(rows), p=nearest / total if total > 0 else None)))
+    return rows[chosen].copy()

@@ -1,0 +1,214 @@
+"""Text to term indices: hashed character n-grams (every script), or the paper's words.
+
+An analyzer turns a whole text into the indices of its terms, with repetition; its stream does the same piece by piece.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+from app.core.records import IntArray, JsonObject
+
+_ORDERS = 4
+"""Longest n-gram, characters."""
+_PLANE = 0xFFFF
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+_HALF = np.uint64(32)
+_NUMBER = "#NUMBER"
+_WORD = re.compile(r"\w+")
+_OPEN_WORD = re.compile(r"\w+\Z")
+_NO_TERMS: IntArray = np.empty(0, dtype=np.int64)
+
+Codes = NDArray[np.uint64]
+
+
+class TermStream(Protocol):
+    """Terms of a text that arrives in pieces."""
+
+    def push(self, text: str) -> IntArray:
+        """Terms that are complete with this piece, each reported once."""
+
+    def pending(self) -> IntArray:
+        """Terms of the unfinished end, as if the text ended here."""
+
+
+class Analyzer(Protocol):
+    """Text to term indices below ``size``."""
+
+    @property
+    def size(self) -> int:
+        """Number of different terms."""
+
+    def terms(self, text: str) -> IntArray:
+        """Indices of the text's terms, with repetition."""
+
+    def stream(self) -> TermStream:
+        """The same, piece by piece."""
+
+    def describe(self) -> JsonObject:
+        """What ``restore_analyzer`` needs."""
+
+
+@dataclass(frozen=True)
+class CharAnalyzer:
+    """Character n-grams of 1 to 4 characters, case-folded, hashed into ``size`` indices; no vocabulary is kept.
+
+    Digits count as one character class, white space as another. Case folding is character by character, so a text
+    may be cut anywhere.
+    """
+
+    kind: ClassVar[str] = "char"
+    size: int
+
+    def terms(self, text: str) -> IntArray:
+        """Indices of all n-grams; empty only for the empty text."""
+        return np.concatenate(self.terms_by_order(_codes(text)))
+
+    def terms_by_order(self, codes: Codes) -> list[IntArray]:
+        """For n = 1..4 the indices of the n-grams in the order of their first character."""
+        found: list[IntArray] = []
+        hashes = codes * _STEP
+        for order in range(1, _ORDERS + 1):
+            if order > 1:
+                hashes = hashes[:-1] * _STEP + codes[order - 1 :]
+            found.append((((hashes * _MIX >> _HALF) * np.uint64(self.size)) >> _HALF).astype(np.int64))
+        return found
+
+    def stream(self) -> _CharStream:
+        """A stream at the start of a text."""
+        return _CharStream(self)
+
+    def terms_by_piece(self, pieces: Sequence[str]) -> tuple[IntArray, IntArray]:
+        """Terms of the joined pieces and, for each term, the piece in which it ends; both (terms,)."""
+        codes = [_codes(piece) for piece in pieces]
+        joined = np.concatenate([np.empty(0, dtype=np.uint64), *codes])
+        piece_of = np.repeat(np.arange(len(codes), dtype=np.int64), [len(part) for part in codes])
+        by_order = self.terms_by_order(joined)
+        ends = [piece_of[order:] for order in range(len(by_order))]
+        return np.concatenate(by_order), np.concatenate(ends)
+
+    def describe(self) -> JsonObject:
+        """Kind and size."""
+        return {"kind": self.kind, "size": self.size}
+
+
+class _CharStream:
+    def __init__(self, analyzer: CharAnalyzer) -> None:
+        self._analyzer = analyzer
+        self._tail = np.empty(0, dtype=np.uint64)
+
+    def push(self, text: str) -> IntArray:
+        if not text:
+            return _NO_TERMS
+        known = len(self._tail)
+        codes = np.concatenate([self._tail, _codes(text)])
+        self._tail = codes[-(_ORDERS - 1) :]
+        by_order = self._analyzer.terms_by_order(codes)
+        return np.concatenate([found[max(0, known - order) :] for order, found in enumerate(by_order)])
+
+    def pending(self) -> IntArray:
+        return _NO_TERMS
+
+
+@dataclass(frozen=True)
+class PaperAnalyzer:
+    """Words of two or more characters, lower-cased, numbers as one term, English stop words removed.
+
+    As published, except that a word is lower-cased after it is found. **Finds hardly a word in Chinese and Japanese
+    and splits Hindi at vowel signs**; for comparison only. Source: arXiv 2303.14177 and its code.
+    """
+
+    kind: ClassVar[str] = "paper"
+    vocabulary: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of words."""
+        return len(self.vocabulary)
+
+    def terms(self, text: str) -> IntArray:
+        """Indices of the known words."""
+        index = self._index
+        return np.array([index[word] for word in paper_words(text) if word in index], dtype=np.int64)
+
+    def stream(self) -> _PaperStream:
+        """A stream at the start of a text."""
+        return _PaperStream(self)
+
+    def describe(self) -> JsonObject:
+        """Kind and vocabulary."""
+        return {"kind": self.kind, "vocabulary": list(self.vocabulary)}
+
+    @functools.cached_property
+    def _index(self) -> Mapping[str, int]:
+        return {word: index for index, word in enumerate(self.vocabulary)}
+
+
+class _PaperStream:
+    def __init__(self, analyzer: PaperAnalyzer) -> None:
+        self._analyzer = analyzer
+        self._open = ""
+
+    def push(self, text: str) -> IntArray:
+        joined = self._open + text
+        unfinished = _OPEN_WORD.search(joined)
+        cut = unfinished.start() if unfinished else len(joined)
+        self._open = joined[cut:]
+        return self._analyzer.terms(joined[:cut])
+
+    def pending(self) -> IntArray:
+        return self._analyzer.terms(self._open)
+
+
+def paper_words(text: str) -> list[str]:
+    """The paper's words of a text, in order; anything starting with a digit is ``#NUMBER``."""
+    words = (_NUMBER if word[0].isdigit() else word.lower() for word in _WORD.findall(text) if len(word) > 1)
+    return [word for word in words if word not in ENGLISH_STOP_WORDS]
+
+
+def fit_paper_analyzer(texts: Iterable[str], max_features: int) -> PaperAnalyzer:
+    """The ``max_features`` most frequent words of the texts (equal ones by spelling), sorted."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        for word in paper_words(text):
+            counts[word] = counts.get(word, 0) + 1
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))[:max_features]
+    return PaperAnalyzer(tuple(sorted(frequent)))
+
+
+def restore_analyzer(described: JsonObject) -> Analyzer:
+    """The inverse of an analyzer's ``describe``."""
+    if described["kind"] == CharAnalyzer.kind:
+        size = described["size"]
+        assert isinstance(size, int)
+        return CharAnalyzer(size)
+    vocabulary = described["vocabulary"]
+    assert described["kind"] == PaperAnalyzer.kind and isinstance(vocabulary, list)
+    return PaperAnalyzer(tuple(str(word) for word in vocabulary))
+
+
+def _codes(text: str) -> Codes:
+    """Code points after case folding and joining of digits and of white space; beyond the BMP modulo 2^16."""
+    raw = np.frombuffer(text.casefold().encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    return _classes()[raw & _PLANE]
+
+
+@functools.cache
+def _classes() -> Codes:
+    codes = np.arange(_PLANE + 1, dtype=np.uint64)
+    for code in range(_PLANE + 1):
+        character = chr(code)
+        if character.isdigit():
+            codes[code] = ord("0")
+        elif character.isspace():
+            codes[code] = ord(" ")
+    return codes

@@ -1,0 +1,63 @@
+"""Typological allocation: languages of similar syntax share an expert (URIEL features, the paper's pairing)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.allocation.base import AllocationSettings, Evidence, Typology, Unit, expert_names
+from app.allocation.by_language import LanguageAllocator
+from app.allocation.clustering import Cluster, average_link, pair_clusters
+from app.allocation.distances import informative, typological_distances
+from app.core.errors import AllocationError
+from app.core.records import FloatArray
+from app.core.suggest import unknown_value
+
+LINKAGES: Mapping[str, Callable[[FloatArray, Sequence[str], int], list[Cluster]]] = {
+    "published": pair_clusters,
+    "average": average_link,
+}
+
+
+def cluster_languages(typology: Typology, k: int, linkage: str = "published") -> list[list[str]]:
+    """Cut the languages into exactly k groups, in the order of pairing; every language is in one of them.
+
+    Raises AllocationError if k is not in 1..n or the linkage is unknown. Source: arXiv 2401.10440.
+    """
+    if linkage not in LINKAGES:
+        raise AllocationError(unknown_value("allocation linkage", linkage, LINKAGES))
+    languages = typology.languages
+    if not 1 <= k <= len(languages):
+        raise AllocationError(
+            f"allocation.k is {k} but there are {len(languages)} languages ({', '.join(languages)}); "
+            f"choose k from 1 to {len(languages)}"
+        )
+    distances = typological_distances(informative(typology.features))
+    return [[languages[row] for row in cluster] for cluster in LINKAGES[linkage](distances, languages, k)]
+
+
+@dataclass(frozen=True)
+class TypologicalStrategy:
+    """Languages to experts by syntax."""
+
+    settings: AllocationSettings
+
+    @property
+    def unit(self) -> Unit:
+        """Always ``language``."""
+        return "language"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Syntax features of the languages."""
+        return frozenset({"typology"})
+
+    def fit(self, evidence: Evidence, k: int, seed: int) -> LanguageAllocator:
+        """Cluster; ``seed`` changes nothing. Raises AllocationError if k does not fit the languages."""
+        assert evidence.typology is not None
+        clusters = cluster_languages(evidence.typology, k, self.settings.linkage)
+        return LanguageAllocator(
+            experts=expert_names(k),
+            clusters=tuple(tuple(cluster) for cluster in clusters),
+            fallback=self.settings.fallback,
+        )
