@@ -1,4 +1,6 @@
-"""Parts of equal size: assignment by auction, balanced k-means, and the prices that carry the balance to new rows."""
+"""Parts of equal size: assignment by auction, balanced k-means, and the prices that carry the balance to new
+rows.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,16 @@ _COARSE_STEP = 0.05
 _EPSILON = 1e-4
 _SHRINK = 5.0
 _RESTARTS = 4
+_KMEANS_ROWS = 20_000
 _MAX_ROUNDS = 40
 _MAX_MARGIN = 1e12
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """labels: (n,) part of each row; prices: (k,) such that labels[i] = argmin(costs[i] + prices) up to epsilon."""
+    """labels: (n,) part of each row; prices: (k,) such that labels[i] = argmin(costs[i] + prices) up to
+    epsilon.
+    """
 
     labels: IntArray
     prices: FloatArray
@@ -46,10 +51,10 @@ def auction(
 ) -> Assignment:
     """Assign rows to parts of given sizes at least total cost, to within n * epsilon of the optimum.
 
-    costs: (n, k); capacities: (k,) positive, adding up to n; start: (k,) prices to begin with, of a similar problem.
-    Rows without a part bid for the best one what it is worth to them over the second best; a full part keeps its
-    highest bids and its price is the lowest of them. Source: Bertsekas and Castanon 1989 (auction with classes of
-    similar objects), epsilon-scaled.
+    costs: (n, k); capacities: (k,) positive, adding up to n; start: (k,) prices to begin with, of a similar
+    problem. Rows without a part bid for the best one what it is worth to them over the second best; a full
+    part keeps its highest bids and its price is the lowest of them. Source: Bertsekas and Castanon 1989
+    (auction with classes of similar objects), epsilon-scaled.
     """
     n, k = costs.shape
     assert capacities.shape == (k,) and int(capacities.sum()) == n and capacities.min() > 0
@@ -66,7 +71,9 @@ def auction(
     return Assignment(owners.numpy(), prices.numpy())
 
 
-def _bid_until_all_own(values: torch.Tensor, prices: torch.Tensor, room: list[int], step: float) -> torch.Tensor:
+def _bid_until_all_own(
+    values: torch.Tensor, prices: torch.Tensor, room: list[int], step: float
+) -> torch.Tensor:
     """One auction from given prices, which are raised in place. values: (n, k). Returns (n,) owners."""
     owners = torch.full((len(values),), -1, dtype=torch.int64)
     bids = torch.zeros(len(values), dtype=torch.float64)
@@ -82,7 +89,9 @@ def _bid_until_all_own(values: torch.Tensor, prices: torch.Tensor, room: list[in
             _keep_highest_bids(owners, bids, prices, part, room[part])
 
 
-def _keep_highest_bids(owners: torch.Tensor, bids: torch.Tensor, prices: torch.Tensor, part: int, room: int) -> None:
+def _keep_highest_bids(
+    owners: torch.Tensor, bids: torch.Tensor, prices: torch.Tensor, part: int, room: int
+) -> None:
     members = torch.nonzero(owners == part).squeeze(1)
     if len(members) < room:
         return
@@ -99,10 +108,15 @@ def squared_distances(rows: FloatArray, centres: FloatArray) -> FloatArray:
 def balanced_kmeans(rows: FloatArray, k: int, seed: int) -> BalancedClusters:
     """K-means in which every part has n/k rows (rounded), the best of a few starts.
 
-    rows: (n, d), n >= k. Starts from k-means++ centres; each round assigns by auction and moves centres to the mean
-    of their rows. Source: balanced k-means of c-BTM (arXiv 2303.14177).
+    rows: (n, d), n >= k. Starts from k-means++ centres; each round assigns by auction and moves centres to the
+    mean of their rows. Centres are learned on at most 20,000 rows drawn by the seed, labels and prices on all.
+    Source: balanced k-means of c-BTM (arXiv 2303.14177).
     """
-    tries = [_lloyd(rows, _first_centres(rows, k, seed, restart)) for restart in range(_RESTARTS)]
+    drawn = rows
+    if len(rows) > max(_KMEANS_ROWS, k):
+        chosen = generator(seed, "k-means rows").choice(len(rows), max(_KMEANS_ROWS, k), replace=False)
+        drawn = rows[np.sort(chosen)]
+    tries = [_lloyd(drawn, _first_centres(drawn, k, seed, restart)) for restart in range(_RESTARTS)]
     _, centres = min(tries, key=lambda tried: tried[0])
     final = auction(squared_distances(rows, centres), equal_capacities(len(rows), k))
     return BalancedClusters(centres, final.labels, final.prices - final.prices.mean())
@@ -126,7 +140,9 @@ def _lloyd(rows: FloatArray, centres: FloatArray) -> tuple[float, FloatArray]:
 
 
 def _first_centres(rows: FloatArray, k: int, seed: int, restart: int) -> FloatArray:
-    """K-means++: each next centre is a row drawn in proportion to its squared distance to the nearest chosen one."""
+    """K-means++: each next centre is a row drawn in proportion to its squared distance to the nearest chosen
+    one.
+    """
     rng = generator(seed, "kmeans++", restart)
     chosen = [int(rng.integers(len(rows)))]
     while len(chosen) < k:

@@ -61,7 +61,9 @@ class ContextState(Protocol):
         """Append text; costs in proportion to the new text only."""
 
     def distances(self) -> FloatArray:
-        """(k,) distance of the context to each expert, not squared; +inf: never this expert; all 1: no preference."""
+        """(k,) distance of the context to each expert, not squared; +inf: never this expert; all 1: no
+        preference.
+        """
 
 
 class Allocator(Protocol):
@@ -114,6 +116,8 @@ def expert_names(k: int) -> tuple[str, ...]:
 def check_new_expert(experts: Sequence[str], name: str, languages: Sequence[str]) -> None:
     """Raises AllocationError if the name is taken or no language is given."""
     if name in experts:
-        raise AllocationError(f"expert {name!r} exists already; choose another name than {', '.join(experts)}")
+        raise AllocationError(
+            f"expert {name!r} exists already; choose another name than {', '.join(experts)}"
+        )
     if not languages:
         raise AllocationError(f"new expert {name!r} has no language; name at least one")

@@ -38,7 +38,7 @@ class OneExpert:
 
 @dataclass(frozen=True)
 class LanguageAllocator:
-    """Expert i owns the languages of ``clusters[i]``; ``fallback`` says who answers for any other language."""
+    """Expert i owns the languages of ``clusters[i]``; ``fallback``: who answers for any other language."""
 
     kind: ClassVar[str] = "language"
     experts: tuple[str, ...]
@@ -117,8 +117,8 @@ class LanguageAllocator:
         ranked = [code for code, _ in donor_ranking(lang, list(self._owners))]
         close = (ranked or nearest(lang, self._owners) or sorted(self._owners))[:_NAMED_IN_ERRORS]
         return (
-            f"language {lang!r} belongs to no expert; the nearest known: {', '.join(close)}. Add an expert for it, "
-            "or set allocation.fallback to family or nearest_script"
+            f"language {lang!r} belongs to no expert; the nearest known: {', '.join(close)}. "
+            "Add an expert for it, or set allocation.fallback to family or nearest_script"
         )
 
 

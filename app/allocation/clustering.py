@@ -1,8 +1,8 @@
 """Agglomeration of a distance matrix to k clusters: the paper's pairing, and average link.
 
-Both return clusters of row indices that hold every row exactly once, in the order in which clusters were merged;
-those never merged follow in the order of their rows. Equal distances are decided by name, so that which rows share
-a cluster does not depend on their order.
+Both return clusters of row indices that hold every row exactly once, in the order in which clusters were
+merged; those never merged follow in the order of their rows. Equal distances are decided by name, so that
+which rows share a cluster does not depend on their order.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ _DECIMALS = 12
 def pair_clusters(distances: FloatArray, names: Sequence[str], k: int) -> list[Cluster]:
     """The paper's pairing: per level take the closest pair of clusters, drop every pair touching it, repeat.
 
-    distances: (n, n), 1 <= k <= n. The distance of two clusters is the smallest over member pairs. Within a level
-    pairing stops once k clusters remain, and a cluster left over goes up unpaired, after the paired ones: unlike the
-    published code, any k is served and no row is lost. Source: arXiv 2401.10440, typological clustering.
+    distances: (n, n), 1 <= k <= n. The distance of two clusters is the smallest over member pairs. Within a
+    level pairing stops once k clusters remain, and a cluster left over goes up unpaired, after the paired
+    ones: unlike the published code, any k is served and no row is lost. Source: arXiv 2401.10440, typological
+    clustering.
     """
     clusters: list[Cluster] = [(row,) for row in range(len(names))]
     while len(clusters) > k:
@@ -34,7 +35,9 @@ def pair_clusters(distances: FloatArray, names: Sequence[str], k: int) -> list[C
 
 
 def average_link(distances: FloatArray, names: Sequence[str], k: int) -> list[Cluster]:
-    """Average-link agglomeration (UPGMA): merge the two clusters of least mean member distance until k remain."""
+    """Average-link agglomeration (UPGMA): merge the two clusters of least mean member distance until k
+    remain.
+    """
     merged: list[Cluster] = []
     single: list[Cluster] = [(row,) for row in range(len(names))]
     while len(merged) + len(single) > k:

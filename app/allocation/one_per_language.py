@@ -30,8 +30,8 @@ class OnePerLanguageStrategy:
         count = len(evidence.languages)
         if k != count:
             raise AllocationError(
-                f"allocation.k is {k} but one_per_language makes one expert for each of the {count} languages "
-                f"({', '.join(evidence.languages)}); set allocation.k={count}"
+                f"allocation.k is {k} but one_per_language makes one expert for each of the {count} "
+                f"languages ({', '.join(evidence.languages)}); set allocation.k={count}"
             )
         return LanguageAllocator(
             experts=expert_names(k),

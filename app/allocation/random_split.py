@@ -1,4 +1,4 @@
-"""Random allocation: documents to experts by a hash of their identity; the control for every other grouping."""
+"""Random allocation: documents to experts by a hash of their identity; the control for other groupings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from app.allocation.base import Allocator, AllocationSettings, Evidence, Unit, expert_names
+from app.allocation.base import AllocationSettings, Allocator, Evidence, Unit, expert_names
 from app.allocation.extended import ExtendedAllocator
 from app.core.errors import AllocationError
 from app.core.records import Array, DocumentBatch, FloatArray, IntArray, JsonObject

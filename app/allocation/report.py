@@ -12,7 +12,9 @@ from app.core.records import IntArray
 
 @dataclass(frozen=True)
 class AllocationReport:
-    """sizes: (k,) documents per expert; by_language: (languages, k) documents, rows in the order of ``languages``."""
+    """sizes: (k,) documents per expert; by_language: (languages, k) documents, rows in the order of
+    ``languages``.
+    """
 
     languages: tuple[str, ...]
     sizes: IntArray

@@ -1,6 +1,7 @@
 """Text to term indices: hashed character n-grams (every script), or the paper's words.
 
-An analyzer turns a whole text into the indices of its terms, with repetition; its stream does the same piece by piece.
+An analyzer turns a whole text into the indices of its terms, with repetition; its stream does the same piece
+by piece.
 """
 
 from __future__ import annotations
@@ -60,10 +61,11 @@ class Analyzer(Protocol):
 
 @dataclass(frozen=True)
 class CharAnalyzer:
-    """Character n-grams of 1 to 4 characters, case-folded, hashed into ``size`` indices; no vocabulary is kept.
+    """Character n-grams of 1 to 4 characters, case-folded, hashed into ``size`` indices; no vocabulary is
+    kept.
 
-    Digits count as one character class, white space as another. Case folding is character by character, so a text
-    may be cut anywhere.
+    Digits count as one character class, white space as another. Case folding is character by character, so a
+    text may be cut anywhere.
     """
 
     kind: ClassVar[str] = "char"
@@ -123,8 +125,8 @@ class _CharStream:
 class PaperAnalyzer:
     """Words of two or more characters, lower-cased, numbers as one term, English stop words removed.
 
-    As published, except that a word is lower-cased after it is found. **Finds hardly a word in Chinese and Japanese
-    and splits Hindi at vowel signs**; for comparison only. Source: arXiv 2303.14177 and its code.
+    As published, except that a word is lower-cased after it is found. **Finds hardly a word in Chinese and
+    Japanese and splits Hindi at vowel signs**; for comparison only. Source: arXiv 2303.14177 and its code.
     """
 
     kind: ClassVar[str] = "paper"
@@ -199,7 +201,8 @@ def restore_analyzer(described: JsonObject) -> Analyzer:
 def _codes(text: str) -> Codes:
     """Code points after case folding and joining of digits and of white space; beyond the BMP modulo 2^16."""
     raw = np.frombuffer(text.casefold().encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    return _classes()[raw & _PLANE]
+    codes: Codes = _classes()[raw & _PLANE]
+    return codes
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """TF-IDF allocation: documents of similar terms share an expert (TF-IDF, truncated SVD, balanced k-means).
 
-Term weights and SVD are one linear map, so a context's vector is a sum over its terms and grows with the text.
+Term weights and SVD are one linear map, so a context's vector is a sum over its terms and grows with the
+text.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class TfidfContext:
 
 @dataclass(frozen=True)
 class TfidfAllocator:
-    """projection: (terms, d) inverse document frequency times SVD; centres: (k, d); prices: (k,) for squared distances.
+    """projection: (terms, d) inverse document frequency times SVD; centres: (k, d); prices: (k,) for squared
+    distances.
 
     A document goes to argmin(distance^2 + price); prices are zero for ``nearest`` assignment.
     """
@@ -93,7 +95,9 @@ class TfidfAllocator:
         return TfidfContext(self)
 
     def context_distances(self, sums: FloatArray) -> FloatArray:
-        """(n, k) distances of contexts given as sums (n, d) of their terms' projections; ones where the sum is zero."""
+        """(n, k) distances of contexts given as sums (n, d) of their terms' projections; ones where the sum
+        is zero.
+        """
         distances: FloatArray = np.sqrt(squared_distances(_unit_rows(sums), self.centres))
         distances[~sums.any(axis=1)] = 1.0
         return distances
@@ -115,7 +119,11 @@ class TfidfAllocator:
 
     def to_arrays(self) -> dict[str, Array]:
         """``projection`` (float32, exact), ``centres``, ``prices``."""
-        return {"projection": self.projection.astype(np.float32), "centres": self.centres, "prices": self.prices}
+        return {
+            "projection": self.projection.astype(np.float32),
+            "centres": self.centres,
+            "prices": self.prices,
+        }
 
     def describe(self) -> JsonObject:
         """Experts and analyzer."""
@@ -144,7 +152,8 @@ class TfidfStrategy:
         assert sample is not None
         if not 1 <= k <= len(sample.texts):
             raise AllocationError(
-                f"allocation.k is {k} but the sample has {len(sample.texts)} documents; choose k from 1 to that number"
+                f"allocation.k is {k} but the sample has {len(sample.texts)} documents; "
+                "choose k from 1 to that number"
             )
         analyzer = _fit_analyzer(self.settings, sample)
         projection = _fit_projection(analyzer, sample, self.settings.components, derive_seed(seed, "svd"))
@@ -155,7 +164,7 @@ class TfidfStrategy:
 
 
 def count_terms(analyzer: Analyzer, texts: Sequence[str]) -> sparse.csr_matrix:
-    """(n, terms) counts; the entries of a row are sorted, so that sums over them do not depend on the batch."""
+    """(n, terms) counts; entries of a row are sorted, so that sums over them do not depend on the batch."""
     found = [np.unique(analyzer.terms(text), return_counts=True) for text in texts]
     bounds = np.cumsum([0, *(len(terms) for terms, _ in found)])
     columns = np.concatenate([np.empty(0, dtype=np.int64), *(terms for terms, _ in found)])
@@ -181,7 +190,9 @@ def _fit_analyzer(settings: AllocationSettings, sample: DocumentSample) -> Analy
         return CharAnalyzer(settings.max_features)
     analyzer = fit_paper_analyzer(sample.texts, settings.max_features)
     if not analyzer.size:
-        raise AllocationError("the paper's analyzer finds no word in the sample; set allocation.analyzer=char")
+        raise AllocationError(
+            "the paper's analyzer finds no word in the sample; set allocation.analyzer=char"
+        )
     return analyzer
 
 
@@ -193,9 +204,11 @@ def _fit_projection(analyzer: Analyzer, sample: DocumentSample, components: int,
     weighted = normalize(counts.multiply(rarity).tocsr())
     size = max(1, min(components, counts.shape[0] - 1, analyzer.size - 1))
     svd = TruncatedSVD(size, random_state=seed % _SVD_SEEDS).fit(weighted)
-    return np.ascontiguousarray((svd.components_ * rarity).T, dtype=np.float32).astype(np.float64)
+    rounded = np.ascontiguousarray((svd.components_ * rarity).T, dtype=np.float32)
+    projection: FloatArray = rounded.astype(np.float64)
+    return projection
 
 
 def _unit_rows(sums: FloatArray) -> FloatArray:
-    lengths = np.sqrt(np.square(sums).sum(axis=1, keepdims=True))
+    lengths: FloatArray = np.sqrt(np.square(sums).sum(axis=1, keepdims=True))
     return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)

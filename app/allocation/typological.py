@@ -1,4 +1,4 @@
-"""Typological allocation: languages of similar syntax share an expert (URIEL features, the paper's pairing)."""
+"""Typological allocation: languages of similar syntax share an expert (URIEL, the paper's pairing)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """URIEL's tables as shipped in the lang2vec package, read with numpy: syntax features and genealogy.
 
-The package's module is not imported (it needs setuptools' removed ``pkg_resources``), nor is its pickled table used.
-The tables are CC BY-SA 4.0 and are not copied into this project.
+The package's module is not imported (it needs setuptools' removed ``pkg_resources``), nor is its pickled
+table used. The tables are CC BY-SA 4.0 and are not copied into this project.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _STANDARD_FORM = {"fil": "tgl"}
 def read_typology(languages: Sequence[str], min_features: int, fallback: Fallback) -> Typology:
     """Syntax features of the languages, in their order.
 
-    A language with fewer than ``min_features`` known values borrows those of its closest relative that has enough
-    (``family``: of all languages; ``nearest_script``: of those written in the same script). Raises AllocationError
-    naming the language and the cure if ``fallback`` is ``error`` or nobody can lend.
+    A language with fewer than ``min_features`` known values borrows those of its closest relative that has
+    enough (``family``: of all languages; ``nearest_script``: of those written in the same script). Raises
+    AllocationError naming the language and the cure if ``fallback`` is ``error`` or nobody can lend.
     """
     rows = [_features_or_borrowed(lang, min_features, fallback) for lang in languages]
     return Typology(tuple(languages), np.array(rows, dtype=np.float64).reshape(len(rows), -1))
@@ -50,7 +50,8 @@ def known_count(features: FloatArray) -> int:
 def closest_relative(lang: str, candidates: Iterable[str]) -> str | None:
     """The candidate that shares most of the language's branch of the family tree; None if nobody shares any.
 
-    Equal branches are decided by the smaller difference in the tree, then by more known syntax features, then by code.
+    Equal branches are decided by the smaller difference in the tree, then by more known syntax features, then
+    by code.
     """
     own = _branches().get(_uriel_code(lang), frozenset())
     best: tuple[tuple[int, int, int, str], str] | None = None
@@ -77,7 +78,8 @@ def stand_in(lang: str, candidates: Iterable[str], fallback: Fallback) -> str | 
 def donor_ranking(lang: str, known: Sequence[str]) -> list[tuple[str, float]]:
     """Known languages with their typological distance to ``lang``, the nearest (the donor of HMR) first.
 
-    Languages without any syntax feature are left out; empty if ``lang`` has none. Source: arXiv 2401.10440, HMR.
+    Languages without any syntax feature are left out; empty if ``lang`` has none. Source: arXiv 2401.10440,
+    HMR.
     """
     described = [code for code in known if code != lang and known_count(syntax_features(code))]
     if not known_count(syntax_features(lang)) or not described:
@@ -100,15 +102,19 @@ def _features_or_borrowed(lang: str, min_features: int, fallback: Fallback) -> F
     lender = stand_in(lang, lenders, fallback)
     if lender is None:
         raise AllocationError(
-            f"language {lang!r} has {count} known syntax features in URIEL, fewer than allocation.min_features="
-            f"{min_features}{_tried(fallback)}; set allocation.fallback to family or nearest_script, or leave "
-            f"{lang!r} out of corpus.languages"
+            f"language {lang!r} has {count} known syntax features in URIEL, fewer than "
+            f"allocation.min_features={min_features}{_tried(fallback)}; set allocation.fallback to family or "
+            f"nearest_script, or leave {lang!r} out of corpus.languages"
         )
     return syntax_features(lender)
 
 
 def _tried(fallback: Fallback) -> str:
-    return "" if fallback == "error" else f", and allocation.fallback={fallback} finds no language to borrow from"
+    return (
+        ""
+        if fallback == "error"
+        else f", and allocation.fallback={fallback} finds no language to borrow from"
+    )
 
 
 def _lenders(fallback: Fallback) -> Sequence[str]:
