@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
-from app.allocation.base import Allocator, Evidence
+from app.allocation.base import Allocator, DocumentSample, Evidence
+from app.allocation.by_language import LanguageAllocator
 from app.allocation.storage import load_allocator, save_allocator
 from app.allocation.strategies import fit_allocation
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT
@@ -41,9 +42,8 @@ def plan_clusters(config: Config, languages: Sequence[str]) -> list[list[str]]:
 
 def language_clusters(allocator: Allocator, languages: Sequence[str]) -> list[list[str]]:
     """Languages of each expert of a language-level allocator, in expert order."""
-    held = getattr(allocator, "clusters", None)
-    if held is not None:
-        return [list(cluster) for cluster in held]
+    if isinstance(allocator, LanguageAllocator):
+        return allocator.languages_by_expert()
     experts = allocator.assign(DocumentBatch(tuple(languages), tuple(languages), ("",) * len(languages)))
     return [[lang for lang, e in zip(languages, experts, strict=True) if e == n] for n in range(len(allocator.experts))]
 
@@ -74,7 +74,7 @@ def make_allocation(config: Config, store: Store) -> Made:
     return {"allocation": stage}
 
 
-def draw_sample(config: Config, shards: StageFolder, languages: Sequence[str]) -> DocumentBatch:
+def draw_sample(config: Config, shards: StageFolder, languages: Sequence[str]) -> DocumentSample:
     """About ``allocation.sample_documents`` training documents, drawn by their hash: the same in every run."""
     documents = shards.manifest().counts["documents"]
     share = config.allocation.sample_documents / max(1, int(str(documents)))
@@ -85,7 +85,7 @@ def draw_sample(config: Config, shards: StageFolder, languages: Sequence[str]) -
             chosen = [i for i, doc_id in enumerate(table["doc_id"].to_pylist()) if _position(doc_id) < share]
             rows += [(row["doc_id"], row["lang"], row["text"]) for row in table.take(chosen).to_pylist()]
     doc_ids, langs, texts = zip(*rows, strict=True) if rows else ((), (), ())
-    return DocumentBatch(tuple(doc_ids), tuple(langs), tuple(texts))
+    return DocumentSample(tuple(doc_ids), tuple(langs), tuple(texts))
 
 
 def _position(doc_id: str) -> float:
@@ -93,8 +93,8 @@ def _position(doc_id: str) -> float:
     return int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8, person=b"sample").digest(), "big") / 2**64
 
 
-def _fit(config: Config, languages: Sequence[str], sample: DocumentBatch | None) -> Allocator:
-    evidence = Evidence(documents=sample)
+def _fit(config: Config, languages: Sequence[str], sample: DocumentSample | None) -> Allocator:
+    evidence = Evidence(documents=sample, typology=None, probes={})
     return fit_allocation(allocation_settings(config), evidence, config.allocation.k, config.run.seed, languages)
 
 

@@ -1,4 +1,4 @@
-"""Score every model on the same validation text, then compare the ensemble with dense and seed."""
+"""The ensemble against dense, seed and its own experts, from the scores of each model."""
 
 from __future__ import annotations
 
@@ -12,25 +12,185 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from app.allocation.base import Allocator
+from app.allocation.prefixes import prefix_distances
 from app.allocation.storage import load_allocator
-from app.artifacts.layout import (
-    ALLOCATOR,
-    DISTANCES,
-    DOCUMENT_ROWS,
-    SCORES_INDEX,
-    SCORES_VALUES,
-    SUMMARY,
-    TABLE_CSV,
-    TOKENIZER,
-)
+from app.artifacts.layout import ALLOCATOR, DISTANCES, DOCUMENT_ROWS, ENSEMBLE, SUMMARY, TOKENIZER
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
-from app.core.records import JsonObject
-from app.pipelines.keys import StageInputs, evaluation_inputs, scores_inputs
-from app.pipelines.models import dense_task, expert_tasks, seed_stage
+from app.core.records import FloatArray, IntArray, JsonObject, JsonValue
+from app.core.units import format_seconds
+from app.ensemble.routing import resolve_weighting
+from app.ensemble.weights import WeightingSettings
+from app.evaluation.scores import ScoredDocuments, load_scores, write_array
+from app.evaluation.systems import ENSEMBLE as ENSEMBLE_SYSTEM
+from app.evaluation.systems import MIXED, mixed_systems
+from app.evaluation.win_rate import compare, headline, language_totals
+from app.pipelines.keys import evaluation_inputs
+from app.pipelines.models import dense_task, expert_tasks, named, seed_stage
 from app.pipelines.parents import find_allocation, find_tokenizer, find_tokens
 from app.pipelines.ray_session import ray_session
 from app.pipelines.runs import Made
+from app.pipelines.score import score_models, validation_documents
+from app.tokens.dataset import TokenCorpus
+from app.tokens.tokenizer import load_tokenizer
+from app.training.model_task import ModelTask, task_rows
 
 log = logging.getLogger(__name__)
+
+
+def make_evaluation(config: Config, store: Store) -> Made:
+    """Score what is not scored, compare, and write the run's ``ensemble.json`` and ``evaluation/summary.json``."""
+    allocation, experts, dense = find_allocation(config, store), expert_tasks(config, store), dense_task(config, store)
+    models = {"seed": seed_stage(config, store), "dense": dense.stage, **named(experts)}
+    for stage in models.values():
+        stage.manifest()
+    scores = score_models(config, store, models)
+    inputs = evaluation_inputs(config, {name: stage.key for name, stage in scores.items()}, allocation.key)
+    stage = store.stage("evaluation", inputs.key)
+    if not stage.is_complete:
+        started = time.monotonic()
+        summary = _compare(config, store, allocation, scores, [dense, *experts], stage)
+        stage.write_json("summary.json", summary)
+        counts: JsonObject = {"languages": summary["languages_compared"]}
+        stage.publish(
+            Manifest("evaluation", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started)
+        )
+        log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
+    run = store.run(config.run.name)
+    run.write_json(SUMMARY, stage.read_json("summary.json"))
+    run.write_json(ENSEMBLE, ensemble_record(config, allocation, experts, store))
+    return {"evaluation": stage, **{f"scores-{name}": made for name, made in scores.items()}}
+
+
+def ensemble_record(config: Config, allocation: StageFolder, experts: Sequence[ModelTask], store: Store) -> JsonObject:
+    """All that serving needs: experts in order with parent, round and tokens, the allocation, the weighting."""
+    members: list[JsonValue] = [
+        {
+            "name": task.name,
+            "model": task.key,
+            "parent": task.parent,
+            "round": 0,
+            "languages": sorted(task.weights),
+            "tokens_seen": task.stage.manifest().counts["tokens_seen"],
+        }
+        for task in experts
+    ]
+    return {
+        "run": config.run.name,
+        "experts": members,
+        "allocation": allocation.key,
+        "tokenizer": find_tokenizer(config, store).key,
+        "seed": seed_stage(config, store).key,
+        "dense": dense_task(config, store).key,
+        "weighting": resolve_weighting(config.evaluation.weighting, str(allocation.manifest().counts["unit"])),
+        "temperature": config.evaluation.temperature,
+        "top_m": config.evaluation.top_m,
+    }
+
+
+def _compare(
+    config: Config,
+    store: Store,
+    allocation: StageFolder,
+    scores: Mapping[str, StageFolder],
+    tasks: Sequence[ModelTask],
+    stage: StageFolder,
+) -> JsonObject:
+    allocator = load_allocator(allocation.child(ALLOCATOR).read)
+    loaded = {name: load_scores(folder) for name, folder in scores.items()}
+    documents = loaded["seed"][0]
+    tokens = {name: values.astype(np.float64) for name, (_, values) in loaded.items()}
+    experts = np.stack([tokens[name] for name in allocator.experts], axis=1)
+    distances = _distances(config, store, allocation, allocator, documents)
+    corpus = TokenCorpus.open(str(find_tokens(config, store).local()))
+    home = {lang: _home(tasks, allocator, corpus, lang) for lang in corpus.languages()}
+    rule = resolve_weighting(config.evaluation.weighting, allocator.unit)
+    settings = WeightingSettings(rule, config.evaluation.temperature, config.evaluation.top_m)
+    systems = {**tokens, **mixed_systems(documents, experts, distances, home, settings)}
+    write_array(stage, DISTANCES, distances.astype(np.float32))
+    _write_rows(stage, documents, systems)
+    exposure = _exposure(tasks)
+    totals = {name: language_totals(documents, values) for name, values in systems.items()}
+    table = compare(totals, exposure, config.evaluation.bootstrap_samples, config.run.seed)
+    return {
+        "run": config.run.name,
+        "k": len(allocator.experts),
+        "allocation": config.allocation.strategy,
+        "weighting": rule,
+        "tokens_total": config.training.budget_tokens,
+        "tokens_trained": {task.name: task.stage.manifest().counts["tokens_seen"] for task in tasks},
+        "mixture": config.corpus.mixture,
+        "protocol": config.evaluation.protocol,
+        **headline(table, ENSEMBLE_SYSTEM),
+        "systems": {name: headline(table, name) for name in systems if name not in ("dense", "seed")},
+        "expert_of_language": {lang: allocator.experts[number] for lang, number in home.items()},
+        "per_language": dict(table),
+    }
+
+
+def _exposure(tasks: Sequence[ModelTask]) -> dict[str, dict[str, int]]:
+    """Tokens of each language that each system's models have seen; an ensemble has seen what its experts have."""
+    seen: dict[str, dict[str, int]] = {}
+    for task in tasks:
+        counts = task.stage.manifest().counts["exposure_tokens"]
+        assert isinstance(counts, dict)
+        seen[task.name] = {lang: int(str(count)) for lang, count in counts.items()}
+    together: dict[str, int] = {}
+    for name, counts_by_language in seen.items():
+        if name != "dense":
+            for lang, count in counts_by_language.items():
+                together[lang] = together.get(lang, 0) + count
+    return {**seen, **dict.fromkeys(MIXED, together)}
+
+
+def _home(tasks: Sequence[ModelTask], allocator: Allocator, corpus: TokenCorpus, lang: str) -> int:
+    """The expert that holds most of a language's training tokens."""
+    lengths = corpus.documents(lang, "train").length
+    by_name = {task.name: task for task in tasks}
+    held = []
+    for name in allocator.experts:
+        task = by_name[name]
+        held.append(int(lengths[task_rows(task, corpus, lang)].sum()) if lang in task.weights else 0)
+    return int(np.argmax(held))
+
+
+def _distances(
+    config: Config, store: Store, allocation: StageFolder, allocator: Allocator, documents: ScoredDocuments
+) -> FloatArray:
+    """(tokens, k): row t is the distance of the text before token t to each expert."""
+    if allocator.unit == "language":
+        rows = np.stack([allocator.context(lang).distances() for lang in documents.langs])
+        return np.repeat(rows, documents.length, axis=0)
+    tokens, tokenizer = find_tokens(config, store), find_tokenizer(config, store)
+    _, ids = validation_documents(
+        config, TokenCorpus.open(str(tokens.local())), load_tokenizer(str(tokenizer.local(TOKENIZER)))
+    )
+    with ray_session(config.cluster):
+        task = ray.remote(_context_distances).options(num_cpus=1)
+        size = max(1, len(ids) // 32)
+        parts = [task.remote(allocation, tokenizer, ids[at : at + size]) for at in range(0, len(ids), size)]
+        return np.concatenate(ray.get(parts))
+
+
+def _context_distances(allocation: StageFolder, tokenizer_stage: StageFolder, ids: list[IntArray]) -> FloatArray:
+    allocator = load_allocator(allocation.child(ALLOCATOR).read)
+    tokenizer = load_tokenizer(str(tokenizer_stage.local(TOKENIZER)))
+    rows = [prefix_distances(allocator, None, tokenizer.pieces(document.tolist()))[:-1] for document in ids]
+    return np.concatenate(rows)
+
+
+def _write_rows(stage: StageFolder, documents: ScoredDocuments, systems: Mapping[str, FloatArray]) -> None:
+    """One row per document: its languages, sizes and log-probability (nats) under every system."""
+    columns: dict[str, object] = {
+        "doc_id": list(documents.doc_ids),
+        "lang": list(documents.langs),
+        "tokens": documents.length,
+        "bytes": documents.bytes,
+    }
+    for name, values in systems.items():
+        columns[name] = np.add.reduceat(values, documents.offset)
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    stage.write(DOCUMENT_ROWS, sink.getvalue())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import ray
 
@@ -14,7 +16,6 @@ from app.config.schema import ClusterConfig
 log = logging.getLogger(__name__)
 
 _DRIVER_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Train notices a finished or dead worker at its next poll; the default of 2 s adds up over many short experts.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -31,7 +32,11 @@ _WORKER_ENVIRONMENT = {
 
 @contextmanager
 def ray_session(cluster: ClusterConfig) -> Iterator[None]:
-    """Join or start the cluster for the duration of a job; a Ray that was started here is stopped here."""
+    """Join or start the cluster for the duration of a job; a Ray that was started here is stopped here.
+
+    A Ray that is started here asks for a token: Ray's default for a new local cluster. ``RAY_AUTH_MODE`` itself can
+    only be set before the process starts, since Ray reads it when it is imported.
+    """
     if ray.is_initialized():
         yield
         return
@@ -39,27 +44,35 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
         os.environ.setdefault(name, value)
     runtime_env = {"env_vars": _WORKER_ENVIRONMENT}
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    mask = os.umask(0o077)  # Ray writes its token file with the process's mask
-    try:
-        if cluster.address == "local":
-            ray.init(
-                address="local",
-                num_cpus=cluster.cpus or os.cpu_count(),
-                object_store_memory=cluster.object_store_bytes,
-                include_dashboard=False,
-                runtime_env=runtime_env,
-                **quiet,
-            )
-        else:
-            ray.init(address=cluster.address, runtime_env=runtime_env, **quiet)
-    finally:
-        os.umask(mask)
+    if cluster.address == "local":
+        _ensure_token()
+        ray.init(
+            address="local",
+            num_cpus=cluster.cpus or os.cpu_count(),
+            object_store_memory=cluster.object_store_bytes,
+            include_dashboard=False,
+            runtime_env=runtime_env,
+            **quiet,
+        )
+    else:
+        ray.init(address=cluster.address, runtime_env=runtime_env, **quiet)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _ensure_token() -> None:
+    """Make the token of a local cluster, readable by its owner only; Ray itself would write it readable by all."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
 
 
 def training_slots(cluster: ClusterConfig, cpus_per_expert: float, gpus_per_expert: float) -> int:

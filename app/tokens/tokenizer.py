@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,46 +21,72 @@ _BYTES = [f"<0x{value:02X}>" for value in range(256)]
 # Words keep their leading space and their combining marks (Hindi vowel signs are marks, not letters).
 _WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s"
 _LEAST_MERGES = 64
+_LONGEST_CHARACTER_BYTES = 4
 
 
 class Tokenizer:
-    """A tokenizer with the few things the project needs; made by ``load_tokenizer``."""
+    """A tokenizer with the few things the project needs; made by ``load_tokenizer``.
+
+    ``start_id`` is what the model was trained to see first (``</s>`` for XGLM, ``<s>`` for Llama), ``end_id`` ends a
+    document and may be the same. ``digest`` identifies the mapping from text to ids.
+    """
 
     def __init__(self, library: PreTrainedTokenizerFast) -> None:
         self._library = library
         self._backend: Backend = library.backend_tokenizer
-        self.vocab_size = len(library)
+        self.vocab_size = max(library.get_vocab().values()) + 1
         prefix = library("", add_special_tokens=True)["input_ids"]
-        starts = [prefix[0] if prefix else None, library.bos_token_id, library.eos_token_id]
-        ends = [library.eos_token_id, library.bos_token_id]
-        self.start_id = _first(starts)
-        self.end_id = _first(ends)
+        self.start_id = _first([prefix[0] if prefix else None, library.bos_token_id, library.eos_token_id])
+        self.end_id = _first([library.eos_token_id, library.bos_token_id])
         self.pad_id = _first([library.pad_token_id, self.end_id])
         self._backend.encode_special_tokens = True  # "</s>" in a document is text, not the end of it
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        unknown = library.unk_token_id
+        self._unknown_id = unknown
+        self._controls = np.asarray([i for i in library.all_special_ids if i != unknown], dtype=np.int64)
         self.digest = hashlib.sha256(self._backend.to_str().encode()).hexdigest()
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
-        """Token ids of each text, without special tokens."""
+        """Token ids of each text, without special tokens, even where the text spells one."""
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.asarray(encoding.ids, dtype=np.int64) for encoding in encodings]
+        return [self._without_controls(np.asarray(encoding.ids, dtype=np.int64)) for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
         return self._backend.decode([int(token) for token in ids], skip_special_tokens=True)
 
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        """Text that each token adds to the decoded text; a character cut into bytes belongs to its last byte."""
-        texts, shown = [], ""
-        for stop in range(1, len(ids) + 1):
-            text = self.decode(ids[:stop])
-            complete = text.rstrip("\ufffd") if stop < len(ids) else text
-            texts.append(complete[len(shown) :])
-            shown = max(shown, complete, key=len)
-        return texts
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Text that each token adds: their concatenation is the decoded text.
+
+        A character cut into bytes belongs to the token that completes it; bytes that never complete one belong to
+        the last token, as replacement characters. Costs time linear in the tokens.
+        """
+        pieces: list[str] = []
+        before: list[int] = []  # the last complete piece: sentencepiece drops the space of a first token
+        pending: list[int] = []
+        for token in ids:
+            pending.append(int(token))
+            text = self.decode(before + pending)[len(self.decode(before)) :]
+            if text.endswith("\ufffd") and len(pending) < _LONGEST_CHARACTER_BYTES:
+                pieces.append("")
+                continue
+            pieces.append(text)
+            before, pending = pending, []
+        if pending:
+            pieces[-1] += self.decode(pending)
+        return pieces
 
     def save(self, folder: str) -> None:
         """Write a folder that ``load_tokenizer`` and the library's AutoTokenizer read."""
         self._library.save_pretrained(folder)
+
+    def _without_controls(self, ids: IntArray) -> IntArray:
+        """A unigram vocabulary matches "</s>" in text like any word; such text becomes unknown."""
+        found = np.isin(ids, self._controls)
+        if not found.any():
+            return ids
+        return ids[~found] if self._unknown_id is None else np.where(found, np.int64(self._unknown_id), ids)
 
 
 def load_tokenizer(place: str, revision: str | None = None) -> Tokenizer:
@@ -68,18 +95,38 @@ def load_tokenizer(place: str, revision: str | None = None) -> Tokenizer:
     Raises ConfigError if there is none, or if it has neither a start nor an end token.
     """
     try:
-        library = AutoTokenizer.from_pretrained(place, revision=revision, use_fast=True)
+        library = AutoTokenizer.from_pretrained(place, revision=revision, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot load a tokenizer from {place!r}: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"cannot load a tokenizer from {place!r}: {reason}") from error
     if not isinstance(library, PreTrainedTokenizerFast):
-        raise ConfigError(f"{place!r} has no fast tokenizer (tokenizer.json); convert it with transformers first")
+        raise ConfigError(
+            f"{place!r} has no fast tokenizer (tokenizer.json); convert it with transformers first"
+        )
     return Tokenizer(library)
 
 
-def train_tokenizer(texts: Iterator[str], vocabulary_size: int, folder: str) -> None:
+def equal_text(texts: Mapping[str, Iterable[str]], bytes_per_language: int) -> Iterator[str]:
+    """The first ``bytes_per_language`` UTF-8 bytes of each language's texts, the last text cut between characters.
+
+    A language with less text gives all it has.
+    """
+    for language_texts in texts.values():
+        left = bytes_per_language
+        for text in language_texts:
+            encoded = text.encode()
+            yield text if len(encoded) <= left else encoded[:left].decode(errors="ignore")
+            left -= len(encoded)
+            if left <= 0:
+                break
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: str) -> None:
     """Train a BPE with byte fallback on ``texts`` and save it; deterministic, and decode(encode(x)) == x.
 
-    ``</s>`` is both start and end of text. Raises ConfigError if the vocabulary has no room for merges.
+    ``</s>`` is both start and end of text. The most frequent characters get a token of their own, in at most half of
+    the room; the others are spelt in bytes. Holds ``texts`` in memory: a sample, not a corpus. Raises ConfigError if
+    the vocabulary has no room for merges.
     """
     specials = [START, PAD, UNKNOWN]
     reserved = len(specials) + len(_BYTES)
@@ -88,19 +135,22 @@ def train_tokenizer(texts: Iterator[str], vocabulary_size: int, folder: str) -> 
             f"seed.vocabulary_size {vocabulary_size} is too small: {reserved} are taken by bytes and special tokens;"
             f" use at least {reserved + _LEAST_MERGES}"
         )
+    sample = list(texts)
+    alphabet = _alphabet(sample, (vocabulary_size - reserved) // 2)
     backend = Backend(models.BPE(unk_token=UNKNOWN, byte_fallback=True))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
         special_tokens=specials + _BYTES,
-        limit_alphabet=(vocabulary_size - reserved) // 2,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator(sample, trainer)
     state = json.loads(backend.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in specials]
-    library = PreTrainedTokenizerFast(
+    library = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # the library leaves it unannotated
         tokenizer_object=Backend.from_str(json.dumps(state)),
         bos_token=START,
         eos_token=START,
@@ -112,8 +162,18 @@ def train_tokenizer(texts: Iterator[str], vocabulary_size: int, folder: str) -> 
     library.save_pretrained(folder)
 
 
+def _alphabet(texts: Sequence[str], limit: int) -> list[str]:
+    """The most frequent characters, ties by code point: the trainer's own limit breaks ties differently in each run."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    return sorted(counts, key=lambda character: (-counts[character], character))[:limit]
+
+
 def _first(ids: Sequence[int | None]) -> int:
     for token in ids:
         if token is not None:
             return token
-    raise ConfigError("the tokenizer has neither a start nor an end token; set eos_token in tokenizer_config.json")
+    raise ConfigError(
+        "the tokenizer has neither a start nor an end token; set eos_token in tokenizer_config.json"
+    )

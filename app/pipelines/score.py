@@ -1,0 +1,121 @@
+"""Validation text through each model, once: log-probabilities per token, shared by every ensemble it is part of."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+
+from app.artifacts.layout import FINAL_MODEL, TOKENIZER
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.config.schema import Config
+from app.core.records import IntArray
+from app.core.units import format_count, format_seconds
+from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, score_documents
+from app.evaluation.scores import ScoredDocuments, save_scores, scored_documents
+from app.models.load import load_model
+from app.models.loss import token_log_probs
+from app.pipelines.keys import scores_inputs
+from app.pipelines.parents import find_tokenizer, find_tokens
+from app.pipelines.ray_session import ray_session
+from app.tokens.dataset import TokenCorpus
+from app.tokens.tokenizer import Tokenizer, load_tokenizer
+from app.training.loop import autocast, choose_device
+
+log = logging.getLogger(__name__)
+
+
+def score_models(config: Config, store: Store, models: Mapping[str, StageFolder]) -> dict[str, StageFolder]:
+    """Score every model that has no scores yet; returns name -> finished ``scores`` stage."""
+    tokens, tokenizer = find_tokens(config, store), find_tokenizer(config, store)
+    inputs = {name: scores_inputs(config, tokens.key, model.key) for name, model in models.items()}
+    stages = {name: store.stage("scores", item.key) for name, item in inputs.items()}
+    waiting = {stage.key: name for name, stage in stages.items() if not stage.is_complete}
+    if waiting:
+        with ray_session(config.cluster):
+            resources = {"num_cpus": 1, "num_gpus": config.training.gpus_per_expert}
+            task = ray.remote(_score_one).options(**resources)
+            pending = {
+                task.remote(config, tokens, tokenizer, models[name], stages[name], inputs[name]): name
+                for name in waiting.values()
+            }
+            while pending:
+                (done,), _ = ray.wait(list(pending), num_returns=1)
+                seconds, count = ray.get(done)
+                speed = format_count(count / max(seconds, 1e-9))
+                log.info("evaluate: scored %s in %s (%s tokens/s)", pending.pop(done), format_seconds(seconds), speed)
+    return stages
+
+
+def _score_one(
+    config: Config, tokens: StageFolder, tokenizer: StageFolder, model: StageFolder, stage: StageFolder, inputs: Any
+) -> tuple[float, int]:
+    started = time.monotonic()
+    torch.set_num_threads(1)
+    corpus = TokenCorpus.open(str(tokens.local()))
+    documents, ids = validation_documents(config, corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
+    score = model_scorer(config, model)
+    length = config.training.sequence_length
+    values = score_documents(score, ids, corpus.start_id, corpus.pad_id, length, config.evaluation.batch_tokens)
+    save_scores(stage, documents, np.concatenate(values))
+    seconds = time.monotonic() - started
+    counts = {"tokens": documents.num_tokens, "documents": len(documents)}
+    stage.publish(Manifest("scores", inputs.key, inputs.fields, inputs.parents, counts, seconds))
+    return seconds, documents.num_tokens
+
+
+def validation_documents(
+    config: Config, corpus: TokenCorpus, tokenizer: Tokenizer
+) -> tuple[ScoredDocuments, list[IntArray]]:
+    """The documents to score, with their end token, cut at the configured length; languages in sorted order.
+
+    Under protocol ``paper`` a "document" is a packed row.
+    """
+    evaluation = config.evaluation
+    rows: list[tuple[str, str, IntArray, int]] = []
+    for lang in corpus.languages():
+        table = corpus.documents(lang, "validation")
+        count = min(len(table), evaluation.max_documents_per_language)
+        whole = [_without_start(corpus, corpus.tokens_of(lang, "validation", row)) for row in range(count)]
+        if evaluation.protocol == "paper":
+            for number, ids in enumerate(pack_rows(whole, config.training.sequence_length)):
+                rows.append((f"{lang}-row-{number}", lang, ids, _text_bytes(tokenizer, ids)))
+            continue
+        for row, ids in enumerate(whole):
+            cut = ids[: evaluation.max_tokens_per_document]
+            size = int(table.bytes[row]) if len(cut) == len(ids) else _text_bytes(tokenizer, cut)
+            rows.append((table.doc_ids[row], lang, cut, size))
+    doc_ids, langs, ids_by_row, sizes = (list(column) for column in zip(*rows, strict=True))
+    return scored_documents(doc_ids, langs, [len(ids) for ids in ids_by_row], sizes), ids_by_row
+
+
+def model_scorer(config: Config, model: StageFolder) -> ScoreRows:
+    """The scoring function of a finished model, on the GPU where there is one."""
+    device = choose_device("auto")
+    network = load_model(str(model.local(FINAL_MODEL))).to(device).eval()
+    precision = autocast(config.training.precision, device)
+    chunk = config.training.loss_chunk_tokens
+    assert IGNORE == -100, "the loss ignores the same target"
+
+    def score(rows: IntArray, targets: IntArray) -> NDArray[np.float32]:
+        with precision():
+            out = token_log_probs(network, torch.from_numpy(rows).to(device), torch.from_numpy(targets).to(device), chunk)
+        values: NDArray[np.float32] = out.float().cpu().numpy()
+        return values
+
+    return score
+
+
+def _without_start(corpus: TokenCorpus, ids: IntArray) -> IntArray:
+    return ids if corpus.start_id == corpus.end_id else ids[1:]
+
+
+def _text_bytes(tokenizer: Tokenizer, ids: IntArray) -> int:
+    return max(1, len(tokenizer.decode(ids.tolist()).encode()))
