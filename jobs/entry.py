@@ -16,7 +16,6 @@ from app.config.schema import Config
 from app.core.errors import ConfigError, XelmError
 from app.core.records import JsonObject
 
-
 Step = Callable[[Config, Store], JsonObject]
 """A plan or the work itself: reads config and store, returns what to print."""
 
@@ -28,7 +27,9 @@ def run_job(name: str, argv: Sequence[str] | None, description: str, plan: Step,
     for noisy in ("httpx", "fsspec", "urllib3", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, arguments.set)
+        config = load_config(
+            arguments.preset or (None if arguments.config else "demo"), arguments.config, arguments.set
+        )
         store = Store(config.artifacts.root, config.artifacts.cache)
         if arguments.dry_run:
             result: JsonObject = {"job": name, "dry_run": True, "config": resolved(config), **plan(config, store)}

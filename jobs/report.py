@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.pipelines.report import make_report
 from app.pipelines.forecast import forecast
+from app.pipelines.report import make_report
 from app.pipelines.runs import recorded
 from jobs.entry import run_job
 

@@ -113,7 +113,7 @@ class Folder:
         where = f"{path}/{name}" if name else path
         if self.is_local:
             return Path(where)
-        cache = Path(self.cache or os.path.join(tempfile.gettempdir(), "xelm-cache", uuid.uuid4().hex))
+        cache = Path(self.cache or Path(tempfile.gettempdir()) / "xelm-cache" / uuid.uuid4().hex)
         copy = cache / name if name else cache
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -205,8 +205,8 @@ class Store:
         return f"{root.rstrip('/')}/{name}"
 
     def _cached(self, name: str) -> str:
-        base = self.cache or os.path.join(tempfile.gettempdir(), "xelm-cache")
-        return str(PurePosixPath(base) / name)
+        base = Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / "xelm-cache"
+        return str(base / name)
 
 
 def _flush(folder: Path) -> None:

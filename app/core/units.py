@@ -25,7 +25,7 @@ def format_seconds(seconds: float) -> str:
     """3725 -> '1h 02m'; 65 -> '1m 05s'; 4.2 -> '4.2s'."""
     if seconds < 60:
         return f"{seconds:.1f}s"
-    minutes, rest = divmod(int(round(seconds)), 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes}m {rest:02d}s"
     return f"{minutes // 60}h {minutes % 60:02d}m"

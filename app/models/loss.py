@@ -57,8 +57,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return grad_hidden * scale.to(grad_hidden.dtype), head, None, None
 
 
-def cross_entropy_sum(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, chunk_tokens: int) -> torch.Tensor:
-    """Sum over tokens of -log softmax(hidden head^T)[target], in nats; a float32 scalar that can be differentiated.
+def cross_entropy_sum(
+    hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor, chunk_tokens: int
+) -> torch.Tensor:
+    """Sum over tokens of -log softmax(hidden head^T)[target], in nats; a differentiable float32 scalar.
 
     hidden: (N, D). head: (V, D). targets: (N,), -100 is ignored.
     """

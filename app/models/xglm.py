@@ -70,6 +70,8 @@ class _Decoder(nn.Module):
 class XGLM(CausalLM):
     """The XGLM decoder (arXiv 2112.10668). Dropout is not applied: experts train for less than one epoch."""
 
+    positions: torch.Tensor
+
     def __init__(self, config: XGLMConfig) -> None:
         super().__init__()
         if config.activation_function != "gelu" or config.add_cross_attention or not config.tie_word_embeddings:
@@ -85,8 +87,7 @@ class XGLM(CausalLM):
 
     def hidden(self, rows: torch.Tensor) -> torch.Tensor:
         """See CausalLM."""
-        positions: torch.Tensor = self.positions[: rows.shape[1]]
-        x_BTD = self.model.embed_tokens(rows) * self.scale + positions
+        x_BTD = self.model.embed_tokens(rows) * self.scale + self.positions[: rows.shape[1]]
         for layer in self.model.layers:
             x_BTD = checkpoint(layer, x_BTD, use_reentrant=False) if self._recompute else layer(x_BTD)
         out: torch.Tensor = self.model.layer_norm(x_BTD)

@@ -7,9 +7,9 @@ from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.errors import XelmError
 from app.core.records import JsonObject, JsonValue
+from app.corpora.sources import open_corpus
 from app.pipelines.allocate import plan_clusters
 from app.pipelines.keys import shards_inputs, tokenizer_inputs, tokens_inputs
-from app.corpora.sources import open_corpus
 from app.pipelines.settings import corpus_settings, is_language_level
 from app.training.budget import split_budget
 

@@ -76,7 +76,7 @@ def expert_tasks(config: Config, store: Store) -> list[ModelTask]:
         total = sum(weights.values())
         if not total:
             raise AllocationError(
-                f"{part.name} of {config.allocation.strategy} k={config.allocation.k} holds too little text for one row"
+                f"{part.name} of {config.allocation.strategy} k={config.allocation.k} has too little text for a row"
                 f" of {config.training.sequence_length} tokens; lower allocation.k or use allocation.assignment=balanced"
             )
         normal = {lang: weight / total for lang, weight in weights.items()}

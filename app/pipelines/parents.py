@@ -21,7 +21,9 @@ def languages_of(shards: StageFolder) -> tuple[str, ...]:
     """Languages that the shards hold, sorted."""
     languages = shards.manifest().counts["languages"]
     if not isinstance(languages, list):
-        raise CorruptArtifact(f"{shards.uri}: the manifest names no languages; delete its folder and run jobs.shard again")
+        raise CorruptArtifact(
+            f"{shards.uri}: the manifest names no languages; delete its folder and run jobs.shard again"
+        )
     return tuple(str(lang) for lang in languages)
 
 
@@ -53,5 +55,3 @@ def find_allocation(config: Config, store: Store) -> StageFolder:
     stage = allocation_stage(config, store)
     stage.manifest()
     return stage
-
-

@@ -40,9 +40,8 @@ def result_text(config: Config, store: Store) -> str:
             "",
             f"report   {run.uri}/{REPORT}",
             f"figures  {run.uri}/{SUMMARY}",
-            f"next     python -m jobs.all --preset {config.run.name} --set allocation.strategy=tfidf --set run.name=tfidf"
-            if config.run.name == "demo"
-            else f"config   {run.uri}/{CONFIG}",
+            f"config   {run.uri}/{CONFIG}",
+            "next     .venv/bin/python -m jobs.all --preset demo --set allocation.strategy=tfidf --set run.name=tfidf",
         ]
     )
 

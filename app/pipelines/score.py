@@ -106,7 +106,9 @@ def model_scorer(config: Config, model: StageFolder) -> ScoreRows:
 
     def score(rows: IntArray, targets: IntArray) -> NDArray[np.float32]:
         with precision():
-            out = token_log_probs(network, torch.from_numpy(rows).to(device), torch.from_numpy(targets).to(device), chunk)
+            out = token_log_probs(
+                network, torch.from_numpy(rows).to(device), torch.from_numpy(targets).to(device), chunk
+            )
         values: NDArray[np.float32] = out.float().cpu().numpy()
         return values
 

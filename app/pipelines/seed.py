@@ -12,6 +12,7 @@ from app.artifacts.layout import FINAL_MODEL, TOKENIZER
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
+from app.core.records import JsonObject
 from app.corpora.shards import read_documents
 from app.models.load import count_parameters, load_model, save_model
 from app.pipelines.keys import seed_inputs, seed_location, tokenizer_inputs
@@ -58,9 +59,7 @@ def _make_tokenizer(config: Config, store: Store) -> StageFolder:
         tokenizer = load_tokenizer(str(folder))
         stage.upload(folder, TOKENIZER)
     counts = {"vocabulary_size": tokenizer.vocab_size, "digest": tokenizer.digest}
-    stage.publish(
-        Manifest("tokenizer", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started)
-    )
+    stage.publish(Manifest("tokenizer", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started))
     return stage
 
 
@@ -82,7 +81,7 @@ def _copy_seed(config: Config, stage: StageFolder) -> None:
         save_model(model, folder, f"# seed\n\nCopy of {config.seed.model} {config.seed.revision}\n")
         stage.upload(folder, FINAL_MODEL)
     inputs = seed_inputs(config, "")
-    counts = {"name": "seed", "parameters": count_parameters(model)}
+    counts: JsonObject = {"name": "seed", "parameters": count_parameters(model)}
     stage.publish(Manifest("model", stage.key, inputs.fields, inputs.parents, counts, time.monotonic() - started))
 
 

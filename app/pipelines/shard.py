@@ -98,7 +98,10 @@ def _summary(stage: StageFolder, num_files: int) -> JsonObject:
                 total[name] = total.get(name, 0) + int(str(count))
     languages = sorted({name.partition("/")[0] for name in totals["documents"]})
     duplicates = {lang: _count_duplicates(stage, lang) for lang in languages}
-    card: JsonObject = {**{kind: dict(sorted(total.items())) for kind, total in totals.items()}, "duplicates": duplicates}
+    card: JsonObject = {
+        **{kind: dict(sorted(total.items())) for kind, total in totals.items()},
+        "duplicates": duplicates,
+    }
     stage.write_json(DATA_CARD, card)
     return {
         "files": num_files,

@@ -64,7 +64,7 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask]) -> None:
     with ray_session(config.cluster):
         training = config.training
         slots = training_slots(config.cluster, training.cpus_per_expert, training.gpus_per_expert)
-        states = {member.key: member.state for member in fleet.members}
+        states: dict[str, str] = {member.key: member.state for member in fleet.members}
         log.info("train: %d models, %d at once", sum(not done for *_, done in work), slots)
         with ProgressBoard(list(unique.values()), states), ThreadPoolExecutor(slots) as pool:
             fleet = _drive(config, unique, fleet, slots, pool, states)

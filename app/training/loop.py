@@ -179,7 +179,7 @@ def _step(
         group["lr"] = spec.learning_rate * factor
     batch = torch.from_numpy(rows.rows(step * spec.rows_per_step, (step + 1) * spec.rows_per_step))
     total = torch.zeros((), device=device)
-    for micro in batch.split(spec.micro_batch_rows):
+    for micro in torch.split(batch, spec.micro_batch_rows):
         with precision():
             loss = next_token_loss(model, micro.to(device), spec.loss_chunk_tokens) * (len(micro) / len(batch))
         loss.backward()  # type: ignore[no-untyped-call]

@@ -61,7 +61,9 @@ def test_upload_replaces_a_half_made_folder(store: Store, tmp_path: Path) -> Non
     assert stage.names("final") == ["fresh"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = Store(str(tmp_path)).run("r")
     folder.write("a.json", b"old")
 

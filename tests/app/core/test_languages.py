@@ -35,7 +35,14 @@ def test_mc4_codes_are_ours_but_for_hebrew() -> None:
         *[("iw", "he"), ("in", "id"), ("ji", "yi"), ("jw", "jv"), ("tl", "fil"), ("nb", "no"), ("en-multi", "en")],
         *[("eng_Latn", "en"), ("deu_Latn", "de"), ("ger", "de"), ("cmn_Hani", "zh"), ("arb_Arab", "ar")],
         *[("nob_Latn", "no"), ("ekk_Latn", "et"), ("swh_Latn", "sw"), ("hin_Deva", "hi"), ("hin_Latn", "hi-Latn")],
-        *[("bg_latn", "bg-Latn"), ("EN", "en"), ("zh-Hant-TW", "zh"), ("pt_BR", "pt"), ("es-419", "es"), ("und", "und")],
+        *[
+            ("bg_latn", "bg-Latn"),
+            ("EN", "en"),
+            ("zh-Hant-TW", "zh"),
+            ("pt_BR", "pt"),
+            ("es-419", "es"),
+            ("und", "und"),
+        ],
         *[("aai_Latn", "aai"), ("quy_Latn", "quy"), (" de ", "de")],
     ],
 )

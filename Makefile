@@ -1,0 +1,51 @@
+# X-ELM on Ray. `make` alone lists the targets. Everything runs in .venv; nothing is installed elsewhere.
+SHELL := /bin/bash
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+CORPUS ?= $(XELM_CORPUS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test test-cluster experiment constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(STAMP) ## create .venv with the pinned dependencies (PIP_ARGS=... is passed to pip)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(0 if ok else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --upgrade pip
+	$(RUN) -m pip install -q -c constraints.txt setuptools wheel
+	$(RUN) -m pip install -q -c constraints.txt $(PIP_ARGS) torch
+	$(RUN) -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[dev]'
+	@touch $(STAMP)
+
+demo: setup ## the main job on the embedded text: offline, CPU, minutes
+	$(RUN) -m jobs.all --preset demo
+
+check: setup ## lint, types, layers
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(RUN) -m pytest -q tests/test_layers.py tests/test_imports_are_inert.py
+
+test: check ## check, and the default tests
+	$(RUN) -m pytest -q -m "not (cluster or slow or gpu or network)"
+
+test-cluster: setup ## the tests that start several Ray nodes or are long
+	$(RUN) -m pytest -q -m "cluster and not (gpu or network)"
+
+experiment: setup ## the comparison on real text: make experiment CORPUS=<folder in mC4's layout>
+	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment CORPUS=<folder in mC4's layout>"; exit 2; }
+	$(RUN) -m benchmarks.experiment --corpus "$(CORPUS)"
+
+constraints: ## refresh constraints.txt from what is installed in .venv
+	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/\+cpu$$//' | LC_ALL=C sort -f > constraints.new
+	grep '^#' constraints.txt | cat - constraints.new > constraints.tmp
+	mv constraints.tmp constraints.txt && rm constraints.new
+
+clean: ## remove the demo's artifacts and the caches
+	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache
