@@ -10,24 +10,32 @@ from typing import Any
 import fsspec
 
 from app.core.errors import CorpusError
-from app.core.languages import normalise
+from app.core.languages import known_codes, normalise
 from app.core.records import Document, JsonObject
 from app.corpora.base import CorpusSettings, Reject, SourceFile, first_files
-from app.corpora.readers import SUFFIXES, read_file
+from app.corpora.readers import PARQUET_SUFFIX, is_readable, read_file
+from app.corpora.streams import LINE_SUFFIXES
 
-_MC4_NAME = re.compile(r"^c4-([A-Za-z]{2,3}(?:-(?:Latn|multi))?)(-validation)?\.")
-_SPLIT_NAMES = {
+_MC4_NAME = re.compile(r"c4-([A-Za-z]{2,3}(?:-(?:Latn|multi))?)(-validation)?\.")
+_SPLIT_IN_NAME = re.compile(r"(?:c4-)?(train|training|validation|valid|val|dev|test)(?=[-_.])", re.IGNORECASE)
+_SPLITS = {
     "train": "train",
     "training": "train",
     "validation": "validation",
     "valid": "validation",
     "val": "validation",
     "dev": "validation",
+    "test": "test",
 }
+"""What a folder or the start of a file's name says; ``test`` files are left alone, neither trained on nor scored."""
+_MAGIC = re.compile(r"[*?\[]")
 
 
 class FilesCorpus:
-    """Files with their language from the mC4 name, the folder, the row, or the only configured language."""
+    """Files whose language is in the mC4 name, else in a folder's name, else in the row, else the only configured.
+
+    Folders count below ``corpus.path`` (``<lang>/...``, ``<lang>/<split>/...``), and its own name with them.
+    """
 
     def __init__(self, settings: CorpusSettings) -> None:
         self._settings = settings
@@ -45,79 +53,115 @@ class FilesCorpus:
 
     def fingerprint(self) -> JsonObject:
         """Names relative to the path, and sizes: the same corpus in another place is the same corpus."""
-        names = [
-            {"name": self._relative(file.uri), "lang": file.lang, "split": file.split, "bytes": file.size_bytes}
+        filesystem, root = _open(self._settings)
+        base = _fixed_folder(filesystem, root)
+        names: list[JsonObject] = [
+            {
+                "name": PurePosixPath(fsspec.core.url_to_fs(file.uri)[1]).relative_to(base).as_posix(),
+                "lang": file.lang,
+                "split": file.split,
+                "bytes": file.size_bytes,
+            }
             for file in self.files()
         ]
         return {"source": "files", "files": names}
 
-    def _relative(self, uri: str) -> str:
-        _, root = fsspec.core.url_to_fs(_required(self._settings))
-        _, path = fsspec.core.url_to_fs(uri)
-        base = re.split(r"[*?\[]", root)[0].rstrip("/")
-        return str(path).removeprefix(base).lstrip("/") or PurePosixPath(str(path)).name
-
     def _find(self) -> list[SourceFile]:
-        place = _required(self._settings)
-        fs, root = fsspec.core.url_to_fs(place)
-        sizes = _sizes(fs, root)
+        place = self._settings.path
+        filesystem, root = _open(self._settings)
+        base = _fixed_folder(filesystem, root)
+        sizes = {path: size for path, size in _sizes(filesystem, root).items() if not _is_hidden(path, base)}
         if not sizes:
             raise CorpusError(f"corpus.path {place!r} does not exist or is empty")
-        usable = {path: size for path, size in sizes.items() if path.endswith(SUFFIXES)}
+        usable = sorted(path for path in sizes if is_readable(path))
         if not usable:
             seen = ", ".join(sorted({PurePosixPath(path).suffix or "no suffix" for path in sizes}))
-            raise CorpusError(
-                f"corpus.path {place!r} holds {len(sizes)} files ({seen}) but none of {', '.join(SUFFIXES)}"
-            )
+            known = ", ".join((*LINE_SUFFIXES, PARQUET_SUFFIX))
+            raise CorpusError(f"corpus.path {place!r} holds {len(sizes)} files ({seen}) but none of {known}")
         wanted = {normalise(code) for code in self._settings.languages}
-        found = [self._describe(fs, root, path, size) for path, size in sorted(usable.items())]
-        kept = [file for file in found if not wanted or file.lang is None or file.lang in wanted]
-        named = {file.lang for file in kept if file.lang is not None}
-        if not kept or (not any(file.lang is None for file in kept) and wanted - named):
+        found = [_describe(filesystem, base, path, sizes[path], wanted) for path in usable]
+        kept = [
+            file for file in found if file.split != "test" and (not wanted or file.lang is None or file.lang in wanted)
+        ]
+        missing = wanted - {file.lang for file in kept}
+        if not kept or (missing and all(file.lang is not None for file in kept)):
             there = ", ".join(sorted({file.lang for file in found if file.lang})) or "none"
             raise CorpusError(
-                f"corpus.path {place!r} has no file for {', '.join(sorted(wanted - named))}; languages found: {there};"
-                " set corpus.languages"
+                f"corpus.path {place!r} holds {len(usable)} readable files but none to use for"
+                f" {', '.join(sorted(missing)) or 'training'}; languages found: {there}; set corpus.languages"
             )
         return first_files(kept, self._settings.max_files_per_language)
 
-    def _describe(self, fs: Any, root: str, path: str, size: int) -> SourceFile:
-        uri = str(fs.unstrip_protocol(path)) if "file" not in _protocols(fs) else path
-        name = PurePosixPath(path).name
-        if match := _MC4_NAME.match(name):
-            return SourceFile(uri, normalise(match.group(1)), "validation" if match.group(2) else "train", size)
-        folders = PurePosixPath(path.removeprefix(root).lstrip("/")).parts[:-1]
-        split = next((_SPLIT_NAMES[part.lower()] for part in reversed(folders) if part.lower() in _SPLIT_NAMES), None)
-        lang = next((code for part in reversed(folders) if (code := _language_of(part))), None)
-        if lang is None and len(self._settings.languages) == 1:
-            lang = normalise(self._settings.languages[0])
-        return SourceFile(uri, lang, split, size)
+
+def _describe(filesystem: Any, base: PurePosixPath, path: str, size: int, wanted: set[str]) -> SourceFile:
+    uri = path if "file" in _protocols(filesystem) else str(filesystem.unstrip_protocol(path))
+    place = PurePosixPath(path)
+    if match := _MC4_NAME.match(place.name):
+        try:
+            lang = normalise(match.group(1))
+        except CorpusError as error:
+            raise CorpusError(f"{uri}: {error}; rename the file or move it out of corpus.path") from error
+        return SourceFile(uri, lang, "validation" if match.group(2) else "train", size)
+    folders = place.relative_to(base).parts[:-1]
+    named = _SPLIT_IN_NAME.match(place.name)
+    splits = [*([named.group(1).lower()] if named else []), *(part.lower() for part in reversed(folders))]
+    if base.name.lower() in _SPLITS:
+        splits.append(base.name.lower())
+    split = next((_SPLITS[part] for part in splits if part in _SPLITS), None)
+    return SourceFile(uri, _language(folders, base, wanted), split, size)
+
+
+def _language(folders: Sequence[str], base: PurePosixPath, wanted: set[str]) -> str | None:
+    """The language that the folders name, the nearest to the file first, but a wanted one before any other."""
+    own = base.parent.name if base.name.lower() in _SPLITS else base.name
+    named = [code for part in reversed(folders) if (code := _language_of(part))]
+    if (code := _language_of(own)) and (not wanted or code in wanted):
+        named.append(code)
+    return next((code for code in named if code in wanted), named[0] if named else None)
 
 
 def _language_of(folder: str) -> str | None:
-    if folder.lower() in _SPLIT_NAMES:
+    """A folder's language; not every word of three letters that happens to be a code nobody has a name for."""
+    if folder.lower() in _SPLITS:
         return None
     try:
-        return normalise(folder)
+        code = normalise(folder)
     except CorpusError:
         return None
+    return code if len(folder) > 3 or code in known_codes() else None
 
 
-def _sizes(fs: Any, root: str) -> dict[str, int]:
-    if any(mark in root for mark in "*?["):
-        details = fs.glob(root, detail=True)
-    elif fs.isfile(root):
-        details = {root: fs.info(root)}
-    else:
-        details = fs.find(root, detail=True) if fs.exists(root) else {}
-    return {str(path): int(info.get("size") or 0) for path, info in details.items() if info.get("type") == "file"}
-
-
-def _protocols(fs: Any) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
-
-
-def _required(settings: CorpusSettings) -> str:
+def _open(settings: CorpusSettings) -> tuple[Any, str]:
     if not settings.path:
         raise CorpusError("corpus.source=files needs corpus.path: a folder, a file, a glob or a URI")
-    return settings.path
+    try:
+        filesystem, root = fsspec.core.url_to_fs(settings.path)
+    except (ImportError, ValueError) as error:
+        raise CorpusError(f"corpus.path {settings.path!r}: {error}; install it, or use another address") from error
+    return filesystem, str(root)
+
+
+def _fixed_folder(filesystem: Any, root: str) -> PurePosixPath:
+    """The folder that names are relative to: the path, or the part of a glob or of a file's path before the last name."""
+    if match := _MAGIC.search(root):
+        return PurePosixPath(root[: match.start()].rpartition("/")[0] or "/")
+    return PurePosixPath(root).parent if filesystem.isfile(root) else PurePosixPath(root)
+
+
+def _sizes(filesystem: Any, root: str) -> dict[str, int]:
+    if _MAGIC.search(root):
+        details = filesystem.glob(root, detail=True)
+    elif filesystem.isfile(root):
+        details = {root: filesystem.info(root)}
+    else:
+        details = filesystem.find(root, detail=True) if filesystem.exists(root) else {}
+    # links are of type "other": the Hub's cache is made of them
+    return {str(path): int(info.get("size") or 0) for path, info in details.items() if info["type"] != "directory"}
+
+
+def _is_hidden(path: str, base: PurePosixPath) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(path).relative_to(base).parts)
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    return (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)

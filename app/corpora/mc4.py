@@ -6,14 +6,15 @@ English is the Hub's ``en-multi`` (file names ``c4-en.*``; plain ``en`` there is
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import logging
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from app.core.errors import CorpusError
 from app.core.languages import normalise
@@ -25,12 +26,16 @@ log = logging.getLogger(__name__)
 
 REPOSITORY = "datasets/allenai/c4"
 _FOLDER = "multilingual"
-_HUB_CODE = {"he": "iw", "no": "no"}
+_HUB_CODE = {"he": "iw"}
 _LONGEST_WAIT_SECONDS = 60.0
+_Result = TypeVar("_Result")
 
 
 class Mc4Corpus:
-    """The Hub's multilingual C4, or a local copy of it in the same layout (``corpus.path``)."""
+    """The Hub's multilingual C4, or a local copy of it in the same layout (``corpus.path``).
+
+    ``open_hub`` returns the fsspec file system to download from, ``sleep`` waits between tries; for tests.
+    """
 
     def __init__(
         self,
@@ -48,12 +53,13 @@ class Mc4Corpus:
     def files(self) -> Sequence[SourceFile]:
         """See Corpus."""
         if self._found is None:
-            listed = [file for code in self._settings.languages for file in self._list(normalise(code))]
+            wanted = dict.fromkeys(normalise(code) for code in self._settings.languages)
+            listed = [file for lang in wanted for file in self._list(lang)]
             self._found = first_files(listed, self._settings.max_files_per_language)
         return self._found
 
     def read(self, file: SourceFile) -> Iterator[Document | Reject]:
-        """See Corpus; a Hub file is staged first."""
+        """See Corpus; a Hub file is staged first. Raises CorpusError if it cannot be downloaded."""
         if self._settings.path:
             return read_file(file, self._settings)
         staged = SourceFile(str(self.stage(file)), file.lang, file.split, file.size_bytes)
@@ -63,7 +69,9 @@ class Mc4Corpus:
         """Repository, revision and languages name the Hub's files exactly; a local copy is known by its files."""
         settings = self._settings
         if settings.path:
-            files = [{"name": PurePosixPath(f.uri).name, "bytes": f.size_bytes} for f in self.files()]
+            files: list[JsonObject] = [
+                {"name": PurePosixPath(file.uri).name, "bytes": file.size_bytes} for file in self.files()
+            ]
             return {"source": "mc4", "files": files}
         return {
             "source": "mc4",
@@ -74,48 +82,63 @@ class Mc4Corpus:
         }
 
     def stage(self, file: SourceFile) -> Path:
-        """Local copy of one Hub file, downloaded once; a torn download leaves nothing behind."""
-        revision = self._settings.revision or "main"
-        target = Path(self._settings.staging_dir) / revision / PurePosixPath(file.uri).name
-        if target.exists():
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+        """Local copy of one Hub file, downloaded once.
 
-        def download() -> Path:
-            with self._open_hub().open(file.uri, "rb") as source, partial.open("wb") as copy:
+        A failed or killed download goes on where it stopped; a file is under its own name only when it is whole.
+        Two runs with one staging folder wait for each other. Raises CorpusError after the last try.
+        """
+        target = Path(self._settings.staging_dir) / (self._settings.revision or "main") / PurePosixPath(file.uri).name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._retry(functools.partial(self._download, file, target), file.uri)
+        return target
+
+    def _download(self, file: SourceFile, target: Path) -> None:
+        partial = target.with_name(f"{target.name}.partial")
+        with partial.open("ab") as copy:
+            fcntl.flock(copy, fcntl.LOCK_EX)
+            if target.exists():  # another run was quicker, and may have renamed the very file we hold
+                partial.unlink(missing_ok=True)
+                return
+            with self._open_hub().open(file.uri, "rb") as source:
+                if done := copy.tell():
+                    source.seek(done)
                 shutil.copyfileobj(source, copy, 1 << 20)
-                copy.flush()
-                os.fsync(copy.fileno())
-            if file.size_bytes is not None and partial.stat().st_size != file.size_bytes:
-                raise OSError(f"got {partial.stat().st_size} of {file.size_bytes} bytes")
-            return partial.rename(target)
-
-        try:
-            return self._retry(download, file.uri)
-        finally:
-            partial.unlink(missing_ok=True)
+            copy.flush()
+            os.fsync(copy.fileno())
+            size = copy.tell()
+            if file.size_bytes is not None and size > file.size_bytes:
+                copy.truncate(0)
+            if file.size_bytes is not None and size != file.size_bytes:
+                raise OSError(f"got {size} of {file.size_bytes} bytes")
+            partial.rename(target)
 
     def _list(self, lang: str) -> list[SourceFile]:
         code = _HUB_CODE.get(lang, lang)
         found: list[SourceFile] = []
         for split, middle in (("train", ""), ("validation", "-validation")):
-            pattern = f"c4-{code}{middle}.*.json.gz"
-            if self._settings.path:
-                base = Path(self._settings.path)
-                folder = base / _FOLDER if (base / _FOLDER).is_dir() else base
-                found += [SourceFile(str(p), lang, split, p.stat().st_size) for p in sorted(folder.glob(pattern))]
-                continue
-            revision = f"@{self._settings.revision}" if self._settings.revision else ""
-            place = f"{REPOSITORY}{revision}/{_FOLDER}/{pattern}"
-            details = self._retry(lambda place=place: self._open_hub().glob(place, detail=True), place)
-            found += [SourceFile(path, lang, split, details[path].get("size")) for path in sorted(details)]
+            sizes = self._sizes(f"c4-{code}{middle}.*.json.gz")
+            found += [SourceFile(uri, lang, split, size) for uri, size in sorted(sizes.items())]
         if not any(file.split == "train" for file in found):
             where = self._settings.path or f"{REPOSITORY} at {self._settings.revision or 'main'}"
-            raise CorpusError(f"{where} has no file c4-{code}.*.json.gz for language {lang!r}; see corpus.languages")
+            there = f" (only {len(found)} validation files)" if found else ""
+            raise CorpusError(
+                f"{where} has no file c4-{code}.*.json.gz for language {lang!r}{there}; take it out of corpus.languages"
+            )
         return found
 
-    def _retry(self, action: Callable[[], Any], what: str) -> Any:
+    def _sizes(self, pattern: str) -> Mapping[str, int | None]:
+        """Address and size of the files whose name matches, in the local copy or on the Hub."""
+        if self._settings.path:
+            base = Path(self._settings.path)
+            folder = base / _FOLDER if (base / _FOLDER).is_dir() else base
+            return {str(path): path.stat().st_size for path in folder.glob(pattern)}
+        revision = f"@{self._settings.revision}" if self._settings.revision else ""
+        place = f"{REPOSITORY}{revision}/{_FOLDER}/{pattern}"
+        details = self._retry(lambda: self._open_hub().glob(place, detail=True), place)
+        return {path: info.get("size") for path, info in details.items()}
+
+    def _retry(self, action: Callable[[], _Result], what: str) -> _Result:
         """Run ``action`` until it succeeds, waiting twice as long each time, at most a minute.
 
         The Hub answers too many requests with errors of several kinds, "file not found" among them, so every
@@ -125,19 +148,26 @@ class Mc4Corpus:
         for number in range(1, self._settings.retries + 1):
             try:
                 return action()
-            except OSError as error:
+            except _transient_errors() as error:
                 if number == self._settings.retries:
                     raise CorpusError(
                         f"{what}: given up after {number} tries, the last error: {type(error).__name__}: {error};"
-                        " check the network, or raise corpus.retries"
+                        " check the network, or raise corpus.retries; what was downloaded is kept"
                     ) from error
                 log.warning("%s: try %d failed (%s); next in %.0f s", what, number, error, wait)
             self._sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-        raise AssertionError("unreachable: retries is at least 1")
+        raise CorpusError(f"corpus.retries is {self._settings.retries}; it must be at least 1")
 
 
 def _hub() -> Any:
     from huggingface_hub import HfFileSystem  # imported late: only a corpus from the Hub needs it
 
     return HfFileSystem()
+
+
+def _transient_errors() -> tuple[type[Exception], ...]:
+    """OSError, and what the Hub client's HTTP library raises: the base of the client's own error, whatever it is."""
+    from huggingface_hub.errors import HfHubHTTPError  # imported late, as above
+
+    return (OSError, *HfHubHTTPError.__bases__)

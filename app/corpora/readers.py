@@ -1,48 +1,52 @@
-"""Rows of one file, whatever its format: jsonl (plain, gzip, zstandard) by line, parquet by row group."""
+"""Rows of one file, whatever its format: jsonl (plain, gzip, zstandard) by line, parquet by batches of rows."""
 
 from __future__ import annotations
 
-import gzip
+import datetime
 import json
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from app.core.errors import CorpusError
 from app.core.languages import normalise
 from app.core.records import Document
 from app.corpora.base import CorpusSettings, Reason, Reject, SourceFile, document_id
+from app.corpora.streams import ARCHIVES, CORRUPT, LINE_SUFFIXES, lines, open_binary, what_is_corrupt
 
+PARQUET_SUFFIX = ".parquet"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SAMPLE_CHARACTERS = 200
-_STREAM_ERRORS = (EOFError, OSError, zlib.error, zstandard.ZstdError, pa.ArrowException)
-LINE_SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
-SUFFIXES = (*LINE_SUFFIXES, ".parquet")
+_PARQUET_ROWS = 64
+_PARQUET_BUFFER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class _Row:
     number: int
-    values: dict[str, Any] | None
+    values: Mapping[str, Any] | None
     reason: Reason | None = None
     sample: str = ""
+
+
+def is_readable(path: str) -> bool:
+    """Whether a file's name says that it holds rows."""
+    return path.endswith((*LINE_SUFFIXES, PARQUET_SUFFIX)) and not path.endswith(ARCHIVES)
 
 
 def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document | Reject]:
     """Documents and rejects of one file, in order, in bounded memory.
 
     A torn stream ends the file with one ``corrupt_stream`` reject; what was read before it is kept.
+    Raises CorpusError if the file is not there or its storage fails: that is no fault of the text.
     """
     wanted = {normalise(code) for code in settings.languages}
     number = documents = 0
     try:
-        rows = _parquet_rows(file.uri) if file.uri.endswith(".parquet") else _json_rows(file.uri, settings)
-        for row in rows:
+        for row in _parquet_rows(file.uri, settings) if _is_parquet(file) else _json_rows(file.uri, settings):
             number = row.number
             made = _document(row, file, settings, wanted)
             if isinstance(made, Document):
@@ -50,8 +54,13 @@ def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document |
                     return
                 documents += 1
             yield made
-    except _STREAM_ERRORS as error:
-        yield Reject(file.uri, number + 1, "corrupt_stream", f"{type(error).__name__}: {error}"[:_SAMPLE_CHARACTERS])
+    except CORRUPT as error:
+        sample = what_is_corrupt(file.uri, error)[:_SAMPLE_CHARACTERS]
+        yield Reject(file.uri, number + 1, "corrupt_stream", sample)
+
+
+def _is_parquet(file: SourceFile) -> bool:
+    return file.uri.endswith(PARQUET_SUFFIX)
 
 
 def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set[str]) -> Document | Reject:
@@ -61,86 +70,93 @@ def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set
     if row.values is None:
         assert row.reason is not None
         return reject(row.reason, row.sample)
-    values = row.values
-    if settings.column("text") not in values:
-        return reject("missing_column", ", ".join(sorted(map(str, values))))
-    text = values[settings.column("text")]
+    if settings.column("text") not in row.values:
+        return reject("missing_column", f"no {settings.column('text')!r} in {', '.join(sorted(map(str, row.values)))}")
+    text = row.values[settings.column("text")]
     if not isinstance(text, str):
         return reject("not_text", repr(text))
     if not text.strip() or len(text) < settings.min_characters:
         return reject("empty_text", text)
     try:
-        text.encode()
-    except UnicodeEncodeError:
+        size = len(text.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair, escaped in the JSON
         return reject("bad_encoding", text.encode("utf-8", "replace").decode())
+    if size > settings.max_line_bytes:
+        return reject("line_too_long", f"{size} bytes, more than {settings.max_line_bytes}: {text[:100]}")
+    lang, reason, sample = _language(row.values, file, settings, wanted)
+    if reason is not None:
+        return reject(reason, sample)
+    url = row.values.get(settings.column("url"))
+    time = _timestamp(row.values.get(settings.column("timestamp")))
+    return Document(document_id(lang, text), lang, text, url if isinstance(url, str) else "", time)
+
+
+def _language(
+    values: Mapping[str, Any], file: SourceFile, settings: CorpusSettings, wanted: set[str]
+) -> tuple[str, Reason | None, str]:
+    """The file's language, else the row's, else the only configured one; or why the row cannot be used."""
+    column = settings.column("lang")
     lang = file.lang
-    if lang is None:
-        named = values.get(settings.column("lang"))
-        if not isinstance(named, str):
-            return reject("missing_column", f"no language: {', '.join(sorted(map(str, values)))}")
+    if lang is None and column in values:
+        if not isinstance(values[column], str):
+            return "", "unknown_language", repr(values[column])
         try:
-            lang = normalise(named)
+            lang = normalise(values[column])
         except CorpusError:
-            return reject("unknown_language", named)
-    if wanted and lang not in wanted:
-        return reject("other_language", lang)
-    url = values.get(settings.column("url"))
-    time = values.get(settings.column("timestamp"))
-    return Document(
-        document_id(lang, text), lang, text, url if isinstance(url, str) else "", "" if time is None else str(time)
-    )
+            return "", "unknown_language", values[column]
+    if lang is None and len(wanted) == 1:
+        (lang,) = wanted
+    if lang is None:
+        return "", "missing_column", f"no language: no {column!r} in {', '.join(sorted(map(str, values)))}"
+    return (lang, "other_language", lang) if wanted and lang not in wanted else (lang, None, "")
+
+
+def _timestamp(value: Any) -> str:
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    return "" if value is None else str(value)
 
 
 def _json_rows(uri: str, settings: CorpusSettings) -> Iterator[_Row]:
-    with fsspec.open(uri, "rb") as raw, _decompressed(uri, raw) as stream:
-        for number, line in enumerate(_lines(stream, settings.max_line_bytes), start=1):
-            if line is None:
-                yield _Row(number, None, "line_too_long", f"more than {settings.max_line_bytes} bytes")
-                continue
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError:
-                yield _Row(number, None, "bad_encoding", line.decode("utf-8", "replace"))
-                continue
-            except (ValueError, RecursionError):
-                yield _Row(number, None, "bad_json", line.decode("utf-8", "replace"))
-                continue
-            if isinstance(values, dict):
-                yield _Row(number, values)
-            else:
-                yield _Row(number, None, "bad_json", line.decode("utf-8", "replace"))
+    for number, line in enumerate(lines(uri, settings.max_line_bytes), start=1):
+        if line is None:
+            yield _Row(number, None, "line_too_long", f"more than {settings.max_line_bytes} bytes")
+            continue
+        line = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+        if not line.strip():
+            continue
+        sample = line[: 4 * _SAMPLE_CHARACTERS].decode("utf-8", "replace")
+        try:
+            values = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            yield _Row(number, None, "bad_encoding", sample)
+            continue
+        except (ValueError, RecursionError):
+            yield _Row(number, None, "bad_json", sample)
+            continue
+        yield _Row(number, values) if isinstance(values, dict) else _Row(number, None, "bad_json", sample)
 
 
-def _decompressed(uri: str, raw: IO[bytes]) -> IO[bytes]:
-    if uri.endswith(".gz"):
-        return gzip.open(raw, "rb")  # type: ignore[return-value]  # GzipFile is a binary stream
-    if uri.endswith(".zst"):
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)  # type: ignore[return-value]
-    return raw
-
-
-def _lines(stream: IO[bytes], max_bytes: int) -> Iterator[bytes | None]:
-    """Lines without their end; None for one longer than ``max_bytes``, which is skipped without being held."""
-    held = b""
-    skipping = False
-    while block := stream.read(1 << 20):
-        *whole, rest = (held + block).split(b"\n")
-        for line in whole:
-            yield None if skipping or len(line) > max_bytes else line
-            skipping = False
-        held = rest
-        if len(held) > max_bytes:
-            held, skipping = b"", True
-    if held or skipping:
-        yield None if skipping else held
-
-
-def _parquet_rows(uri: str) -> Iterator[_Row]:
-    with fsspec.open(uri, "rb") as raw:
+def _parquet_rows(uri: str, settings: CorpusSettings) -> Iterator[_Row]:
+    with open_binary(uri) as raw:
+        table = pq.ParquetFile(raw, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False)
+        ours = {settings.column(name) for name in ("text", "url", "timestamp", "lang")}
+        named = [name for name in table.schema_arrow.names if name in ours]
         number = 0
-        for batch in pq.ParquetFile(raw).iter_batches(batch_size=256):
-            for values in batch.to_pylist():
+        # without any column of ours every row is rejected, with the names that are there
+        for batch in table.iter_batches(batch_size=_PARQUET_ROWS, columns=named or None):
+            for row in _batch_rows(batch):
                 number += 1
-                yield _Row(number, values)
+                yield _Row(number, row) if row is not None else _Row(number, None, "bad_encoding", "not UTF-8")
+
+
+def _batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | None]:
+    """Rows of a batch; None for one whose text is not UTF-8, which Arrow finds only when it is read."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for index in range(batch.num_rows):
+            try:
+                yield {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+            except UnicodeDecodeError:
+                yield None
