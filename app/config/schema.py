@@ -131,6 +131,8 @@ class SeedConfig(Section):
     """Tokens a trained seed is trained on."""
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of a trained seed."""
+    cpus: PositiveFloat = 1.0
+    """CPU cores a trained seed is trained with; nothing else can run meanwhile, so all of them are well used."""
 
     @model_validator(mode="after")
     def _width_divides(self) -> SeedConfig:

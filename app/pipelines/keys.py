@@ -75,7 +75,7 @@ def seed_inputs(config: Config, tokens_key: str, mixture: Mapping[str, float] | 
         return StageInputs("model", {"kind": "pretrained", **_pretrained(config)}, {})
     fields: dict[str, JsonValue] = {
         "kind": "seed",
-        "seed": config.seed.model_dump(exclude={"source", "model", "revision"}),
+        "seed": config.seed.model_dump(exclude={"source", "model", "revision", "cpus"}),
         "mixture": dict(mixture or {}),
         "optimisation": optimisation_fields(config),
         "random_seed": config.run.seed,

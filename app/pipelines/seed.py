@@ -38,7 +38,7 @@ def make_seed(config: Config, store: Store) -> Made:
         if config.seed.source == "pretrained":
             _copy_seed(config, stage)
         else:
-            train_fleet(config, [_seed_task(config, store, tokenizer, tokens)])
+            train_fleet(config, [_seed_task(config, store, tokenizer, tokens)], config.seed.cpus)
     return {"tokenizer": tokenizer, "seed": stage}
 
 

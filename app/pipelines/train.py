@@ -49,8 +49,8 @@ def train_all(config: Config, store: Store) -> Made:
     return named(tasks)
 
 
-def train_fleet(config: Config, tasks: Sequence[ModelTask]) -> None:
-    """Train every unfinished task; returns when all are finished.
+def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None = None) -> None:
+    """Train every unfinished task, each on ``cpus`` cores (default: the experts'); returns when all are finished.
 
     A run that fails is started again up to ``training.max_failures`` times while the others go on.
     Raises TrainingError naming those given up, after everything else is done.
@@ -62,12 +62,12 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask]) -> None:
         return
     started = time.monotonic()
     with ray_session(config.cluster):
-        training = config.training
-        slots = training_slots(config.cluster, training.cpus_per_expert, training.gpus_per_expert)
+        cpus = cpus or config.training.cpus_per_expert
+        slots = training_slots(config.cluster, cpus, config.training.gpus_per_expert)
         states: dict[str, str] = {member.key: member.state for member in fleet.members}
         log.info("train: %d models, %d at once", sum(not done for *_, done in work), slots)
         with ProgressBoard(list(unique.values()), states), ThreadPoolExecutor(slots) as pool:
-            fleet = _drive(config, unique, fleet, slots, pool, states)
+            fleet = _drive(config, unique, fleet, slots, cpus, pool, states)
     if lost := fleet.given_up():
         names = "; ".join(f"{unique[m.key].name} after {m.failures} failures: {m.reason}" for m in lost)
         raise TrainingError(f"not trained: {names}. The others are finished; run the same command again to retry")
@@ -80,6 +80,7 @@ def _drive(
     tasks: dict[str, ModelTask],
     fleet: Fleet,
     slots: int,
+    cpus: float,
     pool: ThreadPoolExecutor,
     states: dict[str, str],
 ) -> Fleet:
@@ -87,7 +88,7 @@ def _drive(
     running: dict[Future[JsonObject], str] = {}
     while not fleet.is_over:
         for key in fleet.next_to_start(slots - len(running)):
-            running[pool.submit(_run_on_ray, config, tasks[key])] = key
+            running[pool.submit(_run_on_ray, config, tasks[key], cpus)] = key
             fleet = fleet.started(key)
             states[key] = "running"
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -105,15 +106,15 @@ def _drive(
     return fleet
 
 
-def _run_on_ray(config: Config, task: ModelTask) -> JsonObject:
+def _run_on_ray(config: Config, task: ModelTask, cpus: float) -> JsonObject:
     """One Ray Train run with one worker; what is trained and saved is decided by the task alone."""
     training = config.training
-    resources = {"CPU": training.cpus_per_expert}
+    resources = {"CPU": cpus}
     if training.gpus_per_expert:
         resources["GPU"] = training.gpus_per_expert
     trainer = TorchTrainer(
         _train_in_worker,
-        train_loop_config={"task": task, "threads": max(1, int(training.cpus_per_expert))},
+        train_loop_config={"task": task, "threads": max(1, int(cpus))},
         scaling_config=ScalingConfig(
             num_workers=1, use_gpu=bool(training.gpus_per_expert), resources_per_worker=resources
         ),

@@ -95,6 +95,17 @@ class Checkpoints(Protocol):
         """Commit what ``write`` puts into a folder."""
 
 
+class NoCheckpoints:
+    """Nothing is kept: for probes and benchmarks that are cheaper to run again than to save."""
+
+    def latest(self) -> Path | None:
+        """There is none."""
+        return None
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Nothing is saved."""
+
+
 def train(
     spec: TrainingSpec,
     model: CausalLM,

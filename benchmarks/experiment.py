@@ -1,0 +1,156 @@
+"""The comparison on real text: several ways of cutting the corpus against dense, at equal budget and exposure.
+
+``make experiment CORPUS=<folder in mC4's layout>``. Forecasts its time first, writes a row as each run ends, and
+prints the language x system table in Markdown. Everything is in the store, so it can be interrupted and run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from app.artifacts.layout import SUMMARY
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.config.schema import Config
+from app.core.errors import XelmError
+from app.core.records import IntArray, JsonObject
+from app.core.units import format_seconds
+from app.models.load import build_model
+from app.pipelines.everything import run_everything
+from app.pipelines.ray_session import ray_session
+from app.pipelines.settings import seed_shape, training_spec
+from app.reporting.tables import change_text, headline_text, markdown_table, per_language
+from app.training.loop import NoCheckpoints, train
+
+log = logging.getLogger(__name__)
+
+RESULTS = "experiment/results.jsonl"
+_SECONDS_TO_START_A_RUN = 15.0
+_PROBE_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One way of cutting the corpus."""
+
+    strategy: str
+    k: int
+
+    @property
+    def name(self) -> str:
+        """Column name, e.g. ``typological k=8``."""
+        return f"{self.strategy} k={self.k}"
+
+
+CUTS = (Cut("typological", 4), Cut("typological", 8), Cut("tfidf", 8), Cut("random", 8))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiment", description=__doc__)
+    parser.add_argument("--corpus", required=True, help="folder in mC4's layout")
+    parser.add_argument("--root", default="artifacts", help="artifacts.root")
+    parser.add_argument("--seed", type=int, default=0, help="run.seed")
+    parser.add_argument("--set", action="append", default=[], help="further overrides of the preset `experiment`")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    fixed = [f"corpus.path={arguments.corpus}", f"artifacts.root={arguments.root}", f"run.seed={arguments.seed}"]
+    try:
+        configs = {cut: _config(cut, [*fixed, *arguments.set]) for cut in CUTS}
+        print(run_experiment(configs, Store(arguments.root)))
+    except XelmError as error:
+        print(f"experiment: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_experiment(configs: dict[Cut, Config], store: Store) -> str:
+    """Run every cut, append its row to ``experiment/results.jsonl``, return the tables as Markdown."""
+    first = next(iter(configs.values()))
+    log.info("forecast: %s", format_seconds(forecast_seconds(list(configs.values()))))
+    started = time.monotonic()
+    summaries: dict[Cut, JsonObject] = {}
+    rows: list[str] = []
+    with ray_session(first.cluster):
+        for cut, config in configs.items():
+            begun = time.monotonic()
+            run_everything(config, store)
+            summaries[cut] = store.run(config.run.name).read_json(SUMMARY)
+            log.info("%s", headline_text(summaries[cut]))
+            rows.append(json.dumps({"cut": cut.name, "seconds": time.monotonic() - begun, **_figures(summaries[cut])}))
+            store.folder("").write(RESULTS, ("\n".join(rows) + "\n").encode())
+    log.info("experiment: %s", format_seconds(time.monotonic() - started))
+    return f"{perplexity_table(summaries)}\n\n{summary_table(summaries)}"
+
+
+def forecast_seconds(configs: Sequence[Config]) -> float:
+    """Training time of all runs from a dozen measured steps, start-up included; evaluation adds about a fifth."""
+    config = configs[0]
+    model = build_model(seed_shape(config, config.seed.vocabulary_size), 0)
+    budget = config.training.tokens_per_step * _PROBE_STEPS
+    torch.set_num_threads(1)
+    result = train(training_spec(config, "probe", budget, 1e-4), model, _RandomRows(config), NoCheckpoints())
+    speed = result.tokens_seen / result.seconds
+    slots = os.cpu_count() or 1
+    models = 1 + sum(item.allocation.k for item in configs)
+    tokens = config.training.budget_tokens * (1 + len(configs))
+    return 1.2 * (config.seed.budget_tokens / speed + tokens / speed + models * _SECONDS_TO_START_A_RUN) / slots
+
+
+def perplexity_table(summaries: dict[Cut, JsonObject]) -> str:
+    """Language x system: seed, dense, and the ensemble of each cut with its change against dense."""
+    first = next(iter(summaries.values()))
+    rows = []
+    for lang, cells in per_language(first).items():
+        ensembles = [per_language(summary)[lang]["ensemble"] for summary in summaries.values()]
+        shown = [f"{cell['perplexity']:.2f} ({change_text(cell).strip()})" for cell in ensembles]
+        rows.append([lang, f"{cells['seed']['perplexity']:.2f}", f"{cells['dense']['perplexity']:.2f}", *shown])
+    return markdown_table(["lang", "seed", "dense", *(cut.name for cut in summaries)], rows)
+
+
+def summary_table(summaries: dict[Cut, JsonObject]) -> str:
+    """System of each cut x wins, clear wins, clear losses, mean change against dense."""
+    rows = []
+    for cut, summary in summaries.items():
+        systems = summary["systems"]
+        assert isinstance(systems, dict)
+        for name in ("ensemble", "top1_language", "top1_context", "posterior"):
+            line = systems[name]
+            wins = f"{line['wins_over_dense']}/{line['languages_compared']}"
+            change = f"{line['mean_relative_perplexity_change']:+.2%}"
+            clear = [str(line["clear_wins_over_dense"]), str(line["clear_losses_to_dense"])]
+            rows.append([cut.name, name, wins, *clear, change])
+    return markdown_table(["cut", "system", "wins", "clear wins", "clear losses", "mean change"], rows)
+
+
+class _RandomRows:
+    def __init__(self, config: Config) -> None:
+        self._shape = (config.training.sequence_length, config.seed.vocabulary_size)
+
+    def rows(self, start: int, stop: int) -> IntArray:
+        return np.random.default_rng(start).integers(self._shape[1], size=(stop - start, self._shape[0]))
+
+
+def _config(cut: Cut, overrides: Sequence[str]) -> Config:
+    name = f"experiment-{cut.strategy}-k{cut.k}"
+    chosen = [f"allocation.strategy={cut.strategy}", f"allocation.k={cut.k}", f"run.name={name}"]
+    return load_config("experiment", overrides=[*overrides, *chosen])
+
+
+def _figures(summary: JsonObject) -> JsonObject:
+    left_out = ("per_language", "systems", "expert_of_language")
+    return {name: value for name, value in summary.items() if name not in left_out}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
