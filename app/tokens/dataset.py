@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from app.core.errors import CorpusError, MissingArtifact
+from app.core.errors import CorpusError, CorruptArtifact, MissingArtifact
 from app.core.records import IntArray
 from app.core.seeding import generator
 
@@ -40,7 +40,11 @@ class TokenCorpus:
     def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
         self._folder = folder
         self.dtype = np.dtype(str(meta["dtype"])).newbyteorder("<")
-        self.start_id, self.end_id, self.pad_id = int(meta["start_id"]), int(meta["end_id"]), int(meta["pad_id"])
+        self.start_id, self.end_id, self.pad_id = (
+            int(meta["start_id"]),
+            int(meta["end_id"]),
+            int(meta["pad_id"]),
+        )
         self.vocab_size = int(meta["vocab_size"])
         self._documents = functools.cache(self._read_documents)
         self._stream = functools.cache(self._open_stream)
@@ -90,9 +94,15 @@ class TokenCorpus:
 
     def _open_stream(self, lang: str, split: str, part: int) -> NDArray[Any]:
         path = self._parts(lang, split)[part].with_suffix(".bin")
-        if path.stat().st_size == 0:
-            return np.zeros(0, self.dtype)
-        return np.memmap(path, dtype=self.dtype, mode="r")
+        table = self.documents(lang, split)
+        tokens = int(table.length[table.part == part].sum())
+        size = path.stat().st_size if path.is_file() else 0
+        if size != tokens * self.dtype.itemsize:
+            raise CorruptArtifact(
+                f"{path} has {size} bytes, its index says {tokens} tokens of {self.dtype.itemsize} bytes;"
+                f" delete {self._folder} and run python -m jobs.tokenize again"
+            )
+        return np.memmap(path, dtype=self.dtype, mode="r") if size else np.zeros(0, self.dtype)
 
 
 class BlockDataset:
@@ -137,8 +147,12 @@ class BlockDataset:
         return len(self._language)
 
     def rows(self, start: int, stop: int) -> IntArray:
-        """Rows start..stop-1, (n, sequence_length) int64."""
-        return np.stack([self._row(i) for i in range(start, stop)])
+        """Rows start..stop-1, (stop - start, sequence_length) int64; 0 <= start <= stop <= len(self)."""
+        assert 0 <= start <= stop <= len(self)
+        out = np.empty((stop - start, self._length), dtype=np.int64)
+        for line, i in enumerate(range(start, stop)):
+            out[line] = self._row(i)
+        return out
 
     def languages(self, start: int, stop: int) -> list[str]:
         """Language of each of the rows start..stop-1."""

@@ -58,7 +58,8 @@ def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name
     lengths = np.asarray([len(part) for part in parts], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(parts) else lengths
     stream = np.concatenate(parts) if parts else np.zeros(0, meta.dtype)
-    target.write(name.removesuffix(".parquet") + ".bin", stream.astype(f"<{np.dtype(meta.dtype).str[1:]}").tobytes())
+    little_endian = np.dtype(meta.dtype).newbyteorder("<")
+    target.write(name.removesuffix(".parquet") + ".bin", stream.astype(little_endian).tobytes())
     index = pa.table(
         {
             "doc_id": table["doc_id"],

@@ -100,9 +100,7 @@ def load_tokenizer(place: str, revision: str | None = None) -> Tokenizer:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"cannot load a tokenizer from {place!r}: {reason}") from error
     if not isinstance(library, PreTrainedTokenizerFast):
-        raise ConfigError(
-            f"{place!r} has no fast tokenizer (tokenizer.json); convert it with transformers first"
-        )
+        raise ConfigError(f"{place!r} has no fast tokenizer (tokenizer.json); convert it with transformers first")
     return Tokenizer(library)
 
 
@@ -150,7 +148,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: str) -> 
     backend.train_from_iterator(sample, trainer)
     state = json.loads(backend.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in specials]
-    library = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # the library leaves it unannotated
+    library = PreTrainedTokenizerFast(
         tokenizer_object=Backend.from_str(json.dumps(state)),
         bos_token=START,
         eos_token=START,
@@ -174,6 +172,4 @@ def _first(ids: Sequence[int | None]) -> int:
     for token in ids:
         if token is not None:
             return token
-    raise ConfigError(
-        "the tokenizer has neither a start nor an end token; set eos_token in tokenizer_config.json"
-    )
+    raise ConfigError("the tokenizer has neither a start nor an end token; set eos_token in tokenizer_config.json")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.artifacts.store import Folder
+from app.tokens.packing import framed, token_meta, write_meta, write_token_part
+from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+
+TEXTS = ["abc abd", "", "世界 abc", "abc " * 300]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(TEXTS, 330, str(folder))
+    return load_tokenizer(str(folder))
+
+
+def shard(texts: list[str]) -> pa.Table:
+    return pa.table(
+        {
+            "doc_id": [f"{number:016x}" for number in range(len(texts))],
+            "lang": ["en"] * len(texts),
+            "text": pa.array(texts, pa.large_string()),
+            "bytes": [len(text.encode()) for text in texts],
+        }
+    )
+
+
+def test_each_document_is_found_by_offset_and_length(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    count = write_token_part(shard(TEXTS), tokenizer, Folder(str(tmp_path)), "part-00000-000.parquet")
+    stream = np.fromfile(tmp_path / "part-00000-000.bin", dtype="<u2")
+    index = pq.read_table(tmp_path / "part-00000-000.parquet").to_pylist()
+    assert len(stream) == count == sum(row["length"] for row in index)
+    for text, row in zip(TEXTS, index, strict=True):
+        ids = stream[row["offset"] : row["offset"] + row["length"]]
+        assert ids[-1] == tokenizer.end_id and tokenizer.end_id not in ids[:-1]
+        assert tokenizer.decode(ids.tolist()) == text
+        assert row["bytes"] == len(text.encode()) and row["lang"] == "en"
+
+
+def test_a_part_without_documents_is_empty(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    assert write_token_part(shard([]), tokenizer, Folder(str(tmp_path)), "part-00000-000.parquet") == 0
+    assert (tmp_path / "part-00000-000.bin").read_bytes() == b""
+    assert pq.read_table(tmp_path / "part-00000-000.parquet").num_rows == 0
+
+
+def test_writing_again_gives_the_same_files(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_token_part(shard(TEXTS), tokenizer, Folder(str(tmp_path / name)), "part-00000-000.parquet")
+    for suffix in ("bin", "parquet"):
+        files = [(tmp_path / name / f"part-00000-000.{suffix}").read_bytes() for name in ("one", "two")]
+        assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1 << 16, "uint16"), ((1 << 16) + 1, "uint32"), (256_008, "uint32")])
+def test_the_dtype_is_the_smallest_that_holds_the_vocabulary(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, size: int, dtype: str
+) -> None:
+    monkeypatch.setattr(tokenizer, "vocab_size", size)
+    meta = token_meta(tokenizer)
+    assert meta.dtype == dtype
+    assert np.iinfo(meta.dtype).max >= size - 1
+
+
+def test_a_start_token_that_differs_goes_first() -> None:
+    ids = np.array([7, 8], dtype=np.int64)
+    assert framed(ids, 2, 2).tolist() == [7, 8, 2]
+    assert framed(ids, 1, 2).tolist() == [1, 7, 8, 2]
+
+
+def test_meta_says_what_the_tokens_were_made_with(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    write_meta(Folder(str(tmp_path)), token_meta(tokenizer))
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    assert meta["tokenizer_digest"] == tokenizer.digest
+    assert (meta["start_id"], meta["end_id"], meta["dtype"]) == (tokenizer.start_id, tokenizer.end_id, "uint16")

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, XGLMTokenizer
+
+from app.core.errors import ConfigError
+from app.tokens.tokenizer import Tokenizer, equal_text, load_tokenizer, train_tokenizer
+
+TEXTS = (
+    "The quick brown fox jumps over the lazy dog. It was the best of times, it was the worst of times.\n",
+    "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.",
+    "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता और समानता प्राप्त है।",
+    "人人生而自由,在尊严和权利上一律平等。すべての人間は、生まれながらにして自由であり、",
+    "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.",
+    "يولد جميع الناس أحرارًا متساوين في الكرامة والحقوق. תרבות וחירות",
+)
+ODD_TEXTS = (
+    "",
+    " ",
+    "  two  spaces \t\r\n\u00a0\u3000 and\n\n\nlines ",
+    "</s> <pad><unk> <0x41> <s>",
+    "e\u0301 \u1e69 ﬁ ½ Å \u212b",  # would change under any Unicode normalisation
+    "👩‍👩‍👧‍👦🏳️‍🌈 \ufffd \ufeff \x00 \U0010ffff",
+    "ᏣᎳᎩ ཨོཾ ꦗꦮ 𐎠 ⵜⴰⵎⴰⵣⵉⵖⵜ",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(TEXTS * 3, 600, str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> Tokenizer:
+    return load_tokenizer(str(folder))
+
+
+@pytest.mark.parametrize("text", TEXTS + ODD_TEXTS)
+def test_decoding_gives_back_text_of_every_script(tokenizer: Tokenizer, text: str) -> None:
+    (ids,) = tokenizer.encode_batch([text])
+    assert tokenizer.decode(ids.tolist()) == text
+
+
+@given(st.text())
+@settings(max_examples=300, deadline=None)
+def test_decoding_gives_back_any_text(tokenizer: Tokenizer, text: str) -> None:
+    (ids,) = tokenizer.encode_batch([text])
+    assert tokenizer.decode(ids.tolist()) == text
+    assert "".join(tokenizer.pieces(ids.tolist())) == text
+
+
+def test_text_never_becomes_a_special_token(tokenizer: Tokenizer) -> None:
+    (ids,) = tokenizer.encode_batch(["a</s>b<pad>c<unk>"])
+    assert not {tokenizer.start_id, tokenizer.end_id, tokenizer.pad_id} & set(ids.tolist())
+
+
+def test_one_token_is_start_and_end(tokenizer: Tokenizer) -> None:
+    assert tokenizer.start_id == tokenizer.end_id != tokenizer.pad_id
+    assert tokenizer.vocab_size == 600
+
+
+def test_a_piece_is_the_text_its_token_completes(tokenizer: Tokenizer) -> None:
+    text = "fox ꦗ fox"  # three bytes, not in the alphabet
+    (ids,) = tokenizer.encode_batch([text])
+    pieces = tokenizer.pieces(ids.tolist())
+    assert len(pieces) == len(ids) and "".join(pieces) == text
+    place = pieces.index("ꦗ")
+    assert pieces[place - 2 : place] == ["", ""]
+
+
+def test_a_character_cut_off_at_the_end_belongs_to_the_last_token(tokenizer: Tokenizer) -> None:
+    (ids,) = tokenizer.encode_batch(["foxꦗ"])
+    pieces = tokenizer.pieces(ids[:-1].tolist())
+    assert "".join(pieces).startswith("fox") and set("".join(pieces)[3:]) == {"\ufffd"}
+
+
+def test_the_library_loads_the_folder_and_agrees(folder: Path, tokenizer: Tokenizer) -> None:
+    library = AutoTokenizer.from_pretrained(str(folder))
+    for text in TEXTS:
+        assert library(text, add_special_tokens=False)["input_ids"] == tokenizer.encode_batch([text])[0].tolist()
+    assert library.bos_token == library.eos_token == "</s>"
+    assert load_tokenizer(str(folder)).digest == tokenizer.digest
+
+
+def test_a_saved_copy_is_the_same_tokenizer(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(str(tmp_path))
+    assert load_tokenizer(str(tmp_path)).digest == tokenizer.digest
+
+
+def test_training_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """Many characters of equal frequency at the limit of the alphabet: where the trainer itself is not stable."""
+    code = (
+        "import sys; from app.tokens.tokenizer import train_tokenizer;"
+        "train_tokenizer([chr(0x4E00 + i) + ' ab abc' for i in range(1000)], 400, sys.argv[1])"
+    )
+    for name in ("one", "two"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
+    files = {(tmp_path / name / "tokenizer.json").read_bytes() for name in ("one", "two")}
+    assert len(files) == 1
+
+
+def test_a_vocabulary_without_room_for_merges_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seed\.vocabulary_size 300 .* at least 323"):
+        train_tokenizer(TEXTS, 300, str(tmp_path))
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot load a tokenizer from"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_equal_text_takes_as_many_bytes_of_each_language() -> None:
+    texts = {"en": ["abcd"] * 10, "zh": ["世界"] * 10, "sw": ["ab"]}
+    assert list(equal_text(texts, 10)) == ["abcd", "abcd", "ab", "世界", "世", "ab"]
+
+
+def xglm_folder(path: Path) -> None:
+    words = ["▁", "▁a", "▁the", "fox", "▁fox", "s", "<", ">", "/"]
+    vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocabulary += [(word, -float(rank)) for rank, word in enumerate(words, start=1)]
+    XGLMTokenizer(vocab=vocabulary).save_pretrained(str(path))
+
+
+def test_xglm_starts_and_ends_with_the_end_token(tmp_path: Path) -> None:
+    xglm_folder(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    library = AutoTokenizer.from_pretrained(str(tmp_path))
+    assert tokenizer.start_id == tokenizer.end_id == library.eos_token_id == 2
+    assert tokenizer.pad_id == library.pad_token_id
+    assert tokenizer.vocab_size == len(library)
+    (ids,) = tokenizer.encode_batch(["the fox"])
+    assert [tokenizer.start_id, *ids.tolist()] == library("the fox")["input_ids"]
+    assert tokenizer.decode(ids.tolist()) == "the fox"
+    assert tokenizer.pieces(ids.tolist()) == ["the", " fox"]
+
+
+def test_xglm_text_that_spells_the_end_token_does_not_end_the_document(tmp_path: Path) -> None:
+    xglm_folder(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    (ids,) = tokenizer.encode_batch(["the</s> fox"])
+    assert tokenizer.end_id not in ids.tolist()
+    assert tokenizer.encode_batch(["the fox"])[0].tolist() == [ids[0], ids[-1]]
+
+
+def test_llama_type_keeps_start_and_end_apart(tmp_path: Path) -> None:
+    vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"<0x{value:02X}>": 3 + value for value in range(256)}
+    vocabulary |= {"▁": 259, "a": 260, "b": 261, "▁a": 262}
+    backend = Backend(models.BPE(vocabulary, [("▁", "a")], unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    library = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )
+    library.save_pretrained(str(tmp_path))
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert (tokenizer.start_id, tokenizer.end_id, tokenizer.pad_id) == (1, 2, 2)
+    (ids,) = tokenizer.encode_batch(["ab a世"])
+    assert tokenizer.decode(ids.tolist()) == "ab a世"
+    assert "".join(tokenizer.pieces(ids.tolist())) == "ab a世"
