@@ -142,7 +142,7 @@ def _open(settings: CorpusSettings) -> tuple[Any, str]:
 
 
 def _fixed_folder(filesystem: Any, root: str) -> PurePosixPath:
-    """The folder that names are relative to: the path, or the part of a glob or of a file's path before the last name."""
+    """The folder that names are relative to: the path, its parent for a file, what is before the marks for a glob."""
     if match := _MAGIC.search(root):
         return PurePosixPath(root[: match.start()].rpartition("/")[0] or "/")
     return PurePosixPath(root).parent if filesystem.isfile(root) else PurePosixPath(root)

@@ -13,7 +13,7 @@ Mixture = Literal["uniform", "proportional", "temperature", "unimax"]
 def language_weights(
     kind: Mixture, tokens: Mapping[str, int], temperature: float, max_epochs: float, budget_tokens: int
 ) -> dict[str, float]:
-    """Share of each language, sums to 1.
+    """Share of each language in the order of ``tokens``; sums to 1.
 
     tokens: training tokens per language, positive. ``temperature``: share proportional to tokens ** temperature
     (arXiv 1911.02116 writes it as alpha). ``unimax`` (arXiv 2304.09151): equal shares of the budget, but no language
@@ -33,7 +33,7 @@ def language_weights(
         case "unimax":
             raw = _unimax(tokens, max_epochs, budget_tokens)
     total = sum(raw.values())
-    return {lang: value / total for lang, value in raw.items()}
+    return {lang: raw[lang] / total for lang in tokens}
 
 
 def _unimax(tokens: Mapping[str, int], max_epochs: float, budget_tokens: int) -> dict[str, float]:

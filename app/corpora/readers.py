@@ -65,7 +65,7 @@ def _is_parquet(file: SourceFile) -> bool:
 
 def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set[str]) -> Document | Reject:
     def reject(reason: Reason, sample: str) -> Reject:
-        return Reject(file.uri, row.number, reason, sample[:_SAMPLE_CHARACTERS])
+        return Reject(file.uri, row.number, reason, _writable(sample[:_SAMPLE_CHARACTERS]))
 
     if row.values is None:
         assert row.reason is not None
@@ -80,7 +80,7 @@ def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set
     try:
         size = len(text.encode())
     except UnicodeEncodeError:  # half of a surrogate pair, escaped in the JSON
-        return reject("bad_encoding", text.encode("utf-8", "replace").decode())
+        return reject("bad_encoding", text)
     if size > settings.max_line_bytes:
         return reject("line_too_long", f"{size} bytes, more than {settings.max_line_bytes}: {text[:100]}")
     lang, reason, sample = _language(row.values, file, settings, wanted)
@@ -88,7 +88,7 @@ def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set
         return reject(reason, sample)
     url = row.values.get(settings.column("url"))
     time = _timestamp(row.values.get(settings.column("timestamp")))
-    return Document(document_id(lang, text), lang, text, url if isinstance(url, str) else "", time)
+    return Document(document_id(lang, text), lang, text, _writable(url) if isinstance(url, str) else "", time)
 
 
 def _language(
@@ -114,7 +114,12 @@ def _language(
 def _timestamp(value: Any) -> str:
     if isinstance(value, datetime.date):
         return value.isoformat()
-    return "" if value is None else str(value)
+    return "" if value is None else _writable(str(value))
+
+
+def _writable(text: str) -> str:
+    """Text that can be stored as UTF-8: halves of surrogate pairs, which JSON can escape, become question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _json_rows(uri: str, settings: CorpusSettings) -> Iterator[_Row]:

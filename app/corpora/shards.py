@@ -20,10 +20,17 @@ from app.core.records import Document, JsonObject
 from app.corpora.base import Corpus, Reject, SourceFile, split_of
 
 SHARD_SCHEMA = pa.schema(
-    [("doc_id", pa.string()), ("lang", pa.string()), ("text", pa.large_string()), ("url", pa.string())]
-    + [("timestamp", pa.string()), ("bytes", pa.int64())]
+    {
+        "doc_id": pa.string(),
+        "lang": pa.string(),
+        "text": pa.large_string(),
+        "url": pa.string(),
+        "timestamp": pa.string(),
+        "bytes": pa.int64(),
+    }
 )
 _KEPT_REJECTS_PER_FILE = 1000
+_HELD_PARTS = 4
 
 
 @dataclass
@@ -38,14 +45,16 @@ def shard_file(
 ) -> JsonObject:
     """Write one source file's documents as ``<lang>/<split>/part-<number>-<chunk>.parquet``; return its counts.
 
-    ``part_bytes``: text bytes per part; memory stays near this, times the languages in the file. Every row that
-    cannot be used is counted by reason; the first thousand of a file are kept with a sample.
+    ``part_bytes``: text bytes per part. Memory stays near four times this however many languages the file mixes: then
+    the largest part is written early. Every row that cannot be used is counted by reason; the first thousand of a
+    file are kept with a sample.
     """
     buffers: dict[tuple[str, str], _Buffer] = {}
     documents: Counter[str] = Counter()
     text_bytes: Counter[str] = Counter()
     rejects: list[Reject] = []
     reasons: Counter[str] = Counter()
+    held = 0
     for row in corpus.read(file):
         if isinstance(row, Reject):
             reasons[row.reason] += 1
@@ -59,8 +68,11 @@ def shard_file(
         buffer.text_bytes += size
         documents[f"{row.lang}/{split}"] += 1
         text_bytes[f"{row.lang}/{split}"] += size
-        if buffer.text_bytes >= part_bytes:
-            _flush(buffer, row.lang, split, number, target)
+        held += size
+        if buffer.text_bytes >= part_bytes or held >= _HELD_PARTS * part_bytes:
+            largest = max(buffers, key=lambda key: buffers[key].text_bytes)
+            held -= buffers[largest].text_bytes
+            _flush(buffers[largest], *largest, number, target)
     for (lang, split), buffer in buffers.items():
         _flush(buffer, lang, split, number, target)
     if rejects:
@@ -96,7 +108,7 @@ def read_documents(folder: Folder, lang: str, split: str) -> Iterator[Mapping[st
 def _flush(buffer: _Buffer, lang: str, split: str, number: int, target: Folder) -> None:
     if not buffer.rows:
         return
-    columns = {name: [getattr(row, name) for row in buffer.rows] for name in ("doc_id", "lang", "text", "url", "timestamp")}
+    columns = {name: [getattr(row, name) for row in buffer.rows] for name in SHARD_SCHEMA.names if name != "bytes"}
     columns["bytes"] = [len(text.encode()) for text in columns["text"]]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns, schema=SHARD_SCHEMA), sink, compression="zstd")

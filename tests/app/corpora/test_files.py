@@ -181,7 +181,6 @@ def test_a_path_that_cannot_be_opened_is_named(path: str, message: str) -> None:
         _corpus(path).files()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path(CORPUS).is_dir() or not CORPUS, reason="XELM_CORPUS names no folder with a real corpus")
 def test_a_real_corpus_in_mc4_layout_is_read_with_few_rejects() -> None:
     corpus = _corpus(CORPUS)

@@ -49,6 +49,7 @@ GOOD = _line(text="Guten Tag", url="https://example.org/", timestamp="2020-01-02
         (_line(text=17), "not_text"),
         (_line(text=None), "not_text"),
         (_line(content="no text column"), "missing_column"),
+        (_line(**{"half \ud83d": "no text column"}), "missing_column"),
     ],
 )
 def test_a_bad_row_is_counted_with_its_reason_and_place_and_the_rest_goes_on(
@@ -71,6 +72,12 @@ def test_a_good_row_is_a_document_with_its_text_untouched(tmp_path: Path) -> Non
     expected = Document(document_id("de", text), "de", text, "", "")
     good = Document(document_id("de", "Guten Tag"), "de", "Guten Tag", "https://example.org/", "2020-01-02T03:04:05Z")
     assert _read(file) == [expected, good]
+
+
+def test_an_address_that_is_no_unicode_does_not_cost_the_document(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(_line(text="Guten Tag", url="http://\ud83d/", timestamp="\ud83d"))
+    assert _read(file) == [Document(document_id("de", "Guten Tag"), "de", "Guten Tag", "http://?/", "?")]
 
 
 def test_a_truncated_gzip_keeps_the_rows_before_the_tear_and_ends_with_one_reject(tmp_path: Path) -> None:
