@@ -13,11 +13,14 @@ from app.core.records import FloatArray, IntArray
 from app.core.seeding import generator
 
 _COARSE_STEP = 0.05
+_WARM_STEP = 0.01
+_KMEANS_EPSILON = 1e-3
 _EPSILON = 1e-4
 _SHRINK = 5.0
 _RESTARTS = 4
 _KMEANS_ROWS = 20_000
 _MAX_ROUNDS = 40
+_LEAST_GAIN = 1e-4
 _MAX_MARGIN = 1e12
 
 
@@ -63,7 +66,8 @@ def auction(
     values = torch.from_numpy(-costs)
     room = capacities.tolist()
     prices = torch.zeros(k, dtype=torch.float64) if start is None else torch.from_numpy(start.copy())
-    step = epsilon if start is not None else max(epsilon, _COARSE_STEP * float(costs.max() - costs.min()))
+    coarse = (_COARSE_STEP if start is None else _WARM_STEP) * float(costs.max() - costs.min())
+    step = max(epsilon, coarse)
     owners = _bid_until_all_own(values, prices, room, step)
     while step > epsilon:
         step = max(epsilon, step / _SHRINK)
@@ -71,9 +75,7 @@ def auction(
     return Assignment(owners.numpy(), prices.numpy())
 
 
-def _bid_until_all_own(
-    values: torch.Tensor, prices: torch.Tensor, room: list[int], step: float
-) -> torch.Tensor:
+def _bid_until_all_own(values: torch.Tensor, prices: torch.Tensor, room: list[int], step: float) -> torch.Tensor:
     """One auction from given prices, which are raised in place. values: (n, k). Returns (n,) owners."""
     owners = torch.full((len(values),), -1, dtype=torch.int64)
     bids = torch.zeros(len(values), dtype=torch.float64)
@@ -89,9 +91,7 @@ def _bid_until_all_own(
             _keep_highest_bids(owners, bids, prices, part, room[part])
 
 
-def _keep_highest_bids(
-    owners: torch.Tensor, bids: torch.Tensor, prices: torch.Tensor, part: int, room: int
-) -> None:
+def _keep_highest_bids(owners: torch.Tensor, bids: torch.Tensor, prices: torch.Tensor, part: int, room: int) -> None:
     members = torch.nonzero(owners == part).squeeze(1)
     if len(members) < room:
         return
@@ -108,8 +108,8 @@ def squared_distances(rows: FloatArray, centres: FloatArray) -> FloatArray:
 def balanced_kmeans(rows: FloatArray, k: int, seed: int) -> BalancedClusters:
     """K-means in which every part has n/k rows (rounded), the best of a few starts.
 
-    rows: (n, d), n >= k. Starts from k-means++ centres; each round assigns by auction and moves centres to the
-    mean of their rows. Centres are learned on at most 20,000 rows drawn by the seed, labels and prices on all.
+    rows: (n, d), n >= k. Starts from k-means++ centres; each round assigns by auction and moves centres to
+    the mean of their rows. Centres are learned on at most 20,000 rows drawn by the seed, labels and prices on all.
     Source: balanced k-means of c-BTM (arXiv 2303.14177).
     """
     drawn = rows
@@ -123,20 +123,21 @@ def balanced_kmeans(rows: FloatArray, k: int, seed: int) -> BalancedClusters:
 
 
 def _lloyd(rows: FloatArray, centres: FloatArray) -> tuple[float, FloatArray]:
-    """Rounds until no row moves; returns the total squared distance of the last round and the centres."""
+    """Rounds until they gain next to nothing; returns the best total squared distance and its centres."""
     capacities = equal_capacities(len(rows), len(centres))
-    labels = np.full(len(rows), -1, dtype=np.int64)
+    best = (np.inf, centres)
     prices: FloatArray | None = None
-    total = np.inf
     for _ in range(_MAX_ROUNDS):
         costs = squared_distances(rows, centres)
-        assigned = auction(costs, capacities, start=prices)
+        assigned = auction(costs, capacities, _KMEANS_EPSILON, prices)
         total = float(costs[np.arange(len(rows)), assigned.labels].sum())
-        if np.array_equal(assigned.labels, labels):
+        gained = total < best[0] * (1.0 - _LEAST_GAIN)
+        best = min(best, (total, centres), key=lambda tried: tried[0])
+        if not gained:
             break
-        labels, prices = assigned.labels, assigned.prices - assigned.prices.min()
-        centres = np.stack([rows[labels == part].mean(axis=0) for part in range(len(centres))])
-    return total, centres
+        prices = assigned.prices - assigned.prices.min()
+        centres = np.stack([rows[assigned.labels == part].mean(axis=0) for part in range(len(centres))])
+    return best
 
 
 def _first_centres(rows: FloatArray, k: int, seed: int, restart: int) -> FloatArray:

@@ -116,8 +116,6 @@ def expert_names(k: int) -> tuple[str, ...]:
 def check_new_expert(experts: Sequence[str], name: str, languages: Sequence[str]) -> None:
     """Raises AllocationError if the name is taken or no language is given."""
     if name in experts:
-        raise AllocationError(
-            f"expert {name!r} exists already; choose another name than {', '.join(experts)}"
-        )
+        raise AllocationError(f"expert {name!r} exists already; choose another name than {', '.join(experts)}")
     if not languages:
         raise AllocationError(f"new expert {name!r} has no language; name at least one")

@@ -92,9 +92,7 @@ class LanguageAllocator:
                 f"language {held[0]!r} belongs to {self.experts[self._owners[held[0]]]} already; "
                 f"give {name!r} only languages that no expert owns"
             )
-        return replace(
-            self, experts=(*self.experts, name), clusters=(*self.clusters, tuple(dict.fromkeys(languages)))
-        )
+        return replace(self, experts=(*self.experts, name), clusters=(*self.clusters, tuple(dict.fromkeys(languages))))
 
     def to_arrays(self) -> dict[str, Array]:
         """``expert_of_language``: (languages,) expert index, in the order of ``describe()["languages"]``."""

@@ -92,7 +92,7 @@ class RandomStrategy:
         return RandomAllocator(expert_names(k), seed)
 
 
-def restore_random_allocator(described: JsonObject, arrays: Mapping[str, Array]) -> RandomAllocator:
+def restore_random_allocator(described: JsonObject, _arrays: Mapping[str, Array]) -> RandomAllocator:
     """The inverse of ``describe``."""
     experts, seed = described["experts"], described["seed"]
     assert isinstance(experts, list) and isinstance(seed, int)

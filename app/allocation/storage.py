@@ -40,8 +40,7 @@ def load_allocator(read: Callable[[str], bytes]) -> Allocator:
         described = json.loads(read(DESCRIPTION))
         if described["format"] != FORMAT:
             raise StaleArtifact(
-                f"{DESCRIPTION} has format {described['format']}, this version reads {FORMAT}; "
-                "run jobs.allocate again"
+                f"{DESCRIPTION} has format {described['format']}, this version reads {FORMAT}; run jobs.allocate again"
             )
         with np.load(io.BytesIO(read(ARRAYS)), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

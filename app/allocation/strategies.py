@@ -66,9 +66,7 @@ def fit_allocation(
     distinct = tuple(dict.fromkeys(languages))
     evidence = replace(evidence, languages=distinct)
     if "typology" in strategy.needs and evidence.typology is None:
-        evidence = replace(
-            evidence, typology=read_typology(distinct, settings.min_features, settings.fallback)
-        )
+        evidence = replace(evidence, typology=read_typology(distinct, settings.min_features, settings.fallback))
     missing = sorted(strategy.needs - _present(evidence))
     if missing:
         raise AllocationError(

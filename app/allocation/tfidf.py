@@ -152,8 +152,7 @@ class TfidfStrategy:
         assert sample is not None
         if not 1 <= k <= len(sample.texts):
             raise AllocationError(
-                f"allocation.k is {k} but the sample has {len(sample.texts)} documents; "
-                "choose k from 1 to that number"
+                f"allocation.k is {k} but the sample has {len(sample.texts)} documents; choose k from 1 to that number"
             )
         analyzer = _fit_analyzer(self.settings, sample)
         projection = _fit_projection(analyzer, sample, self.settings.components, derive_seed(seed, "svd"))
@@ -190,9 +189,7 @@ def _fit_analyzer(settings: AllocationSettings, sample: DocumentSample) -> Analy
         return CharAnalyzer(settings.max_features)
     analyzer = fit_paper_analyzer(sample.texts, settings.max_features)
     if not analyzer.size:
-        raise AllocationError(
-            "the paper's analyzer finds no word in the sample; set allocation.analyzer=char"
-        )
+        raise AllocationError("the paper's analyzer finds no word in the sample; set allocation.analyzer=char")
     return analyzer
 
 

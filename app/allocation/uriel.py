@@ -110,11 +110,7 @@ def _features_or_borrowed(lang: str, min_features: int, fallback: Fallback) -> F
 
 
 def _tried(fallback: Fallback) -> str:
-    return (
-        ""
-        if fallback == "error"
-        else f", and allocation.fallback={fallback} finds no language to borrow from"
-    )
+    return "" if fallback == "error" else f", and allocation.fallback={fallback} finds no language to borrow from"
 
 
 def _lenders(fallback: Fallback) -> Sequence[str]:

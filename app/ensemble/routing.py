@@ -67,13 +67,9 @@ def document_weights(
 class Router:
     """The experts' weights for one request whose text grows."""
 
-    def __init__(
-        self, source: ContextSource, settings: WeightingSettings, lang: str | None, text: str = ""
-    ) -> None:
+    def __init__(self, source: ContextSource, settings: WeightingSettings, lang: str | None, text: str = "") -> None:
         if settings.name == "posterior":
-            raise ConfigError(
-                "weighting posterior needs scores of the whole text; choose another one for requests"
-            )
+            raise ConfigError("weighting posterior needs scores of the whole text; choose another one for requests")
         self._settings = settings
         self._context = source.context(lang)
         self._context.extend(text)

@@ -48,12 +48,12 @@ class Signals:
 Weighting = Callable[[Signals, WeightingSettings], FloatArray]
 
 
-def uniform(signals: Signals, settings: WeightingSettings) -> FloatArray:
+def uniform(signals: Signals, _settings: WeightingSettings) -> FloatArray:
     """(n, k): 1/k."""
     return np.full(signals.distances.shape, 1.0 / signals.distances.shape[1])
 
 
-def one_hot(signals: Signals, settings: WeightingSettings) -> FloatArray:
+def one_hot(signals: Signals, _settings: WeightingSettings) -> FloatArray:
     """(n, k): all weight on the nearest expert, the first of equals.
 
     For language-level allocations that is the expert that owns the language; for others the top-1 by context.
@@ -83,9 +83,7 @@ def posterior(signals: Signals, settings: WeightingSettings) -> FloatArray:
     token out.
     """
     if signals.log_probs is None:
-        raise ConfigError(
-            "weighting posterior needs the log-probabilities of the tokens; choose another weighting"
-        )
+        raise ConfigError("weighting posterior needs the log-probabilities of the tokens; choose another weighting")
     n, k = signals.distances.shape
     with np.errstate(divide="ignore"):
         prior = np.log(_prior(settings, k))
@@ -93,18 +91,14 @@ def posterior(signals: Signals, settings: WeightingSettings) -> FloatArray:
     np.cumsum(signals.log_probs[: max(0, n - 1)], axis=0, out=before[1:])
     scores = prior + before
     if np.isneginf(scores).all(axis=1).any():
-        raise ConfigError(
-            "weighting posterior: every expert gives some token probability 0; choose another weighting"
-        )
+        raise ConfigError("weighting posterior: every expert gives some token probability 0; choose another weighting")
     return _softmax(scores)
 
 
 def fixed(signals: Signals, settings: WeightingSettings) -> FloatArray:
     """(n, k): the configured weights, normalised. Raises ConfigError unless there are k of them."""
     if not settings.fixed:
-        raise ConfigError(
-            "weighting fixed needs one weight for each expert; give them or choose another weighting"
-        )
+        raise ConfigError("weighting fixed needs one weight for each expert; give them or choose another weighting")
     return np.tile(_prior(settings, signals.distances.shape[1]), (len(signals.distances), 1))
 
 
@@ -126,9 +120,7 @@ def expert_weights(signals: Signals, settings: WeightingSettings) -> FloatArray:
     if settings.name not in WEIGHTINGS:
         raise ConfigError(unknown_value("ensemble weighting", settings.name, WEIGHTINGS))
     if not settings.temperature > 0:
-        raise ConfigError(
-            f"ensemble temperature is {settings.temperature}; choose a number above 0, e.g. 0.1"
-        )
+        raise ConfigError(f"ensemble temperature is {settings.temperature}; choose a number above 0, e.g. 0.1")
     return top_m(WEIGHTINGS[settings.name](signals, settings), settings.top_m)
 
 
@@ -152,8 +144,7 @@ def _prior(settings: WeightingSettings, k: int) -> FloatArray:
     given = np.array(settings.fixed or (1.0,) * k, dtype=np.float64)
     if given.shape != (k,) or not np.isfinite(given).all() or given.min() < 0 or given.sum() <= 0:
         raise ConfigError(
-            f"fixed weights are {settings.fixed}; give {k} numbers of at least 0, one for each expert, "
-            "not all 0"
+            f"fixed weights are {settings.fixed}; give {k} numbers of at least 0, one for each expert, not all 0"
         )
     normalised: FloatArray = given / given.sum()
     return normalised

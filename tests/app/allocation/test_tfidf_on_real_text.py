@@ -1,0 +1,46 @@
+"""TF-IDF allocation on a real multilingual corpus in mC4's layout, named by ``XELM_CORPUS``."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.allocation.base import AllocationSettings, DocumentSample, Evidence
+from app.allocation.report import allocation_report
+from app.allocation.strategies import fit_allocation
+from app.allocation.tfidf import TfidfAllocator
+from app.core.records import DocumentBatch
+
+LANGUAGES = ["ar", "bg", "de", "el", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "tr", "ur", "vi", "zh"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("XELM_CORPUS" not in os.environ, reason="XELM_CORPUS names no folder of real text"),
+]
+
+
+def texts_of(lang: str, split: str) -> Iterator[str]:
+    for file in sorted(Path(os.environ["XELM_CORPUS"]).glob(f"c4-{lang}{split}.tfrecord-*.json.gz")):
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            yield from (json.loads(line)["text"] for line in lines)
+
+
+def read_sample(split: str, documents_per_language: int) -> DocumentSample:
+    rows = [(lang, text) for lang in LANGUAGES for text in islice(texts_of(lang, split), documents_per_language)]
+    return DocumentSample(tuple(map(str, range(len(rows)))), *zip(*rows, strict=True))
+
+
+def test_eight_experts_are_balanced_on_unseen_documents_of_every_script() -> None:
+    sample, unseen = read_sample("", 200), read_sample("-validation", 60)
+    fitted = fit_allocation(AllocationSettings("tfidf"), Evidence(sample, None, {}), 8, 0, LANGUAGES)
+    assert isinstance(fitted, TfidfAllocator)
+    assert np.abs(fitted.coordinates(unseen.texts)).sum(axis=1).min() > 0
+    labels = fitted.assign(DocumentBatch(unseen.doc_ids, unseen.langs, unseen.texts))
+    assert allocation_report(unseen.langs, labels, 8).max_over_mean <= 1.1
