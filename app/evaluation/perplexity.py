@@ -62,7 +62,8 @@ def score_documents(
     """
     out = [np.zeros(len(document), dtype=np.float32) for document in documents]
     windows = sorted(
-        plan_windows([len(document) for document in documents], sequence_length), key=lambda w: w.start - w.stop
+        plan_windows([len(document) for document in documents], sequence_length),
+        key=lambda w: w.start - w.stop,
     )
     place = 0
     while place < len(windows):

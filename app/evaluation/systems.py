@@ -52,4 +52,3 @@ def mixed_systems(
 
 def _pick(experts: FloatArray, chosen: IntArray) -> FloatArray:
     return experts[np.arange(len(experts)), chosen]
-

@@ -1,4 +1,4 @@
-"""Per-language perplexity, its paired interval against another system, and who wins."""
+"""Per-language perplexity of each system, paired intervals against dense and seed, and who wins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from app.core.records import FloatArray, IntArray, JsonObject
 from app.core.seeding import generator
 from app.evaluation.scores import ScoredDocuments
 
-_LEVEL = 0.95
+BASELINES = ("dense", "seed")
+_TAIL = 0.025
+_LEAST_DOCUMENTS = 6  # of fewer, even differences of one sign have p > 0.05 (sign test)
+_DRAWN_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -33,30 +36,36 @@ class LanguageTotals:
         return float(-self.log_prob.sum() / np.log(2) / self.bytes.sum())
 
 
+def summarise(
+    documents: ScoredDocuments,
+    systems: Mapping[str, FloatArray],
+    exposure: Mapping[str, Mapping[str, int]],
+    samples: int,
+    seed: int,
+    ensemble: str = "ensemble",
+) -> JsonObject:
+    """The computed part of ``summary.json``: headline of the ensemble, headline of each system, per-language table.
+
+    systems: name -> (tokens,) nats, ``dense`` and ``seed`` among them. exposure: name -> language -> training tokens.
+    """
+    totals = {name: language_totals(documents, values) for name, values in systems.items()}
+    table = compare(totals, exposure, samples, seed)
+    return {
+        **headline(table, ensemble),
+        "systems": {name: headline(table, name) for name in systems if name not in BASELINES},
+        "per_language": dict(table),
+    }
+
+
 def language_totals(documents: ScoredDocuments, values: FloatArray) -> dict[str, LanguageTotals]:
     """Sum a system's token log-probabilities (tokens,) per document, by language."""
     sums = np.add.reduceat(values, documents.offset) if len(documents) else np.zeros(0)
     langs = np.asarray(documents.langs)
-    return {
-        str(lang): LanguageTotals(sums[langs == lang], documents.length[langs == lang], documents.bytes[langs == lang])
-        for lang in sorted(set(documents.langs))
-    }
-
-
-def bootstrap_interval(totals: LanguageTotals, samples: int, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of the perplexity, by resampling documents (percentile bootstrap)."""
-    draws = _resample(len(totals.tokens), samples, rng)
-    values = np.exp(-(draws @ totals.log_prob) / (draws @ totals.tokens))
-    return _quantiles(values)
-
-
-def paired_interval(
-    totals: LanguageTotals, other: LanguageTotals, samples: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """95 % interval of ppl / ppl(other) - 1 on the same documents: both are resampled together."""
-    draws = _resample(len(totals.tokens), samples, rng)
-    difference = (draws @ (other.log_prob - totals.log_prob)) / (draws @ totals.tokens)
-    return _quantiles(np.exp(difference) - 1)
+    totals = {}
+    for lang in sorted(set(documents.langs)):
+        mine = langs == lang
+        totals[lang] = LanguageTotals(sums[mine], documents.length[mine], documents.bytes[mine])
+    return totals
 
 
 def compare(
@@ -65,67 +74,92 @@ def compare(
     samples: int,
     seed: int,
 ) -> dict[str, JsonObject]:
-    """Language -> system -> figures. ``change_from_dense`` and ``change_from_seed`` are ppl / ppl(other) - 1."""
-    table: dict[str, JsonObject] = {}
-    for lang in sorted(next(iter(systems.values()))):
-        row: JsonObject = {}
-        for name, by_language in systems.items():
-            totals = by_language[lang]
-            low, high = bootstrap_interval(totals, samples, generator(seed, "bootstrap", lang))
-            cell: JsonObject = {
-                "perplexity": totals.perplexity,
-                "bits_per_byte": totals.bits_per_byte,
-                "low": low,
-                "high": high,
-                "exposure_tokens": exposure.get(name, {}).get(lang, 0),
-            }
-            for base in ("dense", "seed"):
-                if name != base and base in systems:
-                    cell |= _change(totals, systems[base][lang], base, samples, generator(seed, "bootstrap", lang))
-            row[name] = cell
-        table[lang] = row
-    return table
+    """Language -> system -> figures.
 
-
-def headline(table: Mapping[str, JsonObject], system: str) -> JsonObject:
-    """Wins, clear wins and mean change of one system. A win is a lower perplexity, clear if the interval excludes 0."""
-
-    def changes(base: str, part: str) -> list[float]:
-        return [_number(row[system], f"{part}_from_{base}") for row in table.values()]
-
-    dense = changes("dense", "change")
+    ``low`` and ``high``: 95 % interval of the perplexity. For each baseline ``change_from_<baseline>`` is
+    ppl / ppl(baseline) - 1 with its paired interval ``low_from_``, ``high_from_``; ``clear_from_`` says that the
+    interval excludes 0 and that there are enough documents for it to mean something.
+    """
     return {
-        "languages_compared": len(table),
-        "wins_over_dense": sum(change < 0 for change in dense),
-        "clear_wins_over_dense": sum(high < 0 for high in changes("dense", "high")),
-        "wins_over_seed": sum(change < 0 for change in changes("seed", "change")),
-        "clear_wins_over_seed": sum(high < 0 for high in changes("seed", "high")),
-        "clear_losses_to_dense": sum(low > 0 for low in changes("dense", "low")),
-        "mean_relative_perplexity_change": float(np.mean(dense)),
-        "mean_log_perplexity_ratio": float(np.mean(np.log1p(dense))),
+        lang: _compare_language(
+            {name: by_language[lang] for name, by_language in systems.items()},
+            {name: tokens.get(lang, 0) for name, tokens in exposure.items()},
+            samples,
+            generator(seed, "bootstrap", lang),
+        )
+        for lang in sorted(next(iter(systems.values())))
     }
 
 
-def _change(
-    totals: LanguageTotals, other: LanguageTotals, base: str, samples: int, rng: np.random.Generator
+def headline(table: Mapping[str, JsonObject], system: str) -> JsonObject:
+    """Wins, clear wins and mean change of one system. A win is a lower perplexity."""
+
+    def column(name: str) -> FloatArray:
+        return np.asarray([_number(row[system], name) for row in table.values()])
+
+    dense, seed = column("change_from_dense"), column("change_from_seed")
+    clear_of_dense, clear_of_seed = column("clear_from_dense") > 0, column("clear_from_seed") > 0
+    return {
+        "languages_compared": len(table),
+        "wins_over_dense": int((dense < 0).sum()),
+        "clear_wins_over_dense": int((clear_of_dense & (dense < 0)).sum()),
+        "clear_losses_to_dense": int((clear_of_dense & (dense > 0)).sum()),
+        "wins_over_seed": int((seed < 0).sum()),
+        "clear_wins_over_seed": int((clear_of_seed & (seed < 0)).sum()),
+        "mean_relative_perplexity_change": float(dense.mean()),
+        "mean_log_perplexity_ratio": float(np.log1p(dense).mean()),
+    }
+
+
+def resampled_log_perplexities(
+    log_probs: FloatArray, tokens: IntArray, samples: int, rng: np.random.Generator
+) -> FloatArray:
+    """(samples, systems): log perplexity of each system on the same resampled documents (bootstrap).
+
+    log_probs: (documents, systems) nats; tokens: (documents,). Memory is bounded whatever the number of documents.
+    """
+    n = len(tokens)
+    parts = []
+    at_once = max(1, _DRAWN_AT_ONCE // n)
+    for start in range(0, samples, at_once):
+        draws = rng.multinomial(n, np.full(n, 1.0 / n), size=min(at_once, samples - start)).astype(np.float64)
+        parts.append(-(draws @ log_probs) / (draws @ tokens)[:, None])
+    return np.concatenate(parts)
+
+
+def _compare_language(
+    totals: Mapping[str, LanguageTotals], exposure: Mapping[str, int], samples: int, rng: np.random.Generator
 ) -> JsonObject:
-    low, high = paired_interval(totals, other, samples, rng)
-    change = totals.perplexity / other.perplexity - 1
-    return {f"change_from_{base}": change, f"low_from_{base}": low, f"high_from_{base}": high}
+    names = list(totals)
+    documents = totals[names[0]]
+    log_probs = np.stack([totals[name].log_prob for name in names], axis=1)
+    resampled = resampled_log_perplexities(log_probs, documents.tokens, samples, rng)
+    row: JsonObject = {}
+    for place, name in enumerate(names):
+        low, high = _interval(np.exp(resampled[:, place]))
+        cell: JsonObject = {
+            "perplexity": totals[name].perplexity,
+            "bits_per_byte": totals[name].bits_per_byte,
+            "low": low,
+            "high": high,
+            "documents": len(documents.tokens),
+            "exposure_tokens": exposure.get(name, 0),
+        }
+        for base in BASELINES:
+            if name != base and base in totals:
+                low, high = _interval(np.expm1(resampled[:, place] - resampled[:, names.index(base)]))
+                cell[f"change_from_{base}"] = totals[name].perplexity / totals[base].perplexity - 1
+                cell |= {f"low_from_{base}": low, f"high_from_{base}": high}
+                cell[f"clear_from_{base}"] = len(documents.tokens) >= _LEAST_DOCUMENTS and (high < 0 or low > 0)
+        row[name] = cell
+    return row
 
 
-def _resample(n: int, samples: int, rng: np.random.Generator) -> FloatArray:
-    """(samples, n) how often each of n documents is drawn."""
-    return rng.multinomial(n, np.full(n, 1.0 / n), size=samples).astype(np.float64)
-
-
-def _quantiles(values: FloatArray) -> tuple[float, float]:
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+def _interval(values: FloatArray) -> tuple[float, float]:
+    low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
     return float(low), float(high)
 
 
 def _number(cell: object, name: str) -> float:
     assert isinstance(cell, dict)
     return float(cell[name])
-
