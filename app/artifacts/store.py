@@ -187,6 +187,11 @@ class Store:
     root: str
     cache: str = ""
 
+    def __post_init__(self) -> None:
+        """Make a local root absolute: stores travel to workers that run in other folders."""
+        if "://" not in self.root:
+            object.__setattr__(self, "root", str(Path(self.root).absolute()))
+
     def stage(self, stage: Stage, key: str) -> StageFolder:
         """The folder of one stage."""
         name = stage_folder(stage, key)
@@ -201,8 +206,7 @@ class Store:
         return Folder(self._uri(name), self._cached(name))
 
     def _uri(self, name: str) -> str:
-        root = self.root if "://" in self.root else str(Path(self.root).absolute())
-        return f"{root.rstrip('/')}/{name}"
+        return f"{self.root.rstrip('/')}/{name}"
 
     def _cached(self, name: str) -> str:
         base = Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / "xelm-cache"
