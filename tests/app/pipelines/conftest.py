@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.config.schema import ClusterConfig, Config
+from app.pipelines.everything import run_everything
+from app.pipelines.ray_session import ray_session
+from tests.support.tiny import TINY
+
+
+def tiny_config(root: Path, *more: str) -> Config:
+    return load_config("demo", overrides=[*TINY, f"artifacts.root={root}", *more])
+
+
+@pytest.fixture(scope="session")
+def ray_running() -> Iterator[None]:
+    with ray_session(ClusterConfig(cpus=2)):
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_run(ray_running: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Store]:
+    """A finished typological run, made once for all tests of the session."""
+    assert ray_running is None
+    root = tmp_path_factory.mktemp("tiny")
+    config, store = tiny_config(root), Store(str(root))
+    run_everything(config, store)
+    return config, store

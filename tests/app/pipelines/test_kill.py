@@ -1,0 +1,100 @@
+"""kill -9 in the middle of a stage, then the same command again: the same files as an undisturbed run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.tiny import TINY
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+# What differs between two undisturbed runs too: times, logs, and the attempt that wrote last.
+_NOT_COMPARED = {"manifest.json", "metrics.jsonl", "lease.json", "README.md"}
+_CUT = ("allocation.strategy=tfidf",)  # a document-level cut, so that allocating is work
+
+
+def _command(job: str, root: Path) -> list[str]:
+    overrides = [f"artifacts.root={root}", *TINY, *_CUT]
+    return [sys.executable, "-m", f"jobs.{job}", "--preset", "demo", *(f"--set={item}" for item in overrides)]
+
+
+def _run(job: str, root: Path) -> None:
+    done = subprocess.run(_command(job, root), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _kill_when(job: str, root: Path, reached: Callable[[], bool]) -> bool:
+    """Start the job and kill -9 it with all its processes once ``reached``; False if it had ended before."""
+    process = subprocess.Popen(_command(job, root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and not reached():
+            time.sleep(0.005)
+        return process.returncode is None
+    finally:
+        family = [psutil.Process(process.pid)] if process.poll() is None else []
+        family += family[0].children(recursive=True) if family else []
+        for member in family:
+            try:
+                member.kill()
+            except psutil.NoSuchProcess:
+                continue
+        process.wait()
+
+
+def _files(root: Path, stage: str) -> dict[str, bytes]:
+    folder = root / "store" / stage
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in _NOT_COMPARED and "tensorboard" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("undisturbed")
+    for job in ("shard", "seed", "tokenize", "allocate", "train"):
+        _run(job, root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("killed")
+
+
+def _some(root: Path, pattern: str) -> Callable[[], bool]:
+    return lambda: next((root / "store").glob(pattern), None) is not None
+
+
+# In this order: each stage of the killed run needs the one before.
+@pytest.mark.parametrize(
+    ("job", "stage", "partial"),
+    [
+        ("shard", "shards", "shards/*/*/*/part-*.parquet"),
+        ("seed", "tokens", "tokens/*/*/*/part-*.parquet"),  # a trained seed tokenizes first
+        ("seed", "model", "model/*/step-*/manifest.json"),
+        ("allocate", "allocation", "allocation/*/documents/*/part-*.parquet"),
+        ("train", "model", "model/*/step-0000001[05]/manifest.json"),
+    ],
+)
+def test_killed_and_run_again_ends_with_the_same_files(
+    job: str, stage: str, partial: str, undisturbed: Path, killed: Path
+) -> None:
+    was_running = _kill_when(job, killed, _some(killed, partial))
+    assert was_running, f"{job} ended before {partial} was seen; the kill came too late to test anything"
+    assert not (stage == "shards" and list((killed / "store/shards").glob("*/DONE")))
+    _run(job, killed)
+    expected, found = _files(undisturbed, stage), _files(killed, stage)
+    if stage == "model" and job == "seed":
+        expected = {name: data for name, data in expected.items() if name in found}
+        assert expected
+    assert sorted(found) == sorted(expected)
+    assert [name for name in found if found[name] != expected[name]] == []

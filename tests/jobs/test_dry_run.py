@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from app.config.load import preset_names
+
+JOBS = ("shard", "seed", "tokenize", "allocate", "baseline", "train", "evaluate", "report", "all")
+PUBLISHED_K4 = [["en", "es", "bg", "ru"], ["ja", "ko", "tr", "zh"], ["de", "el", "fr", "ar"], ["hi", "ur", "vi", "sw"]]
+
+
+def _main(job: str, *arguments: str) -> int:
+    status: int = importlib.import_module(f"jobs.{job}").main([*arguments])
+    return status
+
+
+@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_plans_every_preset_without_a_corpus_and_without_making_anything(
+    job: str, preset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, empty = tmp_path / "artifacts", tmp_path / "empty"
+    empty.mkdir()
+    arguments = ["--preset", preset, "--dry-run", "--format", "json", "--set", f"artifacts.root={root}"]
+    if preset != "demo":
+        arguments += ["--set", f"corpus.path={empty}"]  # keeps the mC4 presets from asking the Hub
+    assert _main(job, *arguments) == 0
+    out = capsys.readouterr().out
+    plan = json.loads(out)
+    assert out.count("\n") == 1 and plan["job"] == job and plan["config"]["run"]["name"] == preset
+    assert sum(plan["tokens_per_expert"]) == plan["tokens_dense"] == plan["config"]["training"]["budget_tokens"]
+    assert len(plan["clusters"]) == plan["config"]["allocation"]["k"]
+    assert not root.exists()
+
+
+def test_allocate_shows_the_published_clusters_in_expert_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("allocate", "--preset", "demo", "--dry-run", "--format", "json") == 0
+    clusters = json.loads(capsys.readouterr().out)["clusters"]
+    assert [set(cluster) for cluster in clusters] == [set(cluster) for cluster in PUBLISHED_K4]
+
+
+def test_a_config_error_is_one_clear_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("train", "--preset", "demo", "--set", "allocation.strateg=tfidf") == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "did you mean 'allocation.strategy'" in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_an_unknown_strategy_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("allocate", "--preset", "demo", "--dry-run", "--set", "allocation.strategy=typology") in (1, 2)
+    assert "did you mean 'typological'" in capsys.readouterr().err
+
+
+def test_a_job_without_its_parent_names_the_job_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main("tokenize", "--preset", "demo", "--set", f"artifacts.root={tmp_path}") == 1
+    assert "python -m jobs.shard" in capsys.readouterr().err
