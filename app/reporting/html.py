@@ -1,65 +1,95 @@
-"""The run's page: one self-contained HTML file from JSON records; nothing is loaded from anywhere."""
+"""The run's page: one self-contained HTML file from JSON records; nothing is loaded from anywhere.
+
+``ReportRecords`` says what each record looks like. A record that is empty leaves its section out.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-from app.core.languages import display_name, is_right_to_left, native_name
 from app.core.records import JsonObject
-from app.core.units import format_bytes, format_count, format_seconds
-from app.reporting.tables import MAIN_SYSTEMS, change_text, headline_text, per_language
+from app.reporting.redact import redact
+from app.reporting.sections import (
+    Section,
+    allocation_section,
+    data_section,
+    exposure_section,
+    matrix_section,
+    models_section,
+    perplexity_section,
+    systems_section,
+    times_section,
+)
+from app.reporting.tables import headline_text
 
 
 @dataclass(frozen=True)
 class ReportRecords:
-    """What the page shows.
+    """What the page shows; every record may be empty.
 
-    summary: ``evaluation/summary.json``. allocation: counts of the allocation's manifest. data_card: the shards'
-    ``data_card.json``. tokens: ``<lang>/<split>`` -> documents, tokens, bytes. models: name -> counts of its manifest.
-    lineage: ``run.json``. config: the resolved tree. environment: versions. seconds: stage -> seconds.
+    summary: ``evaluation/summary.json``: the figures of the headline (``wins_over_dense``, ...), ``systems`` (name ->
+        figures), ``expert_of_language``, and ``per_language`` (language -> system -> figures).
+    allocation: ``experts`` (names) and ``clusters`` (languages of each expert), or ``documents`` (language -> number
+        for each expert), ``documents_per_expert`` and ``max_over_mean``.
+    data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
+    tokens: ``<lang>/<split>`` -> documents, tokens, bytes.
+    models: name -> steps, tokens_seen, final_loss, parameters, training_seconds.
+    lineage: readable name -> stage and key. config: the resolved tree; secrets in it are hidden.
+    environment: name -> version. seconds: stage -> wall-clock seconds.
     """
 
-    summary: JsonObject
-    allocation: JsonObject
-    data_card: JsonObject
-    tokens: JsonObject
-    models: dict[str, JsonObject]
-    lineage: JsonObject
-    config: JsonObject
-    environment: JsonObject
-    seconds: dict[str, float]
+    summary: JsonObject = field(default_factory=dict)
+    allocation: JsonObject = field(default_factory=dict)
+    data_card: JsonObject = field(default_factory=dict)
+    tokens: JsonObject = field(default_factory=dict)
+    models: Mapping[str, JsonObject] = field(default_factory=dict)
+    lineage: JsonObject = field(default_factory=dict)
+    config: JsonObject = field(default_factory=dict)
+    environment: JsonObject = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 def render_report(records: ReportRecords) -> str:
     """The page as one HTML string; all text is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"bytes": format_bytes, "count": format_count, "seconds": format_seconds}
-    environment.filters |= {"english": display_name, "native": native_name, "change": change_text}
     source = (resources.files("app.reporting") / "report.html.j2").read_text(encoding="utf-8")
-    table = per_language(records.summary)
-    experts = [name for name in records.models if name != "dense"]
+    summary = records.summary
     return environment.from_string(source).render(
-        records=records,
-        headline=headline_text(records.summary),
-        table=table,
-        systems=MAIN_SYSTEMS,
-        best={lang: min(cells[name]["perplexity"] for name in MAIN_SYSTEMS) for lang, cells in table.items()},
-        experts=experts,
-        shade=_shades(table, experts),
-        right_to_left={lang: is_right_to_left(lang) for lang in table},
-        config=json.dumps(records.config, indent=1, ensure_ascii=False),
+        name=str(summary.get("run", "")),
+        headline=headline_text(summary) if summary else "",
+        figures=_figures(summary) if summary else [],
+        sections=[section for section in _sections(records) if section is not None],
+        environment=records.environment,
+        lineage=redact(records.lineage),
+        config=json.dumps(redact(records.config), indent=1, ensure_ascii=False) if records.config else "",
     )
 
 
-def _shades(table: dict[str, dict[str, dict[str, float]]], experts: list[str]) -> dict[str, dict[str, float]]:
-    """Language -> expert -> 0 (worst) to 1 (best expert in this language), by log perplexity ratio within the row."""
-    shades = {}
-    for lang, cells in table.items():
-        values = {name: cells[name]["bits_per_byte"] for name in experts}
-        low, high = min(values.values()), max(values.values())
-        shades[lang] = {name: (high - value) / (high - low) if high > low else 1.0 for name, value in values.items()}
-    return shades
+def _sections(records: ReportRecords) -> list[Section | None]:
+    return [
+        perplexity_section(records.summary),
+        systems_section(records.summary),
+        matrix_section(records.summary),
+        allocation_section(records.allocation),
+        exposure_section(records.summary),
+        models_section(records.models),
+        data_section(records.tokens, records.data_card),
+        times_section(records.seconds),
+    ]
+
+
+def _figures(summary: JsonObject) -> list[tuple[str, str]]:
+    """The numbers at the top of the page, each with what it counts."""
+    compared = summary["languages_compared"]
+    change = float(str(summary["mean_relative_perplexity_change"]))
+    return [
+        (f"{summary['wins_over_dense']} of {compared}", "languages with lower perplexity than dense"),
+        (f"{summary['clear_wins_over_dense']}", "clear wins: the interval excludes no change"),
+        (f"{change:+.2%}", "mean change of perplexity against dense"),
+        (f"{summary['wins_over_seed']} of {compared}", "languages better than the seed"),
+    ]

@@ -1,76 +1,116 @@
-"""The language × system table as terminal text, Markdown and CSV, from ``summary.json``."""
+"""The language x system table as terminal text, Markdown and CSV, from ``summary.json``."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from app.core.records import JsonObject, JsonValue
+from app.core.units import format_count
 
 MAIN_SYSTEMS = ("seed", "dense", "top1_language", "top1_context", "posterior", "ensemble")
-_FIGURES = ("perplexity", "bits_per_byte", "low", "high", "exposure_tokens")
+LABELS: Mapping[str, str] = {"top1_language": "top-1 lang", "top1_context": "top-1 text"}
+_FIGURES = ("perplexity", "bits_per_byte", "low", "high", "documents", "exposure_tokens")
+
+Cell: TypeAlias = dict[str, float]
 
 
-def per_language(summary: JsonObject) -> dict[str, dict[str, dict[str, float]]]:
+def per_language(summary: JsonObject) -> dict[str, dict[str, Cell]]:
     """Language -> system -> figure."""
     table = summary["per_language"]
     assert isinstance(table, dict)
     return {lang: _cells(row) for lang, row in table.items()}
 
 
+def main_systems(table: Mapping[str, Mapping[str, Cell]]) -> tuple[str, ...]:
+    """The systems to compare that the table has, the ensemble last."""
+    return tuple(name for name in MAIN_SYSTEMS if all(name in cells for cells in table.values()))
+
+
+def expert_names(table: Mapping[str, Mapping[str, Cell]]) -> list[str]:
+    """The table's other systems: the experts, in their order."""
+    return list(dict.fromkeys(name for cells in table.values() for name in cells if name not in MAIN_SYSTEMS))
+
+
 def terminal_table(summary: JsonObject) -> str:
-    """Perplexity per language and main system, the change of the ensemble against dense, and its interval."""
-    rows = [["lang", *MAIN_SYSTEMS, "ensemble vs dense (95 %)"]]
-    for lang, cells in per_language(summary).items():
-        best = min(cells[name]["perplexity"] for name in MAIN_SYSTEMS)
-        shown = [_mark(cells[name]["perplexity"], best) for name in MAIN_SYSTEMS]
-        rows.append([lang, *shown, change_text(cells["ensemble"])])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+    """Perplexity per language and main system, the lowest marked, and the ensemble's change against dense."""
+    header, rows = _perplexities(summary, "{:.2f}*", "{:.2f} ")
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    head, *lines = ("  ".join(_padded(row, widths)).rstrip() for row in [header, *rows])
+    note = "* lowest of its row; change of perplexity with its 95 % interval, clear where that excludes 0"
+    return "\n".join([head, "-" * max(map(len, [head, *lines])), *lines, note])
+
+
+def markdown_summary(summary: JsonObject) -> str:
+    """The same table in Markdown, the lowest perplexity of each row in bold."""
+    return markdown_table(*_perplexities(summary, "**{:.2f}**", "{:.2f}"))
 
 
 def headline_text(summary: JsonObject) -> str:
     """One sentence with the result, whatever it is."""
     change = float(str(summary["mean_relative_perplexity_change"]))
+    tokens = format_count(float(str(summary["tokens_total"])))
     return (
-        f"X-ELM ({summary['allocation']}, k = {summary['k']}) against dense at {summary['tokens_total']} tokens each:"
+        f"X-ELM ({summary['allocation']}, k = {summary['k']}) against dense at {tokens} training tokens each:"
         f" lower perplexity in {summary['wins_over_dense']} of {summary['languages_compared']} languages"
         f" (clearly in {summary['clear_wins_over_dense']}, clearly higher in {summary['clear_losses_to_dense']}),"
         f" mean change {change:+.2%}"
     )
 
 
-def change_text(cell: dict[str, float]) -> str:
-    """Change against dense with its interval, e.g. ``-4.1 % [-5.0, -3.2] *``; a star where it excludes 0."""
+def change_text(cell: Cell) -> str:
+    """Change against dense with its interval, e.g. ``-4.1% [-5.0%, -3.2%] clear``."""
     low, high = cell["low_from_dense"], cell["high_from_dense"]
-    star = " *" if high < 0 or low > 0 else "  "
-    return f"{cell['change_from_dense']:+.1%} [{low:+.1%}, {high:+.1%}]{star}"
+    clear = " clear" if cell["clear_from_dense"] else ""
+    return f"{cell['change_from_dense']:+.1%} [{low:+.1%}, {high:+.1%}]{clear}"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines)
+    """A Markdown table; a vertical bar in a cell is escaped."""
+    lines = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    texts = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([texts[0], f"|{'---|' * len(header)}", *texts[1:]])
 
 
 def table_csv(summary: JsonObject) -> str:
     """Every language, system and figure, one row each language and system."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(["language", "system", *_FIGURES, "change_from_dense"])
+    changes = [f"{part}_from_dense" for part in ("change", "low", "high", "clear")]
+    writer.writerow(["language", "system", *_FIGURES, *changes])
     for lang, cells in per_language(summary).items():
         for name, cell in cells.items():
-            figures = [cell[figure] for figure in _FIGURES]
-            writer.writerow([lang, name, *figures, cell.get("change_from_dense", "")])
+            writer.writerow(
+                [lang, name, *(cell[figure] for figure in _FIGURES), *(cell.get(part, "") for part in changes)]
+            )
     return sink.getvalue()
 
 
-def _cells(row: JsonValue) -> dict[str, dict[str, float]]:
+def _perplexities(summary: JsonObject, best: str, other: str) -> tuple[list[str], list[list[str]]]:
+    table = per_language(summary)
+    systems = main_systems(table)
+    rows = []
+    for lang, cells in table.items():
+        lowest = min(cells[name]["perplexity"] for name in systems)
+        values = [cells[name]["perplexity"] for name in systems]
+        shown = [(best if value == lowest else other).format(value) for value in values]
+        rows.append([lang, *shown, change_text(cells["ensemble"])])
+    return ["lang", *(LABELS.get(name, name) for name in systems), "ensemble against dense"], rows
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """First and last column to the left, numbers to the right."""
+    inner = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:-1], strict=True)]
+    return [row[0].ljust(widths[0]), *inner, row[-1]]
+
+
+def _cells(row: JsonValue) -> dict[str, Cell]:
     assert isinstance(row, dict)
-    return {name: dict(cell) for name, cell in row.items()}  # type: ignore[arg-type]  # JSON: objects of numbers
+    return {name: _cell(cell) for name, cell in row.items()}
 
 
-def _mark(value: float, best: float) -> str:
-    return f"{value:.2f}{'*' if value == best else ' '}"
+def _cell(cell: JsonValue) -> Cell:
+    assert isinstance(cell, dict)
+    return {name: value for name, value in cell.items() if isinstance(value, int | float)}
