@@ -22,6 +22,7 @@ from app.artifacts.manifest import Manifest, read_manifest
 from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact
 from app.core.records import JsonObject, JsonValue
 
+_TEMPORARY = ".tmp"
 _JOB_OF_STAGE: Mapping[str, str] = {
     "shards": "jobs.shard",
     "tokenizer": "jobs.seed",
@@ -90,7 +91,7 @@ class Folder:
         fs, path = self._fs()
         target = f"{path}/{name}"
         fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
-        temporary = f"{target}.{uuid.uuid4().hex}.tmp"
+        temporary = f"{target}.{uuid.uuid4().hex}{_TEMPORARY}"
         try:
             with fs.open(temporary, "wb") as file:
                 file.write(data)
@@ -131,7 +132,7 @@ class Folder:
         if self.is_local:
             _flush(folder)
             Path(target).parent.mkdir(parents=True, exist_ok=True)
-            staged = Path(f"{target}.{uuid.uuid4().hex}.tmp")
+            staged = Path(f"{target}.{uuid.uuid4().hex}{_TEMPORARY}")
             fs.put(str(folder), str(staged), recursive=True)
             _flush(staged)
             staged.replace(target)
@@ -175,7 +176,11 @@ class StageFolder(Folder):
         return manifest
 
     def publish(self, manifest: Manifest) -> None:
-        """Declare the stage complete: manifest first, then the done marker."""
+        """Declare the stage complete: manifest first, then the done marker; what killed writers left is removed."""
+        fs, path = self._fs()
+        for leftover in fs.glob(f"{path}/**/*{_TEMPORARY}") + fs.glob(f"{path}/*{_TEMPORARY}"):
+            if fs.exists(leftover):
+                fs.rm(leftover, recursive=True)
         self.write(MANIFEST, manifest.to_json().encode())
         self.write(DONE, b"")
 

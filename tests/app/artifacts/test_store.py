@@ -30,6 +30,15 @@ def test_a_stage_is_complete_only_after_publish(store: Store) -> None:
     assert stage.names("de/train") == ["a.bin"] and stage.names("nowhere") == []
 
 
+def test_publishing_removes_what_killed_writers_left(store: Store) -> None:
+    stage = store.stage("tokens", "k1")
+    stage.write("de/train/a.bin", b"123")
+    stage.write("de/train/a.bin.0123.tmp", b"1")
+    stage.write("b.json.4567.tmp", b"1")
+    stage.publish(Manifest("tokens", "k1", {}, {}))
+    assert stage.names("de/train") == ["a.bin"] and stage.names() == ["DONE", "de", "manifest.json"]
+
+
 def test_a_foreign_manifest_is_stale(store: Store) -> None:
     stage = store.stage("tokens", "k1")
     stage.publish(Manifest("tokens", "other", {}, {}))
