@@ -46,7 +46,7 @@ def make_shards(config: Config, store: Store) -> Made:
     started = time.monotonic()
     with ray_session(config.cluster):
         _run_tasks(config, files, waiting, stage)
-    counts = _summary(stage, len(files))
+    counts = _summary(stage, files)
     if not counts["documents"]:
         raise CorpusError(
             f"no usable document in {len(files)} files of corpus.source={config.corpus.source}"
@@ -86,25 +86,30 @@ def _run_tasks(config: Config, files: list[SourceFile], waiting: list[int], stag
             )
 
 
-def _summary(stage: StageFolder, num_files: int) -> JsonObject:
+def _summary(stage: StageFolder, files: list[SourceFile]) -> JsonObject:
     """Add up the sidecars; write the data card's first half; the counts of the manifest."""
     totals: dict[str, dict[str, int]] = {"documents": {}, "bytes": {}, "rejects": {}}
-    for number in range(num_files):
+    rejects_by_language: dict[str, dict[str, int]] = {}
+    for number, file in enumerate(files):
         sidecar = stage.read_json(sidecar_name(number))
         for kind, total in totals.items():
             part = sidecar[kind]
             assert isinstance(part, dict)
             for name, count in part.items():
                 total[name] = total.get(name, 0) + int(str(count))
+                if kind == "rejects":
+                    row = rejects_by_language.setdefault(file.lang or "unknown", {})
+                    row[name] = row.get(name, 0) + int(str(count))
     languages = sorted({name.partition("/")[0] for name in totals["documents"]})
     duplicates = {lang: _count_duplicates(stage, lang) for lang in languages}
     card: JsonObject = {
         **{kind: dict(sorted(total.items())) for kind, total in totals.items()},
+        "rejects_by_language": rejects_by_language,
         "duplicates": duplicates,
     }
     stage.write_json(DATA_CARD, card)
     return {
-        "files": num_files,
+        "files": len(files),
         "languages": languages,
         "documents": sum(totals["documents"].values()),
         "bytes": sum(totals["bytes"].values()),
