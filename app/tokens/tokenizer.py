@@ -161,7 +161,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: str) -> 
 
 
 def _alphabet(texts: Sequence[str], limit: int) -> list[str]:
-    """The most frequent characters, ties by code point: the trainer's own limit breaks ties differently in each run."""
+    """The most frequent characters, ties by code point: the trainer's own limit draws among equals."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)

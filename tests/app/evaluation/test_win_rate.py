@@ -53,10 +53,10 @@ def test_intervals_agree_with_scipys_paired_bootstrap() -> None:
     assert isinstance(cell, dict)
 
     def change(a: FloatArray, b: FloatArray, n: FloatArray, axis: int) -> FloatArray:
-        return np.expm1((b.sum(axis) - a.sum(axis)) / n.sum(axis))
+        return np.asarray(np.expm1((b.sum(axis) - a.sum(axis)) / n.sum(axis)))
 
     def perplexity(a: FloatArray, n: FloatArray, axis: int) -> FloatArray:
-        return np.exp(-a.sum(axis) / n.sum(axis))
+        return np.asarray(np.exp(-a.sum(axis) / n.sum(axis)))
 
     options = {"paired": True, "vectorized": True, "n_resamples": 20_000, "method": "percentile"}
     expected = stats.bootstrap((mine, dense, tokens), change, rng=np.random.default_rng(1), **options)
@@ -126,11 +126,5 @@ def test_a_system_is_compared_on_the_same_draws_whatever_else_is_compared() -> N
     alone = summarise(documents, systems, {}, 200, 0)
     more = summarise(documents, {**systems, "expert-0": systems["dense"] - 1}, {}, 200, 0)
     assert alone["per_language"]["sw"]["ensemble"] == more["per_language"]["sw"]["ensemble"]  # type: ignore[call-overload, index]  # JSON
-    assert headline(compare_table(documents, systems), "ensemble") == {
-        name: value for name, value in alone.items() if name not in ("systems", "per_language")
-    }
-
-
-def compare_table(documents: ScoredDocuments, systems: dict[str, FloatArray]) -> dict[str, dict[str, object]]:
     by_name = {name: language_totals(documents, values) for name, values in systems.items()}
-    return compare(by_name, {}, 200, 0)  # type: ignore[return-value]  # JSON
+    assert headline(compare(by_name, {}, 200, 0), "ensemble").items() <= alone.items()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.core.records import JsonValue
 from app.reporting.redact import HIDDEN, redact
 
 
@@ -26,5 +27,5 @@ def test_secrets_in_addresses_and_well_known_tokens_are_hidden() -> None:
 
 
 def test_everything_else_stays() -> None:
-    value = {"a": [1, 2.5, None, True, "text"], "b": {"c": "s3://bucket/x"}}
+    value: JsonValue = {"a": [1, 2.5, None, True, "text"], "b": {"c": "s3://bucket/x"}}
     assert redact(value) == value
