@@ -32,4 +32,4 @@ class LibraryLM(CausalLM):
 
     def use_activation_checkpointing(self) -> None:
         """See CausalLM."""
-        self.inner.gradient_checkpointing_enable({"use_reentrant": False})
+        self.inner.activation_checkpointing_enable({"use_reentrant": False})

@@ -59,7 +59,8 @@ def build_model(shape: ModelShape, seed: int) -> CausalLM:
             **ids,
             **_NO_DROPOUT,
         )
-        model = XGLM(config)
+        with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own first
+            model = XGLM(config)
         initialise(model, generator)
         return model
     config = LlamaConfig(

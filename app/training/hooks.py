@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -117,10 +117,8 @@ class StopRequest:
 @contextmanager
 def running(hooks: Sequence[Hook], step: int) -> Iterator[None]:
     """Start the hooks and close all of them at the end, whatever happened."""
-    for hook in hooks:
-        hook.start(step)
-    try:
-        yield
-    finally:
+    with ExitStack() as opened:
         for hook in hooks:
-            hook.close()
+            opened.callback(hook.close)
+            hook.start(step)
+        yield

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, XGLMConfig
+
+from app.core.errors import ConfigError
+from app.models.library import LibraryLM
+from app.models.load import build_model, count_parameters, load_model, save_model
+from app.models.xglm import XGLM
+from tests.support.tiny_models import TINY, some_rows, tiny_model
+
+Architecture = Literal["xglm", "llama"]
+BOTH = pytest.mark.parametrize("architecture", ["xglm", "llama"])
+
+
+@BOTH
+def test_a_saved_model_loads_with_the_same_weights(architecture: Architecture, tmp_path: Path) -> None:
+    model = tiny_model(architecture)
+    save_model(model, tmp_path / "model", "# card\n")
+    loaded = load_model(str(tmp_path / "model"))
+    assert type(loaded) is type(model)
+    weights = dict(loaded.named_parameters())
+    for name, weight in model.named_parameters():
+        assert torch.equal(weights.pop(name), weight), name
+    assert not weights
+    assert (tmp_path / "model" / "README.md").read_text() == "# card\n"
+
+
+@BOTH
+def test_the_library_loads_our_folder_and_gives_equal_logits(architecture: Architecture, tmp_path: Path) -> None:
+    model, rows = tiny_model(architecture), some_rows()
+    save_model(model, tmp_path, "")
+    library = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(library(input_ids=rows).logits, model.logits(rows), rtol=1e-5, atol=1e-5)
+
+
+@BOTH
+def test_a_tied_head_is_stored_and_counted_once(architecture: Architecture, tmp_path: Path) -> None:
+    model = tiny_model(architecture)
+    save_model(model, tmp_path, "")
+    stored = load_file(tmp_path / "model.safetensors")
+    assert "lm_head.weight" not in stored
+    shapes = [tensor.shape for tensor in stored.values()]
+    assert shapes.count(torch.Size([TINY.vocab_size, TINY.d_model])) == 1
+    assert sum(tensor.numel() for tensor in stored.values()) == count_parameters(model)
+
+
+def test_the_parameters_of_a_small_xglm_counted_by_hand() -> None:
+    attention, feed_forward, norms = 4 * (16 * 16 + 16), 16 * 24 + 24 + 24 * 16 + 16, 2 * 2 * 16
+    assert count_parameters(tiny_model()) == 37 * 16 + 2 * (attention + feed_forward + norms) + 2 * 16
+
+
+@BOTH
+def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state(architecture: Architecture) -> None:
+    before = torch.get_rng_state()
+    first, again, other = (tiny_model(architecture, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(first.head, other.head)
+
+
+def test_start_and_padding_ids_are_written_into_the_configuration(tmp_path: Path) -> None:
+    save_model(build_model(replace(TINY, start_id=2, pad_id=3), 0), tmp_path, "")
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (2, 2, 3)
+    assert config["architectures"] == ["XGLMForCausalLM"]
+
+
+def test_an_xglm_folder_gets_our_attention_and_loses_its_dropout(tmp_path: Path) -> None:
+    save_model(tiny_model(), tmp_path, "")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "dropout": 0.1, "layerdrop": 0.5}))
+    model = load_model(str(tmp_path)).train()
+    rows = some_rows()
+    assert isinstance(model, XGLM) and isinstance(model.library_config(), XGLMConfig)
+    assert model.library_config().dropout == model.library_config().layerdrop == 0.0
+    assert torch.equal(model.logits(rows), model.logits(rows))
+
+
+def test_a_folder_saved_in_half_precision_loads_in_float32(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    assert isinstance(model, LibraryLM)
+    model.inner.to(torch.bfloat16)
+    save_model(model, tmp_path, "")
+    assert {weight.dtype for weight in load_model(str(tmp_path)).parameters()} == {torch.float32}
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.*not a folder"):
+        load_model(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["nothing", "not json", "no weights", "unknown", pytest.param("no language model", marks=pytest.mark.slow)],
+)
+def test_a_folder_that_is_no_model_is_named(content: str, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    if content == "not json":
+        (folder / "config.json").write_text("{")
+    elif content == "no weights":
+        save_model(tiny_model(), folder, "")
+        (folder / "model.safetensors").unlink()
+    elif content == "unknown":
+        (folder / "config.json").write_text(json.dumps({"model_type": "nonsense"}))
+    elif content == "no language model":
+        (folder / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(ConfigError, match="other"):
+        load_model(str(folder))
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    model = tiny_model()
+    save_model(model, tmp_path, "")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        load_model(str(tmp_path))

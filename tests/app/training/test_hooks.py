@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from app.core.errors import Preempted
+from app.training.hooks import MetricsFile, StepMetrics, StopRequest, TensorBoard, running
+from tests.support.tiny_training import Recorder
+
+
+def metrics(step: int) -> StepMetrics:
+    return StepMetrics(step, 100 * step, 5.0 / step, 0.01, 1.5, 1000.0, 0.5 * step, 1.7e9 + step)
+
+
+def written(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def scalars(folder: Path) -> list[tuple[str, int, float]]:
+    """(tag, step, value) of the events in a folder; a record is length, its checksum, data, its checksum."""
+    found = []
+    for file in sorted(folder.glob("events.*")):
+        data, place = file.read_bytes(), 0
+        while place < len(data):
+            (length,) = struct.unpack_from("<Q", data, place)
+            event = Event.FromString(data[place + 12 : place + 12 + length])
+            found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            place += 12 + length + 4
+    return found
+
+
+def test_each_logged_step_is_one_line_with_every_field(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    with running([file], 0):
+        file.step(metrics(1))
+        file.step(metrics(2))
+    first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert first == {
+        "step": 1,
+        "tokens_seen": 100,
+        "loss": 5.0,
+        "learning_rate": 0.01,
+        "gradient_norm": 1.5,
+        "tokens_per_second": 1000.0,
+        "seconds": 0.5,
+        "time": 1.7e9 + 1,
+    }
+    assert written(tmp_path / "metrics.jsonl") == [1, 2]
+
+
+@pytest.mark.parametrize(("resumed", "kept"), [(0, []), (2, [1, 2]), (3, [1, 2, 3]), (9, [1, 2, 3, 4])])
+def test_rows_beyond_the_resumed_step_are_dropped(tmp_path: Path, resumed: int, kept: list[int]) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    with running([file], 0):
+        for step in (1, 2, 3, 4):
+            file.step(metrics(step))
+    with running([MetricsFile(path)], resumed):
+        assert written(path) == kept
+        MetricsFile(path).step(metrics(resumed + 1))
+    assert written(path) == [*kept, resumed + 1]
+
+
+def test_a_line_torn_by_a_kill_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    MetricsFile(path).step(metrics(1))
+    with path.open("a") as file:
+        file.write('{"step": 2, "tokens_se')
+    MetricsFile(path).start(5)
+    assert written(path) == [1]
+
+
+def test_tensorboard_gets_every_scalar_against_its_step(tmp_path: Path) -> None:
+    board = TensorBoard(tmp_path / "tensorboard")
+    with running([board], 0):
+        for step in (1, 2):
+            board.step(metrics(step))
+    got = scalars(tmp_path / "tensorboard")
+    for step in (1, 2):
+        assert ("train/loss", step, pytest.approx(5.0 / step)) in got
+        assert ("train/learning_rate", step, pytest.approx(0.01)) in got
+        assert ("train/gradient_norm", step, pytest.approx(1.5)) in got
+        assert ("train/tokens_per_second", step, pytest.approx(1000.0)) in got
+        assert ("train/loss_by_tokens", 100 * step, pytest.approx(5.0 / step)) in got
+    assert len(got) == 10
+
+
+def test_hooks_are_closed_when_training_fails() -> None:
+    hooks = [Recorder(), Recorder()]
+    with pytest.raises(ZeroDivisionError), running(hooks, 4):
+        raise ZeroDivisionError
+    assert [(hook.started, hook.closed) for hook in hooks] == [([4], 1), ([4], 1)]
+
+
+def test_a_hook_that_cannot_start_leaves_none_open() -> None:
+    class Broken(Recorder):
+        def start(self, step: int) -> None:
+            raise OSError("disk full")
+
+    first = Recorder()
+    with pytest.raises(OSError, match="disk full"), running([first, Broken()], 0):
+        raise AssertionError("not reached")
+    assert first.closed == 1
+
+
+def test_a_hook_that_cannot_close_does_not_keep_the_others_open() -> None:
+    class Broken(Recorder):
+        def close(self) -> None:
+            raise OSError("disk full")
+
+    hooks = [Recorder(), Broken(), Recorder()]
+    with pytest.raises(OSError, match="disk full"), running(hooks, 0):
+        pass
+    assert hooks[0].closed == hooks[2].closed == 1
+
+
+def test_a_stop_says_why_where_and_how_to_go_on() -> None:
+    stop = StopRequest()
+    assert not stop.is_asked
+    stop.ask("the spot machine is reclaimed")
+    assert stop.is_asked
+    with pytest.raises(Preempted, match=r"after step 12: the spot machine is reclaimed; run the same command again"):
+        stop.raise_preempted(12)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from app.artifacts.store import Store
+from app.core.errors import MissingArtifact, Preempted, StaleArtifact
+from app.models.causal import CausalLM
+from app.models.load import ModelShape, count_parameters, load_model
+from app.tokens.dataset import TokenCorpus
+from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from app.training import model_task
+from app.training.hooks import StopRequest
+from app.training.loop import train
+from app.training.model_task import ModelTask, read_assignment, run_model_task, task_blocks, task_rows
+from tests.support.tiny_training import SPEC, write_tokens
+
+TEXTS = {
+    "de": [f"das ist Satz {i} und noch einer" for i in range(12)],
+    "en": [f"this is sentence {i} and one more" for i in range(12)],
+}
+VOCABULARY = 330
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer([text for texts in TEXTS.values() for text in texts], VOCABULARY, str(folder))
+    return load_tokenizer(str(folder))
+
+
+@pytest.fixture
+def task(tokenizer: Tokenizer, tmp_path: Path) -> ModelTask:
+    store = Store(str(tmp_path))
+    write_tokens(store, "t", tokenizer, TEXTS)
+    return ModelTask(
+        name="expert-0",
+        store=store,
+        key="m",
+        fields={"kind": "expert"},
+        parents={"tokens": "t"},
+        tokens="t",
+        parent=None,
+        shape=ModelShape("xglm", tokenizer.vocab_size, 16, 1, 2, 24, 8),
+        weights={"de": 0.75, "en": 0.25},
+        spec=replace(SPEC, key="m", checkpoint_every_steps=2),
+        keep_checkpoints=2,
+    )
+
+
+def write_assignment(store: Store, lang: str, parts: Sequence[tuple[Sequence[str], Sequence[int]]]) -> None:
+    stage = store.stage("allocation", "a")
+    for number, (doc_ids, experts) in enumerate(parts):
+        sink = io.BytesIO()
+        table = pa.table({"doc_id": pa.array(doc_ids, pa.string()), "expert": pa.array(experts, pa.int16())})
+        pq.write_table(table, sink)
+        stage.write(f"documents/{lang}/part-{number:05d}-000.parquet", sink.getvalue())
+
+
+def final_model(task: ModelTask) -> CausalLM:
+    return load_model(str(task.stage.local("final")))
+
+
+def stopped_after_a_step(monkeypatch: pytest.MonkeyPatch, task: ModelTask) -> None:
+    stop = StopRequest()
+    stop.ask("test")
+    with monkeypatch.context() as patch:
+        patch.setattr(model_task, "train", partial(train, stop=stop))
+        with pytest.raises(Preempted):
+            run_model_task(task)
+
+
+def test_a_task_trains_and_publishes_a_complete_stage(task: ModelTask) -> None:
+    counts = run_model_task(task)
+    assert task.stage.is_complete
+    manifest = task.stage.manifest()
+    assert manifest.counts == counts and manifest.parents == {"tokens": "t"} and manifest.fields == {"kind": "expert"}
+    assert (counts["steps"], counts["tokens_seen"], counts["name"]) == (8, 256, "expert-0")
+    assert counts["parameters"] == count_parameters(final_model(task))
+    assert not [name for name in task.stage.names() if name.startswith("step-")]
+    lines = [json.loads(line) for line in task.stage.read("metrics.jsonl").splitlines()]
+    assert lines[-1]["step"] == 8 and lines[-1]["loss"] == counts["final_loss"]
+    assert task.stage.names("tensorboard")
+    assert b"key `m`" in task.stage.read("final/README.md")
+
+
+def test_each_language_is_seen_exactly_as_often_as_its_weight_says(task: ModelTask) -> None:
+    counts = run_model_task(task)
+    assert counts["exposure_tokens"] == {"de": 192, "en": 64}
+    blocks = task_blocks(task)
+    languages = blocks.languages(0, len(blocks))
+    assert (languages.count("de") * 8, languages.count("en") * 8) == (192, 64)
+
+
+def test_the_published_model_is_one_of_the_library(task: ModelTask) -> None:
+    run_model_task(task)
+    library = AutoModelForCausalLM.from_pretrained(task.stage.local("final")).eval()
+    rows = torch.from_numpy(task_blocks(task).rows(0, 2))
+    torch.testing.assert_close(library(input_ids=rows).logits, final_model(task).logits(rows), rtol=1e-5, atol=1e-5)
+
+
+def test_a_finished_model_is_returned_without_training(task: ModelTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = run_model_task(task)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(model_task, "train", refuse)
+    assert run_model_task(task) == counts
+
+
+def test_an_interrupted_task_ends_with_the_weights_of_one_that_was_not(
+    task: ModelTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = replace(task, key="whole", spec=replace(task.spec, key="whole"))
+    run_model_task(whole)
+    for _ in range(3):
+        stopped_after_a_step(monkeypatch, task)
+        assert not task.stage.is_complete
+    assert [name for name in task.stage.names() if name.startswith("step-")] == ["step-00000002", "step-00000003"]
+    run_model_task(task)
+    for mine, theirs in zip(final_model(task).parameters(), final_model(whole).parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    steps = [json.loads(line)["step"] for line in task.stage.read("metrics.jsonl").splitlines()]
+    assert steps == sorted(set(steps)) and steps[-1] == 8
+
+
+def test_a_task_starts_from_its_parents_weights(task: ModelTask) -> None:
+    run_model_task(task)
+    still = replace(task.spec, key="child", learning_rate=0.0)
+    child = replace(task, key="child", parent="m", shape=None, spec=still)
+    run_model_task(child)
+    for mine, theirs in zip(final_model(child).parameters(), final_model(task).parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_an_unfinished_parent_is_named(task: ModelTask) -> None:
+    with pytest.raises(MissingArtifact, match="model nobody"):
+        run_model_task(replace(task, parent="nobody", shape=None))
+
+
+def test_a_task_without_an_allocation_uses_every_document(task: ModelTask) -> None:
+    corpus = TokenCorpus.open(str(task.store.stage("tokens", "t").local()))
+    assert task_rows(task, corpus, "de").tolist() == list(range(12))
+
+
+def test_a_task_with_an_allocation_uses_only_its_experts_documents(task: ModelTask, tokenizer: Tokenizer) -> None:
+    experts = [0, 1] * 6
+    for lang in TEXTS:
+        ids = [f"{lang}-{i}" for i in range(12)]
+        write_assignment(task.store, lang, [(ids[:5], experts[:5]), (ids[5:], experts[5:])])
+    expert = replace(task, allocation="a", expert=1)
+    corpus = TokenCorpus.open(str(task.store.stage("tokens", "t").local()))
+    assert task_rows(expert, corpus, "de").tolist() == [1, 3, 5, 7, 9, 11]
+    blocks = task_blocks(expert)
+    seen = set(np.unique(blocks.rows(0, len(blocks))).tolist())
+    mine = [corpus.tokens_of(lang, "train", row).tolist() for lang in TEXTS for row in range(1, 12, 2)]
+    assert seen <= {token for document in mine for token in document}
+    digits = {token for (token,) in (ids.tolist()[-1:] for ids in tokenizer.encode_batch(["0", "2", "4", "6", "8"]))}
+    assert not seen & digits
+
+
+@pytest.mark.parametrize("stored", ["another order", "one too few"])
+def test_an_assignment_of_other_documents_is_refused_with_the_cure(task: ModelTask, stored: str) -> None:
+    ids = [f"de-{i}" for i in range(12)]
+    wrong = ids[::-1] if stored == "another order" else ids[:-1]
+    write_assignment(task.store, "de", [(wrong, [0] * len(wrong))])
+    allocation = task.store.stage("allocation", "a")
+    with pytest.raises(StaleArtifact, match=r"documents/de does not list .* run python -m jobs\.allocate again"):
+        read_assignment(allocation, "de", ids)
+    with pytest.raises(StaleArtifact):
+        run_model_task(replace(task, allocation="a", expert=0))
+
+
+def test_a_task_is_small_and_picklable(task: ModelTask) -> None:
+    data = pickle.dumps(task)
+    assert pickle.loads(data) == task and len(data) < 4096

@@ -1,0 +1,97 @@
+"""Rows that can be learnt, specs of a few steps, and a finished tokens stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.core.records import IntArray
+from app.tokens.packing import token_meta, write_meta, write_token_part
+from app.tokens.tokenizer import Tokenizer
+from app.training.hooks import StepMetrics, StopRequest
+from app.training.loop import TrainingSpec
+
+SPEC = TrainingSpec(
+    key="k",
+    run_seed=7,
+    budget_tokens=8 * 4 * 8,
+    sequence_length=8,
+    tokens_per_step=4 * 8,
+    micro_batch_rows=4,
+    learning_rate=0.01,
+    schedule="cosine",
+    warmup_fraction=0.25,
+    final_learning_rate_fraction=0.1,
+    weight_decay=0.1,
+    beta1=0.9,
+    beta2=0.95,
+    epsilon=1e-8,
+    clip_norm=1.0,
+    precision="fp32",
+    activation_checkpointing=False,
+    loss_chunk_tokens=10,
+    checkpoint_every_steps=100,
+    device="cpu",
+)
+"""Eight steps of four rows of eight tokens."""
+
+
+class Counting:
+    """Row i counts upwards from a number that i decides: the next token follows from the last."""
+
+    def __init__(self, length: int = SPEC.sequence_length, vocabulary: int = 37) -> None:
+        self.length, self.vocabulary = length, vocabulary
+        self.asked: list[tuple[int, int]] = []
+
+    def rows(self, start: int, stop: int) -> IntArray:
+        """Rows start..stop-1."""
+        self.asked.append((start, stop))
+        first = np.arange(start, stop, dtype=np.int64)[:, None] * 11
+        return 2 + (first + np.arange(self.length)) % (self.vocabulary - 2)
+
+
+class Recorder:
+    """A hook that keeps what it is told, and asks for a stop or fails at a step."""
+
+    def __init__(self, stop_at: int = -1, stop: StopRequest | None = None, fail_at: int = -1) -> None:
+        self.started: list[int] = []
+        self.metrics: list[StepMetrics] = []
+        self.closed = 0
+        self._stop_at, self._stop, self._fail_at = stop_at, stop, fail_at
+
+    def start(self, step: int) -> None:
+        """Keep the step."""
+        self.started.append(step)
+
+    def step(self, metrics: StepMetrics) -> None:
+        """Keep the metrics; stop or fail where asked to."""
+        self.metrics.append(metrics)
+        if metrics.step == self._stop_at and self._stop is not None:
+            self._stop.ask("test")
+        if metrics.step == self._fail_at:
+            raise RuntimeError(f"killed after step {metrics.step}")
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+def write_tokens(store: Store, key: str, tokenizer: Tokenizer, texts: Mapping[str, list[str]]) -> StageFolder:
+    """A complete ``tokens`` stage with one training part per language; document ids are ``<lang>-<number>``."""
+    stage = store.stage("tokens", key)
+    for lang, documents in texts.items():
+        columns: dict[str, Any] = {
+            "doc_id": [f"{lang}-{number}" for number in range(len(documents))],
+            "lang": [lang] * len(documents),
+            "text": pa.array(documents, pa.large_string()),
+            "bytes": [len(text.encode()) for text in documents],
+        }
+        write_token_part(pa.table(columns), tokenizer, stage.child(f"{lang}/train"), "part-00000-000.parquet")
+    write_meta(stage, token_meta(tokenizer))
+    stage.publish(Manifest("tokens", key, {}, {}))
+    return stage
