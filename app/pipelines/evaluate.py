@@ -24,9 +24,8 @@ from app.core.units import format_seconds
 from app.ensemble.routing import resolve_weighting
 from app.ensemble.weights import WeightingSettings
 from app.evaluation.scores import ScoredDocuments, load_scores, write_array
-from app.evaluation.systems import ENSEMBLE as ENSEMBLE_SYSTEM
 from app.evaluation.systems import MIXED, mixed_systems
-from app.evaluation.win_rate import compare, headline, language_totals
+from app.evaluation.win_rate import summarise
 from app.pipelines.keys import evaluation_inputs
 from app.pipelines.models import dense_task, expert_tasks, named, seed_stage
 from app.pipelines.parents import find_allocation, find_tokenizer, find_tokens
@@ -112,8 +111,7 @@ def _compare(
     write_array(stage, DISTANCES, distances.astype(np.float32))
     _write_rows(stage, documents, systems)
     exposure = _exposure(tasks)
-    totals = {name: language_totals(documents, values) for name, values in systems.items()}
-    table = compare(totals, exposure, config.evaluation.bootstrap_samples, config.run.seed)
+    samples, seed = config.evaluation.bootstrap_samples, config.run.seed
     return {
         "run": config.run.name,
         "k": len(allocator.experts),
@@ -123,10 +121,8 @@ def _compare(
         "tokens_trained": {task.name: task.stage.manifest().counts["tokens_seen"] for task in tasks},
         "mixture": config.corpus.mixture,
         "protocol": config.evaluation.protocol,
-        **headline(table, ENSEMBLE_SYSTEM),
-        "systems": {name: headline(table, name) for name in systems if name not in ("dense", "seed")},
+        **summarise(documents, systems, exposure, samples, seed),
         "expert_of_language": {lang: allocator.experts[number] for lang, number in home.items()},
-        "per_language": dict(table),
     }
 
 

@@ -16,6 +16,7 @@ from app.artifacts.layout import FINAL_MODEL, TOKENIZER
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
+from app.core.errors import CorpusError
 from app.core.records import IntArray
 from app.core.units import format_count, format_seconds
 from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, score_documents
@@ -92,6 +93,11 @@ def validation_documents(
             cut = ids[: evaluation.max_tokens_per_document]
             size = int(table.bytes[row]) if len(cut) == len(ids) else _text_bytes(tokenizer, cut)
             rows.append((table.doc_ids[row], lang, cut, size))
+    if not rows:
+        raise CorpusError(
+            f"no validation text in {', '.join(corpus.languages())}; raise corpus.validation_fraction or bring a"
+            " validation split"
+        )
     doc_ids, langs, ids_by_row, sizes = (list(column) for column in zip(*rows, strict=True))
     return scored_documents(doc_ids, langs, [len(ids) for ids in ids_by_row], sizes), ids_by_row
 

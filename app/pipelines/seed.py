@@ -23,7 +23,7 @@ from app.pipelines.settings import seed_shape, training_spec
 from app.pipelines.tokenize import make_tokens
 from app.pipelines.train import train_fleet
 from app.tokens.dataset import TokenCorpus
-from app.tokens.tokenizer import load_tokenizer, train_tokenizer
+from app.tokens.tokenizer import equal_text, load_tokenizer, train_tokenizer
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,9 @@ def _make_tokenizer(config: Config, store: Store) -> StageFolder:
         if config.seed.source == "pretrained":
             load_tokenizer(seed_location(config.seed.model), config.seed.revision or None).save(str(folder))
         else:
-            text = _equal_text(shards, config.seed.tokenizer_sample_bytes)
-            train_tokenizer(text, config.seed.vocabulary_size, str(folder))
+            texts = {lang: _texts(shards, lang) for lang in languages_of(shards)}
+            sample = equal_text(texts, config.seed.tokenizer_sample_bytes)
+            train_tokenizer(sample, config.seed.vocabulary_size, str(folder))
         tokenizer = load_tokenizer(str(folder))
         stage.upload(folder, TOKENIZER)
     counts = {"vocabulary_size": tokenizer.vocab_size, "digest": tokenizer.digest}
@@ -63,14 +64,8 @@ def _make_tokenizer(config: Config, store: Store) -> StageFolder:
     return stage
 
 
-def _equal_text(shards: StageFolder, bytes_per_language: int) -> Iterator[str]:
-    for lang in languages_of(shards):
-        taken = 0
-        for document in read_documents(shards, lang, "train"):
-            yield document["text"]
-            taken += len(document["text"].encode())
-            if taken >= bytes_per_language:
-                break
+def _texts(shards: StageFolder, lang: str) -> Iterator[str]:
+    return (document["text"] for document in read_documents(shards, lang, "train"))
 
 
 def _copy_seed(config: Config, stage: StageFolder) -> None:
