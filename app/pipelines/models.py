@@ -76,8 +76,8 @@ def expert_tasks(config: Config, store: Store) -> list[ModelTask]:
         total = sum(weights.values())
         if not total:
             raise AllocationError(
-                f"{part.name} of {config.allocation.strategy} k={config.allocation.k} has too little text for a row"
-                f" of {config.training.sequence_length} tokens; lower allocation.k or use allocation.assignment=balanced"
+                f"{part.name} of {config.allocation.strategy} k={config.allocation.k} has too little text for a row of"
+                f" {config.training.sequence_length} tokens; lower allocation.k or set allocation.assignment=balanced"
             )
         normal = {lang: weight / total for lang, weight in weights.items()}
         task = _task(config, store, part, normal, budget)
