@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from app.core.seeding import generator
-from app.corpora.almanac import almanac_languages, read_words, write_page
+from app.corpora.almanac import read_words, write_page
 from app.models.load import count_parameters, load_model
 from app.models.loss import token_log_probs
 from app.tokens.packing import framed
@@ -20,6 +20,7 @@ from app.tokens.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).parents[3]
 SEED = ROOT / "app" / "models" / "demo_seed"
+LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "tr", "ur", "vi", "zh")
 
 
 def pages(lang: str, count: int = 4) -> list[str]:
@@ -44,7 +45,7 @@ def test_start_end_and_padding_ids_agree_with_the_configuration() -> None:
     )
 
 
-@pytest.mark.parametrize("lang", almanac_languages())
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_language_is_spelt_and_read_back(lang: str) -> None:
     tokenizer = load_tokenizer(str(SEED))
     for text, ids in zip(pages(lang), tokenizer.encode_batch(pages(lang)), strict=True):
@@ -54,7 +55,7 @@ def test_every_language_is_spelt_and_read_back(lang: str) -> None:
 
 def test_pages_that_training_never_saw_cost_it_less_than_half_of_a_uniform_guess() -> None:
     model, tokenizer = load_model(str(SEED)).eval(), load_tokenizer(str(SEED))
-    texts = [text for lang in almanac_languages() for text in pages(lang, 2)]
+    texts = [text for lang in LANGUAGES for text in pages(lang, 2)]
     streams = [framed(ids, tokenizer.start_id, tokenizer.end_id) for ids in tokenizer.encode_batch(texts)]
     stream = np.concatenate(streams)
     rows = torch.from_numpy(stream[: len(stream) // 128 * 128].reshape(-1, 128))
