@@ -1,0 +1,79 @@
+"""The architecture, as data: who may import whom, and where each heavy library may appear."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.source import Module, modules
+
+LAYERS = {
+    "app.core": 0,
+    "app.config": 1,
+    "app.artifacts": 1,
+    "app.corpora": 2,
+    "app.tokens": 2,
+    "app.models": 2,
+    "app.allocation": 2,
+    "app.ensemble": 2,
+    "app.training": 3,
+    "app.evaluation": 3,
+    "app.reporting": 4,
+    "app.pipelines": 5,
+    "jobs": 6,
+    "tune": 6,
+    "serve": 6,
+}
+# (importer, imported) of one layer that are allowed all the same.
+SIBLINGS: set[tuple[str, str]] = set()
+FENCES = {
+    "ray": ("app.pipelines", "jobs", "tune", "serve"),
+    "pydantic": ("app.config", "serve"),
+    "transformers": ("app.models", "app.tokens.tokenizer"),
+    "tokenizers": ("app.tokens.tokenizer",),
+    "huggingface_hub": ("app.corpora.mc4",),
+    "sklearn": ("app.allocation",),
+    "scipy": ("app.allocation",),
+    "lang2vec": (),  # its tables are read as package data
+    "babel": ("app.core.languages", "app.corpora.almanac"),
+    "jinja2": ("app.reporting",),
+    "tensorboardX": ("app.training.hooks",),
+    "torch": ("app.models", "app.training", "app.ensemble", "app.allocation", "app.pipelines", "serve"),
+}
+
+
+def _package(name: str) -> str:
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] == "app" else parts[0]
+
+
+def forbidden_imports(module: Module) -> list[str]:
+    """Imports that the tables above do not allow, each with the reason."""
+    own = _package(module.name)
+    wrong = []
+    for imported in sorted(module.imports()):
+        other = _package(imported)
+        if other in LAYERS and other != own and (own, other) not in SIBLINGS and LAYERS[other] >= LAYERS[own]:
+            wrong.append(f"{imported}: layer {LAYERS[other]} from layer {LAYERS[own]}")
+        fence = FENCES.get(imported.split(".")[0])
+        if fence is not None and not any(
+            module.name == place or module.name.startswith(place + ".") for place in fence
+        ):
+            wrong.append(f"{imported}: only in {', '.join(fence) or 'no module'}")
+    return wrong
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.name)
+def test_a_module_imports_only_what_its_layer_allows(module: Module) -> None:
+    assert forbidden_imports(module) == []
+
+
+def test_every_package_has_a_layer() -> None:
+    assert {_package(module.name) for module in modules()} <= set(LAYERS)
+
+
+def test_the_check_sees_a_violation(tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("def f():\n    import ray\n    from app.pipelines.train import train_fleet\n")
+    assert len(forbidden_imports(Module("app.training.bad", file))) == 2
