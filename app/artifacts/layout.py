@@ -29,12 +29,13 @@ LEASE = "lease.json"
 
 ALLOCATOR = "allocator"
 ASSIGNMENT = "documents"
-CLUSTERS = "clusters.json"
+ALLOCATOR_DONE = "allocator.DONE"
 
 SCORES_INDEX = "index.parquet"
 SCORES_VALUES = "log_probs.npy"
 DISTANCES = "distances.npy"
 DOCUMENT_ROWS = "documents.parquet"
+EVALUATION_SUMMARY = "summary.json"
 
 CONFIG = "config.yaml"
 RUN = "run.json"

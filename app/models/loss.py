@@ -4,7 +4,7 @@ With a vocabulary of 256,008 the float32 logits of one row of 2,048 tokens are 2
 rows of logits exist at once: the gradient of each chunk is computed in the forward pass while its logits are at
 hand, so nothing is computed twice.
 
-Shape legend: N tokens, D width, V vocabulary.
+Shape legend: N tokens, C tokens of a chunk, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,37 +24,41 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: torch.Tensor, head_VD: torch.Tensor, targets_N: torch.Tensor, chunk_tokens: int
     ) -> torch.Tensor:
-        head = head_VD.to(hidden_ND.dtype)
-        needs_head = head_VD.requires_grad
-        grad_hidden = torch.empty_like(hidden_ND)
-        grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if needs_head else None
-        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
-        for start in range(0, hidden_ND.shape[0], chunk_tokens):
+        hidden, head = _matrix_product_dtype(hidden_ND), _matrix_product_dtype(head_VD)
+        grad_hidden = torch.empty_like(hidden)
+        grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, hidden.shape[0], chunk_tokens):
             part = slice(start, start + chunk_tokens)
-            logits, targets = (hidden_ND[part] @ head.T).float(), targets_N[part]
-            kept = targets != IGNORE
-            safe = targets.masked_fill(~kept, 0)
-            normaliser = torch.logsumexp(logits, dim=-1)
-            chosen = logits.gather(-1, safe[:, None]).squeeze(-1)
-            total += ((normaliser - chosen) * kept).sum()
-            gradient = logits.sub_(normaliser[:, None]).exp_()
-            gradient.scatter_add_(-1, safe[:, None], torch.full_like(safe[:, None], -1, dtype=gradient.dtype))
-            if not bool(kept.all()):
-                gradient *= kept[:, None]
-            narrow = gradient.to(hidden_ND.dtype)
-            grad_hidden[part] = narrow @ head
-            if grad_head is not None:
-                grad_head += narrow.T @ hidden_ND[part]
+            targets_C1 = targets_N[part, None]
+            logits_CV = (hidden[part] @ head.T).float()
+            gradient_CV = torch.softmax(logits_CV, dim=-1)
+            # log Z = the largest logit - log of the largest probability, which is at least 1/V: no underflow
+            normaliser_C1 = logits_CV.amax(-1, keepdim=True) - gradient_CV.amax(-1, keepdim=True).log()
+            total += (normaliser_C1 - logits_CV.gather(-1, targets_C1)).sum()
+            gradient_CV.scatter_add_(-1, targets_C1, gradient_CV.new_full(targets_C1.shape, -1))
+            narrow_CV = gradient_CV.to(hidden.dtype)
+            grad_hidden[part] = narrow_CV @ head
+            if grad_head is not None and grad_head.dtype == hidden.dtype:
+                grad_head.addmm_(narrow_CV.T, hidden[part])
+            elif grad_head is not None:
+                grad_head += narrow_CV.T @ hidden[part]
         ctx.save_for_backward(grad_hidden, grad_head)
-        ctx.head_dtype = head_VD.dtype
+        ctx.dtypes = hidden_ND.dtype, head_VD.dtype
         return total
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None]:
         grad_hidden, grad_head = ctx.saved_tensors
-        scale = outputs[0]
-        head = None if grad_head is None else (grad_head * scale).to(ctx.head_dtype)
-        return grad_hidden * scale.to(grad_hidden.dtype), head, None, None
+        scale, (hidden_dtype, head_dtype) = outputs[0], ctx.dtypes
+        head = None if grad_head is None else grad_head.mul_(scale).to(head_dtype)
+        return grad_hidden.to(hidden_dtype) * scale.to(hidden_dtype), head, None, None
+
+
+def _matrix_product_dtype(tensor: torch.Tensor) -> torch.Tensor:
+    """What autocast would make of an operand, done once instead of once per chunk."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
 
 
 def cross_entropy_sum(
@@ -62,8 +66,12 @@ def cross_entropy_sum(
 ) -> torch.Tensor:
     """Sum over tokens of -log softmax(hidden head^T)[target], in nats; a differentiable float32 scalar.
 
-    hidden: (N, D). head: (V, D). targets: (N,), -100 is ignored.
+    hidden: (N, D). head: (V, D), of the same dtype or under autocast. targets: (N,), -100 is ignored.
+    The backward pass can be run once: it scales the stored gradient of the head in place.
     """
+    kept = targets != IGNORE
+    if not bool(kept.all()):
+        hidden, targets = hidden[kept], targets[kept]
     loss: torch.Tensor = _ChunkedCrossEntropy.apply(hidden, head, targets, chunk_tokens)  # type: ignore[no-untyped-call]
     return loss
 

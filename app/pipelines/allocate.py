@@ -19,7 +19,7 @@ from app.allocation.base import Allocator, DocumentSample, Evidence
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.storage import load_allocator, save_allocator
 from app.allocation.strategies import fit_allocation
-from app.artifacts.layout import ALLOCATOR, ASSIGNMENT
+from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, ASSIGNMENT
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
@@ -58,11 +58,10 @@ def make_allocation(config: Config, store: Store) -> Made:
     if stage.is_complete:
         return {"allocation": stage}
     started = time.monotonic()
-    marker = f"{ALLOCATOR}.DONE"
-    if not stage.exists(marker):
+    if not stage.exists(ALLOCATOR_DONE):
         sample = None if language_level else draw_sample(config, shards, languages)
         save_allocator(_fit(config, languages, sample), stage.child(ALLOCATOR).write)
-        stage.write(marker, b"")
+        stage.write(ALLOCATOR_DONE, b"")
     allocator = load_allocator(stage.child(ALLOCATOR).read)
     counts: JsonObject = {"experts": list(allocator.experts), "unit": allocator.unit}
     if language_level:

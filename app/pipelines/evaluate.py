@@ -15,7 +15,15 @@ import ray
 from app.allocation.base import Allocator
 from app.allocation.prefixes import prefix_distances
 from app.allocation.storage import load_allocator
-from app.artifacts.layout import ALLOCATOR, DISTANCES, DOCUMENT_ROWS, ENSEMBLE, SUMMARY, TOKENIZER
+from app.artifacts.layout import (
+    ALLOCATOR,
+    DISTANCES,
+    DOCUMENT_ROWS,
+    ENSEMBLE,
+    EVALUATION_SUMMARY,
+    SUMMARY,
+    TOKENIZER,
+)
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
@@ -51,14 +59,14 @@ def make_evaluation(config: Config, store: Store) -> Made:
     if not stage.is_complete:
         started = time.monotonic()
         summary = _compare(config, store, allocation, scores, [dense, *experts], stage)
-        stage.write_json("summary.json", summary)
+        stage.write_json(EVALUATION_SUMMARY, summary)
         counts: JsonObject = {"languages": summary["languages_compared"]}
         stage.publish(
             Manifest("evaluation", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started)
         )
         log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
     run = store.run(config.run.name)
-    run.write_json(SUMMARY, stage.read_json("summary.json"))
+    run.write_json(SUMMARY, stage.read_json(EVALUATION_SUMMARY))
     run.write_json(ENSEMBLE, ensemble_record(config, allocation, experts, store))
     return {"evaluation": stage, **{f"scores-{name}": made for name, made in scores.items()}}
 
