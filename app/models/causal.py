@@ -20,6 +20,11 @@ class CausalLM(nn.Module, ABC):
     def head(self) -> torch.Tensor:
         """(V, D) weight of the output projection; the same tensor as the input embedding where they are tied."""
 
+    @property
+    def context(self) -> int | None:
+        """Longest row in tokens; None where the architecture sets no limit."""
+        return None
+
     @abstractmethod
     def library_config(self) -> object:
         """The transformers configuration that describes this model."""

@@ -26,6 +26,12 @@ class LibraryLM(CausalLM):
         weight: torch.Tensor = self.inner.get_output_embeddings().weight
         return weight
 
+    @property
+    def context(self) -> int | None:
+        """See CausalLM."""
+        limit: int | None = getattr(self.inner.config, "max_position_embeddings", None)
+        return limit
+
     def library_config(self) -> PretrainedConfig:
         """See CausalLM."""
         return self.inner.config

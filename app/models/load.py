@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
     XGLMConfig,
     XGLMForCausalLM,
 )
@@ -82,36 +86,55 @@ def build_model(shape: ModelShape, seed: int) -> CausalLM:
 def load_model(place: str, revision: str | None = None) -> CausalLM:
     """Load a causal language model in float32 from a folder or a Hub id; nothing remote is executed.
 
-    XGLM gets our attention, everything else the library's SDPA attention. Raises ConfigError if the folder is
-    missing, is not a causal language model, or has no safetensors weights.
+    XGLM gets our attention, everything else the library's SDPA attention; dropout is off. Raises ConfigError if the
+    folder is missing, is not a causal language model, has no safetensors weights, lacks some of them, or if its
+    logits are more than a matrix product of its hidden states.
     """
     if place.startswith((".", "/")) and not Path(place).is_dir():
         raise ConfigError(f"seed.model {place!r} is not a folder")
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(place, revision=revision)
-        options = {"revision": revision, "dtype": torch.float32, "use_safetensors": True}
+        config = AutoConfig.from_pretrained(place, **options)
+        _without_dropout(config)
+        options |= {"config": config, "dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
         if isinstance(config, XGLMConfig):
-            library = XGLMForCausalLM.from_pretrained(place, **options)
-            return xglm_from_library(library)
-        inner = AutoModelForCausalLM.from_pretrained(place, attn_implementation="sdpa", **options)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            library, report = XGLMForCausalLM.from_pretrained(place, **options)
+        else:
+            library, report = AutoModelForCausalLM.from_pretrained(place, attn_implementation="sdpa", **options)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"cannot load {place!r} as a causal language model: {first}; give a Hugging Face folder or id with"
-            " config.json and safetensors weights"
+            f"cannot load {place!r} as a causal language model: {_first_line(error)}; give a Hugging Face folder or id"
+            " with config.json and safetensors weights"
         ) from error
-    return LibraryLM(inner)
+    if missing := sorted(report["missing_keys"]):
+        raise ConfigError(
+            f"{place!r} lacks {len(missing)} of its weights, {missing[0]} among them; it may be another kind of model"
+            " than its config.json says"
+        )
+    if isinstance(config, XGLMConfig):
+        return xglm_from_library(library)
+    _require_plain_decoder(library, place)
+    return LibraryLM(library)
 
 
 def xglm_from_library(library: XGLMForCausalLM) -> XGLM:
-    """Our module with the weights of transformers' class; dropout is switched off in the configuration."""
-    config = library.config
-    for name, value in _NO_DROPOUT.items():
-        setattr(config, name, value)
-    model = XGLM(config)
+    """Our module around the very tensors of transformers' class; dropout is switched off in the configuration."""
+    _without_dropout(library.config)
+    with torch.device("meta"):
+        model = XGLM(library.config)
     state = {name: tensor for name, tensor in library.state_dict().items() if name != "lm_head.weight"}
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)
+    model.make_positions()
     return model
+
+
+def require_vocabulary(model: CausalLM, vocab_size: int, name: str) -> None:
+    """Raise ConfigError if the tokenizer has ids that the model has no embedding for."""
+    if vocab_size > model.head.shape[0]:
+        raise ConfigError(
+            f"the tokenizer has {vocab_size} ids but model {name} embeds only {model.head.shape[0]}; take both from the"
+            " same seed (seed.model)"
+        )
 
 
 def save_model(model: CausalLM, folder: Path, card: str) -> None:
@@ -136,3 +159,32 @@ def count_parameters(model: CausalLM) -> int:
 
 def _contiguous(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def _without_dropout(config: PretrainedConfig) -> None:
+    """Every dropout of every architecture is a float with "drop" in its name: dropout, resid_pdrop, layerdrop..."""
+    for name, value in config.to_dict().items():
+        if "drop" in name and isinstance(value, float):
+            setattr(config, name, 0.0)
+
+
+@torch.no_grad()
+def _require_plain_decoder(library: PreTrainedModel, place: str) -> None:
+    """Try six tokens: a token must not see later ones, and logits must be the product of hidden states and head."""
+    model = LibraryLM(library).eval()
+    rows = torch.arange(6)[None] % library.config.vocab_size
+    changed = rows.clone()
+    changed[0, -1] = (changed[0, -1] + 1) % library.config.vocab_size
+    hidden = model.hidden(rows)
+    if not torch.allclose(hidden[:, :-1], model.hidden(changed)[:, :-1], rtol=1e-3, atol=1e-4):
+        raise ConfigError(f"{place!r} is not a causal language model: its tokens see later ones")
+    logits: torch.Tensor = library(input_ids=rows, use_cache=False).logits
+    if not torch.allclose(logits, nn.functional.linear(hidden, model.head), rtol=1e-3, atol=1e-3):
+        raise ConfigError(
+            f"{place!r} scales, caps or biases its logits, which the chunked loss does not know; choose a model whose"
+            " head is one matrix (Llama-type, XGLM, GPT-2)"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -81,9 +81,14 @@ class XGLM(CausalLM):
         self.config = config
         self.model = _Decoder(config)
         self.scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
+        self.make_positions()
+        self._recompute = False
+
+    def make_positions(self) -> None:
+        """Compute the table of positions; needed again where the module was made on the meta device."""
+        config = self.config
         table = sinusoidal_positions(config.max_position_embeddings, config.d_model, config.pad_token_id)
         self.register_buffer("positions", table, persistent=False)
-        self._recompute = False
 
     def hidden(self, rows: torch.Tensor) -> torch.Tensor:
         """See CausalLM."""
@@ -97,6 +102,11 @@ class XGLM(CausalLM):
     def head(self) -> torch.Tensor:
         """See CausalLM."""
         return self.model.embed_tokens.weight
+
+    @property
+    def context(self) -> int:
+        """See CausalLM."""
+        return self.positions.shape[0]
 
     def library_config(self) -> XGLMConfig:
         """See CausalLM."""

@@ -90,7 +90,6 @@ def test_killed_and_run_again_ends_with_the_same_files(
 ) -> None:
     was_running = _kill_when(job, killed, _some(killed, partial))
     assert was_running, f"{job} ended before {partial} was seen; the kill came too late to test anything"
-    assert not (stage == "shards" and list((killed / "store/shards").glob("*/DONE")))
     _run(job, killed)
     expected, found = _files(undisturbed, stage), _files(killed, stage)
     if stage == "model" and job == "seed":
