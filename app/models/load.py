@@ -111,6 +111,7 @@ def load_model(place: str, revision: str | None = None) -> CausalLM:
             f"{place!r} lacks {len(missing)} of its weights, {missing[0]} among them; it may be another kind of model"
             " than its config.json says"
         )
+    _copy_weights(library)
     if isinstance(config, XGLMConfig):
         return xglm_from_library(library)
     _require_plain_decoder(library, place)
@@ -166,6 +167,15 @@ def _without_dropout(config: PretrainedConfig) -> None:
     for name, value in config.to_dict().items():
         if "drop" in name and isinstance(value, float):
             setattr(config, name, 0.0)
+
+
+def _copy_weights(library: PreTrainedModel) -> None:
+    """Move weights from the mapped file to memory of their own.
+
+    The library leaves them at the file's odd addresses, where kernels are slower and may add in another order.
+    """
+    for tensor in (*library.parameters(), *library.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 @torch.no_grad()

@@ -40,7 +40,8 @@ def forecast(config: Config, store: Store) -> JsonObject:
 def _inputs(config: Config, store: Store) -> dict[str, JsonValue]:
     try:
         corpus = open_corpus(corpus_settings(config))
-        files = corpus.files()
+        remote = config.corpus.source == "mc4" and not config.corpus.path
+        found = "listed when jobs.shard runs: a plan leaves the Hub alone" if remote else len(corpus.files())
         shards = shards_inputs(config, corpus).key
         tokenizer = tokenizer_inputs(config, shards).key
         tokens = tokens_inputs(shards, tokenizer).key
@@ -48,7 +49,7 @@ def _inputs(config: Config, store: Store) -> dict[str, JsonValue]:
         return {"corpus": config.corpus.source, "found": 0, "problem": str(error)}
     return {
         "corpus": config.corpus.source,
-        "found": len(files),
+        "found": found,
         "shards": {"key": shards, "done": store.stage("shards", shards).is_complete},
         "tokens": {"key": tokens, "done": store.stage("tokens", tokens).is_complete},
     }

@@ -53,7 +53,9 @@ class MetricsFile:
         """Keep only what the resumed state has seen."""
         rows = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
-        self._path.write_text("".join(f"{row}\n" for row in kept))
+        partial = self._path.with_suffix(".tmp")
+        partial.write_text("".join(f"{row}\n" for row in kept))
+        partial.replace(self._path)
 
     def step(self, metrics: StepMetrics) -> None:
         """Append one line."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,7 +18,7 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
-from app.core.errors import NonFiniteLoss
+from app.core.errors import ConfigError, NonFiniteLoss, TrainingError
 from app.core.records import IntArray
 from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
@@ -56,6 +56,17 @@ class TrainingSpec:
     loss_chunk_tokens: int
     checkpoint_every_steps: int
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for what would train something else than it says."""
+        if self.sequence_length < 2 or self.tokens_per_step < 1 or self.tokens_per_step % self.sequence_length:
+            raise ConfigError(
+                f"training.tokens_per_step {self.tokens_per_step} is not a multiple of training.sequence_length"
+                f" {self.sequence_length} (at least 2 tokens)"
+            )
+        for name in ("micro_batch_rows", "loss_chunk_tokens", "checkpoint_every_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
 
     @property
     def num_steps(self) -> int:
@@ -116,8 +127,14 @@ def train(
 ) -> TrainingResult:
     """Train ``model`` in place to the end of its budget, from its newest checkpoint if there is one.
 
-    Raises NonFiniteLoss naming the step, and Preempted (after saving) when ``stop`` is asked for.
+    Raises NonFiniteLoss naming the step, Preempted (after saving) when ``stop`` is asked for, and TrainingError if
+    the rows are longer than the model's context.
     """
+    if model.context is not None and spec.sequence_length > model.context:
+        raise TrainingError(
+            f"training.sequence_length {spec.sequence_length} is longer than the model's context of {model.context}"
+            " tokens; lower it or choose another seed"
+        )
     device = choose_device(spec.device)
     model.to(device).train()
     if spec.activation_checkpointing:
@@ -130,7 +147,7 @@ def train(
     precision = autocast(spec.precision, device)
     started = logged = time.monotonic()
     logged_tokens, saved = progress.tokens_seen, progress.step
-    with running(hooks, progress.step):
+    with running(hooks, progress.step), same_sums(device):
         while progress.step < spec.num_steps:
             rate, norm, loss = _step(spec, model, optimizer, rows, progress.step, device, precision)
             progress = Progress(spec.key, progress.step + 1, progress.tokens_seen + spec.tokens_per_step, loss)
@@ -171,6 +188,26 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
     """Context of the forward pass. ``auto`` is bf16 on GPUs that have it and float32 on CPUs; weights stay float32."""
     bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
     return (lambda: torch.autocast(device.type, torch.bfloat16)) if bf16 else nullcontext
+
+
+@contextmanager
+def same_sums(device: torch.device) -> Iterator[None]:
+    """On a GPU, choose kernels that add in the same order every time; on a CPU they do so anyway.
+
+    Without it the backward pass of fused attention adds with atomics and two runs differ in their last bits.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 def _step(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from app.artifacts.store import StageFolder, Store
 from app.core.errors import StaleArtifact
 from app.core.records import IntArray, JsonObject, JsonValue
 from app.models.causal import CausalLM
-from app.models.load import ModelShape, build_model, count_parameters, load_model, save_model
+from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
 from app.tokens.dataset import BlockDataset, TokenCorpus
 from app.training.hooks import Hook, MetricsFile, TensorBoard
 from app.training.loop import TrainingSpec, train
@@ -62,7 +63,8 @@ class ModelTask:
 def run_model_task(task: ModelTask) -> JsonObject:
     """Train the model unless it is finished; returns the counts of its manifest.
 
-    Raises TrainingError (NonFiniteLoss, Preempted) and ArtifactError.
+    Raises TrainingError (NonFiniteLoss, Preempted), ArtifactError, and ConfigError if the parent has fewer ids than
+    the tokenizer.
     """
     stage = task.stage
     if stage.is_complete:
@@ -72,14 +74,10 @@ def run_model_task(task: ModelTask) -> JsonObject:
     checkpoints.claim()
     blocks = task_blocks(task)
     model = _parent_model(task)
+    require_vocabulary(model, _corpus(task).vocab_size, task.name)
     with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
-        logs = stage.local() if stage.is_local else Path(temporary)
-        logs.mkdir(parents=True, exist_ok=True)
-        hooks: list[Hook] = [MetricsFile(logs / METRICS), TensorBoard(logs / TENSORBOARD)]
-        result = train(task.spec, model, blocks, checkpoints, hooks)
-        if not stage.is_local:
-            stage.upload(logs / TENSORBOARD, TENSORBOARD)
-            stage.write(METRICS, (logs / METRICS).read_bytes())
+        with _logs(stage, Path(temporary)) as hooks:
+            result = train(task.spec, model, blocks, checkpoints, hooks)
         exposure: JsonObject = dict(blocks.exposure())
         counts: JsonObject = {
             "name": task.name,
@@ -99,9 +97,28 @@ def run_model_task(task: ModelTask) -> JsonObject:
     return counts
 
 
+@contextmanager
+def _logs(stage: StageFolder, temporary: Path) -> Iterator[list[Hook]]:
+    """Hooks that log into the model's folder; where that is remote, its logs are fetched first and put back after."""
+    folder = stage.local() if stage.is_local else temporary
+    folder.mkdir(parents=True, exist_ok=True)
+    if not stage.is_local and stage.exists(METRICS):
+        (folder / METRICS).write_bytes(stage.read(METRICS))
+    try:
+        yield [MetricsFile(folder / METRICS), TensorBoard(folder / TENSORBOARD)]
+    finally:
+        if not stage.is_local and (folder / METRICS).exists():
+            stage.write(METRICS, (folder / METRICS).read_bytes())
+            stage.upload(folder / TENSORBOARD, TENSORBOARD)
+
+
+def _corpus(task: ModelTask) -> TokenCorpus:
+    return TokenCorpus.open(str(task.store.stage("tokens", task.tokens).local()))
+
+
 def task_blocks(task: ModelTask) -> BlockDataset:
     """The training rows of a task, a pure function of its seed; nothing is read until a row is asked for."""
-    corpus = TokenCorpus.open(str(task.store.stage("tokens", task.tokens).local()))
+    corpus = _corpus(task)
     rows_per_step = task.spec.tokens_per_step // task.spec.sequence_length
     rows = {lang: task_rows(task, corpus, lang) for lang in task.weights}
     return BlockDataset(

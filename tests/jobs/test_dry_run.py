@@ -36,6 +36,19 @@ def test_every_job_plans_every_preset_without_a_corpus_and_without_making_anythi
     assert not root.exists()
 
 
+@pytest.mark.parametrize("preset", ["paper-k4", "paper-k8", "paper-k16"])
+def test_a_plan_for_the_hubs_corpus_does_not_ask_the_hub(
+    preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("app.corpora.mc4._hub", refuse)
+    assert _main("allocate", "--preset", preset, "--dry-run", "--format", "json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert "problem" not in plan["inputs"] and len(plan["clusters"]) == int(preset.removeprefix("paper-k"))
+
+
 def test_allocate_shows_the_published_clusters_in_expert_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert _main("allocate", "--preset", "demo", "--dry-run", "--format", "json") == 0
     clusters = json.loads(capsys.readouterr().out)["clusters"]

@@ -7,12 +7,22 @@ from typing import Literal
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, XGLMConfig
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PreTrainedModel,
+    XGLMConfig,
+)
 
 from app.core.errors import ConfigError
 from app.models.library import LibraryLM
-from app.models.load import build_model, count_parameters, load_model, save_model
+from app.models.load import build_model, count_parameters, load_model, require_vocabulary, save_model
 from app.models.xglm import XGLM
 from tests.support.tiny_models import TINY, some_rows, tiny_model
 
@@ -124,3 +134,91 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ConfigError, match=str(tmp_path)):
         load_model(str(tmp_path))
+
+
+def gpt2() -> PreTrainedModel:
+    return GPT2LMHeadModel(GPT2Config(vocab_size=37, n_embd=16, n_layer=1, n_head=2, n_positions=12))
+
+
+def bert() -> PreTrainedModel:
+    sizes = {"vocab_size": 37, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return BertLMHeadModel(BertConfig(**sizes, intermediate_size=24, is_decoder=False))
+
+
+def granite(scaling: float) -> PreTrainedModel:
+    sizes = {"vocab_size": 37, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+    return GraniteForCausalLM(GraniteConfig(**sizes, **ids, intermediate_size=24, logits_scaling=scaling))
+
+
+def test_dropout_is_off_whatever_the_architecture_calls_it(tmp_path: Path) -> None:
+    gpt2().save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["resid_pdrop"] == 0.1
+    model, rows = load_model(str(tmp_path)).train(), some_rows()
+    assert torch.equal(model.logits(rows), model.logits(rows))
+
+
+def test_an_encoder_is_not_a_causal_language_model(tmp_path: Path) -> None:
+    bert().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="not a causal language model: its tokens see later ones"):
+        load_model(str(tmp_path))
+
+
+def test_logits_that_are_more_than_a_matrix_product_are_refused(tmp_path: Path) -> None:
+    granite(8.0).save_pretrained(tmp_path / "scaled")
+    granite(1.0).save_pretrained(tmp_path / "plain")
+    with pytest.raises(ConfigError, match=r"scaled.* scales, caps or biases its logits"):
+        load_model(str(tmp_path / "scaled"))
+    assert isinstance(load_model(str(tmp_path / "plain")), LibraryLM)
+
+
+@BOTH
+def test_a_folder_that_lacks_weights_is_refused_and_one_is_named(architecture: Architecture, tmp_path: Path) -> None:
+    save_model(tiny_model(architecture), tmp_path, "")
+    stored = load_file(tmp_path / "model.safetensors")
+    gone = next(name for name in stored if "layers.1" in name and "q_proj" in name)
+    save_file({k: v for k, v in stored.items() if k != gone}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match=rf"lacks 1 of its weights, {gone}"):
+        load_model(str(tmp_path))
+
+
+@BOTH
+def test_weights_of_another_size_are_refused(architecture: Architecture, tmp_path: Path) -> None:
+    save_model(tiny_model(architecture), tmp_path, "")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 38}))
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        load_model(str(tmp_path))
+
+
+def test_torn_weights_are_refused(tmp_path: Path) -> None:
+    save_model(tiny_model(), tmp_path, "")
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        load_model(str(tmp_path))
+
+
+def test_a_folder_that_brings_its_own_code_is_refused_without_asking(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.LM"}})
+    )
+    (tmp_path / "code.py").write_text("raise SystemExit('executed')\n")
+    with pytest.raises(ConfigError, match="cannot load"):
+        load_model(str(tmp_path))
+
+
+@BOTH
+def test_loaded_weights_lie_in_aligned_memory_of_their_own(architecture: Architecture, tmp_path: Path) -> None:
+    save_model(tiny_model(architecture), tmp_path, "")
+    model = load_model(str(tmp_path))
+    assert {weight.data_ptr() % 64 for weight in model.parameters()} == {0}
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert model.context == TINY.context
+
+
+def test_a_tokenizer_with_more_ids_than_the_model_is_refused() -> None:
+    model = tiny_model()
+    require_vocabulary(model, TINY.vocab_size, "seed")
+    with pytest.raises(ConfigError, match="38 ids but model seed embeds only 37"):
+        require_vocabulary(model, 38, "seed")

@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from app.artifacts.checkpoints import ModelCheckpoints
 from app.artifacts.store import Store
-from app.core.errors import CorruptArtifact, NonFiniteLoss, Preempted
+from app.core.errors import ConfigError, CorruptArtifact, NonFiniteLoss, Preempted, TrainingError
 from app.core.records import IntArray
 from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
@@ -177,6 +177,34 @@ def test_metrics_say_tokens_loss_and_a_positive_speed() -> None:
     assert [m.tokens_seen for m in recorder.metrics] == [32 * step for step in range(1, 9)]
     assert all(m.tokens_per_second > 0 and m.gradient_norm > 0 for m in recorder.metrics)
     assert recorder.started == [0] and recorder.closed == 1
+
+
+def test_rows_longer_than_the_models_context_are_refused() -> None:
+    spec = replace(SPEC, sequence_length=13, tokens_per_step=26)
+    with pytest.raises(TrainingError, match="13 is longer than the model's context of 12"):
+        train(spec, tiny_model(), Counting(13), NoCheckpoints())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tokens_per_step": 33}, {"sequence_length": 1}, {"micro_batch_rows": 0}, {"checkpoint_every_steps": 0}],
+)
+def test_a_spec_that_would_train_something_else_is_refused(changes: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=rf"training\..*{next(iter(changes.values()))}"):
+        replace(SPEC, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"activation_checkpointing": True}])
+def test_two_runs_on_a_gpu_end_with_the_same_bits_and_the_global_switches_as_they_were(
+    changes: dict[str, object],
+) -> None:
+    spec = replace(SPEC, device="cuda", micro_batch_rows=3, **changes)  # type: ignore[arg-type]
+    models = [tiny_model(), tiny_model()]
+    for model in models:
+        train(spec, model, Counting(), NoCheckpoints())
+    assert_equal_weights(*models)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_precision_auto_is_float32_on_cpus() -> None:

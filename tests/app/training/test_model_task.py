@@ -16,12 +16,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from app.artifacts.store import Store
-from app.core.errors import MissingArtifact, Preempted, StaleArtifact
+from app.core.errors import ConfigError, MissingArtifact, Preempted, StaleArtifact
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, count_parameters, load_model
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
-from app.training import model_task
+from app.training import loop, model_task
 from app.training.hooks import StopRequest
 from app.training.loop import train
 from app.training.model_task import ModelTask, read_assignment, run_model_task, task_blocks, task_rows
@@ -144,6 +144,26 @@ def test_a_task_starts_from_its_parents_weights(task: ModelTask) -> None:
     run_model_task(child)
     for mine, theirs in zip(final_model(child).parameters(), final_model(task).parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_parent_with_fewer_ids_than_the_tokenizer_is_refused(task: ModelTask) -> None:
+    assert task.shape is not None
+    small = replace(task.shape, vocab_size=task.shape.vocab_size - 1)
+    with pytest.raises(ConfigError, match=rf"{task.shape.vocab_size} ids .* expert-0 .* only {small.vocab_size}"):
+        run_model_task(replace(task, shape=small))
+
+
+def test_a_remote_model_keeps_the_metrics_of_earlier_attempts(
+    task: ModelTask, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_LOGGED_STEPS", 0.0)
+    store = Store(f"memory://{tmp_path}", str(tmp_path / "cache"))
+    write_tokens(store, "t", tokenizer, TEXTS)
+    remote = replace(task, store=store)
+    stopped_after_a_step(monkeypatch, remote)
+    run_model_task(remote)
+    steps = [json.loads(line)["step"] for line in remote.stage.read("metrics.jsonl").splitlines()]
+    assert steps == list(range(1, 9)) and remote.stage.names("tensorboard")
 
 
 def test_an_unfinished_parent_is_named(task: ModelTask) -> None:
