@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import nn
@@ -194,20 +194,22 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
 def same_sums(device: torch.device) -> Iterator[None]:
     """On a GPU, choose kernels that add in the same order every time; on a CPU they do so anyway.
 
-    Without it the backward pass of fused attention adds with atomics and two runs differ in their last bits.
+    Without it the backward pass of fused attention adds with atomics and two runs differ in their last bits. cuBLAS
+    asks for ``CUBLAS_WORKSPACE_CONFIG=:4096:8`` in the process's environment, and warns where it is missing.
     """
     if device.type != "cuda":
         yield
         return
     before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    switches: Any = torch.utils.deterministic
+    filled = switches.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    switches.fill_uninitialized_memory = False  # every tensor is written before it is read
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        switches.fill_uninitialized_memory = filled
 
 
 def _step(

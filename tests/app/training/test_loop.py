@@ -197,8 +197,9 @@ def test_a_spec_that_would_train_something_else_is_refused(changes: dict[str, in
 @pytest.mark.gpu
 @pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"activation_checkpointing": True}])
 def test_two_runs_on_a_gpu_end_with_the_same_bits_and_the_global_switches_as_they_were(
-    changes: dict[str, object],
+    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     spec = replace(SPEC, device="cuda", micro_batch_rows=3, **changes)  # type: ignore[arg-type]
     models = [tiny_model(), tiny_model()]
     for model in models:
