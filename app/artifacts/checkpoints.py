@@ -18,7 +18,7 @@ from pathlib import Path
 
 from app.artifacts.layout import LEASE, MANIFEST, step_folder
 from app.artifacts.store import StageFolder
-from app.core.errors import CorruptArtifact, Preempted
+from app.core.errors import CorruptArtifact, LeaseLost
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class ModelCheckpoints:
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Let ``write`` fill a folder, seal it with its digests and commit it as ``step``.
 
-        Raises Preempted if another attempt has taken over this model.
+        Raises LeaseLost if another attempt has taken over this model.
         """
         with tempfile.TemporaryDirectory(prefix="xelm-checkpoint-") as temporary:
             folder = Path(temporary) / step_folder(step)
@@ -82,7 +82,7 @@ class ModelCheckpoints:
     def _check_lease(self, step: int) -> None:
         holder = self.stage.read_json(LEASE)["attempt"] if self.stage.exists(LEASE) else self.attempt
         if holder != self.attempt:
-            raise Preempted(f"another attempt trains {self.stage.uri}; step {step} of this one is not committed")
+            raise LeaseLost(f"another attempt trains {self.stage.uri}; step {step} of this one is not committed")
 
 
 def _seal(folder: Path) -> None:

@@ -10,7 +10,8 @@ XelmError
 ├── AllocationError        the corpus cannot be cut as asked
 ├── TrainingError          a model cannot be trained as asked
 │   ├── NonFiniteLoss      the loss became NaN or infinite
-│   └── Preempted          the machine is going away; run the same command again
+│   ├── Preempted          the machine is going away; run the same command again
+│   └── LeaseLost          another attempt has taken over this model
 └── ServingError           a request or an ensemble that cannot be served
 
 A message names the value, the place and the cure. What only a bug can cause is an ``assert``.
@@ -61,6 +62,10 @@ class NonFiniteLoss(TrainingError):
 
 class Preempted(TrainingError):
     """Training stopped early on request; running the same command again continues it."""
+
+
+class LeaseLost(TrainingError):
+    """Another attempt has taken over this model; what this one still holds must not be written."""
 
 
 class ServingError(XelmError):

@@ -6,12 +6,13 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 
 from app.artifacts.layout import METRICS
 from app.core.records import JsonObject
 from app.core.units import format_count, format_seconds
+from app.training.fleet import Fleet
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ def progress_line(name: str, state: str, num_steps: int, row: JsonObject | None)
 class ProgressBoard:
     """Prints the fleet's lines every few seconds while it is open; in place on a terminal."""
 
-    def __init__(self, tasks: Sequence[ModelTask], states: Mapping[str, str], interval_seconds: float = 5.0) -> None:
-        self._tasks, self._states, self._interval = tasks, states, interval_seconds
+    def __init__(self, tasks: Sequence[ModelTask], fleet: Fleet, interval_seconds: float = 5.0) -> None:
+        self._tasks, self._fleet, self._interval = tasks, fleet, interval_seconds
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
         self._height = 0
@@ -60,10 +61,14 @@ class ProgressBoard:
         self._thread.join()
         self._show()
 
+    def show(self, fleet: Fleet) -> None:
+        """Show these states from now on."""
+        self._fleet = fleet
+
     def lines(self) -> list[str]:
         """Current lines, one per model."""
         return [
-            progress_line(task.name, self._states[task.key], task.spec.num_steps, last_metrics(task))
+            progress_line(task.name, self._fleet.member(task.key).state, task.spec.num_steps, last_metrics(task))
             for task in self._tasks
         ]
 

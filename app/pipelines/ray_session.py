@@ -23,6 +23,8 @@ _DRIVER_ENVIRONMENT = {
 _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # cuBLAS adds in the same order every time only with a workspace of fixed size.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # Keep freed memory in the process: mapping and zeroing the logits anew at each step costs 10 to 20 % on CPU.
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",

@@ -49,11 +49,11 @@ class Fleet:
         """The member has finished."""
         return self._with(replace(self.member(key), state="done"))
 
-    def failed(self, key: str, reason: str) -> Fleet:
-        """The member's run ended with an error; it waits for another try or is given up."""
+    def failed(self, key: str, reason: str, try_again: bool = True) -> Fleet:
+        """The member's run ended with an error; it waits for another try, or is given up as hopeless or too often."""
         old = self.member(key)
         failures = old.failures + 1
-        state: State = "waiting" if failures <= self.max_failures else "failed"
+        state: State = "waiting" if try_again and failures <= self.max_failures else "failed"
         return self._with(replace(old, state=state, failures=failures, reason=reason))
 
     def preempted(self, key: str) -> Fleet:

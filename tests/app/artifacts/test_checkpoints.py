@@ -7,7 +7,7 @@ import pytest
 
 from app.artifacts.checkpoints import ModelCheckpoints
 from app.artifacts.store import Store
-from app.core.errors import CorruptArtifact, Preempted
+from app.core.errors import CorruptArtifact, LeaseLost
 
 
 def _checkpoints(tmp_path: Path, keep: int = 2) -> ModelCheckpoints:
@@ -63,7 +63,7 @@ def test_when_every_checkpoint_is_torn_training_does_not_start_over_silently(tmp
 
 def test_an_orphaned_writer_cannot_commit_after_another_attempt_took_over(tmp_path: Path) -> None:
     orphan, successor = _checkpoints(tmp_path), _checkpoints(tmp_path)
-    with pytest.raises(Preempted, match="another attempt"):
+    with pytest.raises(LeaseLost, match="another attempt"):
         _save(orphan, 40)
     _save(successor, 10)
     assert successor.steps() == [10]

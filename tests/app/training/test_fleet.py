@@ -56,6 +56,11 @@ def test_without_retries_the_first_failure_is_final() -> None:
     assert fleet.member("a").state == "failed" and fleet.is_over
 
 
+def test_a_failure_that_would_come_again_is_final_at_once() -> None:
+    fleet = plan_fleet([("a", 1, False)], 5).started("a").failed("a", "no parent", try_again=False)
+    assert fleet.member("a").state == "failed" and fleet.member("a").failures == 1 and fleet.is_over
+
+
 def test_preemption_is_not_charged() -> None:
     fleet = plan_fleet([("a", 1, False)], 0)
     for time in range(1, 6):

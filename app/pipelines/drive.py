@@ -1,0 +1,77 @@
+"""Driving a fleet: start what fits, wait for one to end, repeat. Ray is behind ``start`` and ``slots``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+
+from app.core.records import JsonObject
+from app.core.units import format_count, format_seconds
+from app.training.fleet import Fleet
+from app.training.model_task import ModelTask
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def drive(
+    fleet: Fleet,
+    tasks: Mapping[str, ModelTask],
+    slots: Callable[[], int],
+    start: Callable[[ModelTask], Future[JsonObject]],
+    changed: Callable[[Fleet], None],
+) -> Fleet:
+    """Run the fleet to its end and return it.
+
+    slots: how many runs fit now; asked again each second, so a cluster may grow and shrink meanwhile. start: begins one
+    run; its result is the finished model's counts, or ``{"preempted": reason}`` or ``{"failed": reason}``, and its
+    exception a process that was lost. changed: told each new state.
+    """
+    running: dict[Future[JsonObject], str] = {}
+    while not fleet.is_over:
+        for key in fleet.next_to_start(slots() - len(running)):
+            fleet = fleet.started(key)
+            changed(fleet)
+            running[start(tasks[key])] = key
+        finished, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+        for future in finished:
+            fleet = _after(fleet, tasks[running.pop(future)], future)
+            changed(fleet)
+    return fleet
+
+
+def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject]) -> Fleet:
+    """The fleet after one run: a lost process is worth another try, an error of ours would only come again."""
+    if (crash := ended.exception()) is not None:
+        reason = innermost(crash)
+        log.warning("train: %s failed: %s", task.name, reason)
+        return fleet.failed(task.key, reason)
+    outcome = ended.result()
+    if "preempted" in outcome:
+        log.info("train: %s preempted: %s", task.name, outcome["preempted"])
+        return fleet.preempted(task.key)
+    if "failed" in outcome:
+        log.warning("train: %s failed: %s", task.name, outcome["failed"])
+        return fleet.failed(task.key, str(outcome["failed"]), try_again=False)
+    log.info("train: %s done", _described(task, outcome))
+    return fleet.done(task.key)
+
+
+def innermost(error: BaseException) -> str:
+    """The innermost cause's last line: Ray wraps a worker's exception in several of its own."""
+    text = str(error).strip()
+    for line in reversed(text.splitlines()):
+        if "Error" in line or "app.core.errors" in line:
+            return line.strip()
+    return text.splitlines()[-1] if text else type(error).__name__
+
+
+def _described(task: ModelTask, counts: JsonObject) -> str:
+    seconds, tokens = float(str(counts["training_seconds"])), int(str(counts["tokens_seen"]))
+    return (
+        f"{task.name}: {counts['steps']} steps, {format_count(tokens)} tokens, loss"
+        f" {float(str(counts['final_loss'])):.3f}, {format_seconds(seconds)},"
+        f" {format_count(tokens / max(seconds, 1e-9))} tokens/s"
+    )

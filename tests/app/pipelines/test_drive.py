@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.core.records import JsonObject
+from app.pipelines.drive import drive, innermost
+from app.training.fleet import Fleet, plan_fleet
+
+COUNTS: JsonObject = {"steps": 1, "tokens_seen": 10, "final_loss": 1.0, "training_seconds": 2.0}
+
+
+class Cluster:
+    """Ends each run at once, with the next of its outcomes; records how many run at a time."""
+
+    def __init__(self, outcomes: dict[str, list[JsonObject | Exception]]) -> None:
+        self.outcomes, self.started, self.most = outcomes, [], 0
+        self._running: list[tuple[str, Future[JsonObject]]] = []
+
+    def start(self, task: Any) -> Future[JsonObject]:
+        self.started.append(task.key)
+        self._running.append((task.key, future := Future()))
+        return future
+
+    def end_one(self) -> None:
+        """End the oldest run. Called where the driver reads the slots, so what runs is what was started before."""
+        self.most = max(self.most, len(self._running))
+        if self._running:
+            key, future = self._running.pop(0)
+            outcome = self.outcomes[key].pop(0)
+            future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
+
+
+def run(
+    outcomes: dict[str, list[Any]], max_failures: int = 1, slots: Callable[[], int] = lambda: 9
+) -> tuple[Fleet, Cluster]:
+    cluster = Cluster({key: [COUNTS if item == "done" else item for item in row] for key, row in outcomes.items()})
+    tasks: dict[str, Any] = {key: SimpleNamespace(key=key, name=f"name of {key}") for key in outcomes}
+    fleet = plan_fleet([(key, 1, False) for key in outcomes], max_failures)
+
+    def free() -> int:
+        cluster.end_one()
+        return slots()
+
+    seen: list[Fleet] = []
+    fleet = drive(fleet, tasks, free, cluster.start, seen.append)
+    assert seen[-1] == fleet
+    return fleet, cluster
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.pipelines.drive._SECONDS_BETWEEN_LOOKS", 0.001)
+
+
+def test_a_lost_process_is_tried_again_and_the_others_go_on() -> None:
+    fleet, cluster = run({"a": [RuntimeError("node died"), "done"], "b": ["done"]})
+    assert [(m.key, m.state, m.failures) for m in fleet.members] == [("a", "done", 1), ("b", "done", 0)]
+    assert sorted(cluster.started) == ["a", "a", "b"]
+
+
+def test_a_process_lost_too_often_is_given_up_with_its_last_reason() -> None:
+    fleet, _ = run({"a": [RuntimeError("x"), RuntimeError("out of memory")], "b": ["done"]})
+    assert fleet.member("a").state == "failed" and fleet.member("a").reason == "out of memory"
+    assert fleet.member("b").state == "done"
+
+
+def test_an_error_of_ours_is_not_tried_again() -> None:
+    fleet, cluster = run({"a": [{"failed": "the parent is missing; run jobs.seed"}]}, max_failures=5)
+    assert fleet.member("a").state == "failed" and cluster.started == ["a"]
+    assert fleet.member("a").reason == "the parent is missing; run jobs.seed"
+
+
+def test_preemptions_are_counted_apart_and_never_exhaust_the_tries() -> None:
+    fleet, cluster = run({"a": [{"preempted": "spot"}] * 4 + ["done"]}, max_failures=0)
+    assert fleet.member("a").state == "done" and len(cluster.started) == 5
+    assert (fleet.member("a").preemptions, fleet.member("a").failures) == (4, 0)
+
+
+def test_no_more_run_at_once_than_there_are_slots_and_slots_may_grow() -> None:
+    growing = iter([1, 1, 3])
+    fleet, cluster = run({key: ["done"] for key in "abcdef"}, slots=lambda: next(growing, 3))
+    assert fleet.is_over and cluster.most == 3
+    assert cluster.started[0] == "a" and sorted(cluster.started) == list("abcdef")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Worker group failed\nTraceback ...\nOSError: No space left on device\n  at x",
+            "OSError: No space left on device",
+        ),
+        ("one line", "one line"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_the_innermost_reason_is_told(text: str, told: str) -> None:
+    assert innermost(RuntimeError(text)) == told
