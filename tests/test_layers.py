@@ -38,6 +38,7 @@ FENCES = {
     "lang2vec": (),  # its tables are read as package data
     "babel": ("app.core.languages", "app.corpora.almanac"),
     "jinja2": ("app.reporting",),
+    "matplotlib": ("app.reporting.plots",),
     "tensorboardX": ("app.training.hooks",),
     "torch": ("app.models", "app.training", "app.ensemble", "app.allocation", "app.pipelines", "serve"),
 }

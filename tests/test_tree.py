@@ -23,6 +23,7 @@ FORBIDDEN = {
 TESTED_ELSEWHERE = {
     "app.core.errors": "the error tree itself; every class is raised in some test",
     "app.core.records": "plain records",
+    "app.reporting.cells": "tests/app/reporting/test_results.py and its neighbours",
     "app.pipelines.allocate": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.evaluate": "tests/app/pipelines/test_everything.py",
     "app.pipelines.forecast": "tests/jobs/test_dry_run.py",

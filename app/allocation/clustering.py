@@ -1,13 +1,14 @@
 """Agglomeration of a distance matrix to k clusters: the paper's pairing, and average link.
 
-Both return clusters of row indices that hold every row exactly once, in the order in which clusters were
-merged; those never merged follow in the order of their rows. Equal distances are decided by name, so that
-which rows share a cluster does not depend on their order.
+Both return the merges, and the clusters of row indices that hold every row exactly once, in the order in
+which they were merged; those never merged follow in the order of their rows. Equal distances are decided
+by name, so that which rows share a cluster does not depend on their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +18,27 @@ Cluster = tuple[int, ...]
 _DECIMALS = 12
 
 
-def pair_clusters(distances: FloatArray, names: Sequence[str], k: int) -> list[Cluster]:
+@dataclass(frozen=True)
+class Merge:
+    """Two clusters that became one, and the distance at which they did."""
+
+    left: Cluster
+    right: Cluster
+    distance: float
+
+
+@dataclass(frozen=True)
+class Agglomeration:
+    """The k clusters and the n - k merges that led to them, first merge first.
+
+    The merges for a smaller k begin with those for a larger one, so those for k = 1 are the whole tree.
+    """
+
+    clusters: list[Cluster]
+    merges: list[Merge]
+
+
+def pair_clusters(distances: FloatArray, names: Sequence[str], k: int) -> Agglomeration:
     """The paper's pairing: per level take the closest pair of clusters, drop every pair touching it, repeat.
 
     distances: (n, n), 1 <= k <= n. The distance of two clusters is the smallest over member pairs. Within a
@@ -26,37 +47,43 @@ def pair_clusters(distances: FloatArray, names: Sequence[str], k: int) -> list[C
     clustering.
     """
     clusters: list[Cluster] = [(row,) for row in range(len(names))]
+    merges: list[Merge] = []
     while len(clusters) > k:
-        merges = _closest_disjoint_pairs(distances, names, clusters)[: len(clusters) - k]
-        paired = [clusters[i] + clusters[j] for i, j in merges]
-        touched = {index for pair in merges for index in pair}
+        pairs = _closest_disjoint_pairs(distances, names, clusters)[: len(clusters) - k]
+        merges += [Merge(clusters[i], clusters[j], distance) for i, j, distance in pairs]
+        paired = [clusters[i] + clusters[j] for i, j, _ in pairs]
+        touched = {index for i, j, _ in pairs for index in (i, j)}
         clusters = paired + [cluster for index, cluster in enumerate(clusters) if index not in touched]
-    return clusters
+    return Agglomeration(clusters, merges)
 
 
-def average_link(distances: FloatArray, names: Sequence[str], k: int) -> list[Cluster]:
+def average_link(distances: FloatArray, names: Sequence[str], k: int) -> Agglomeration:
     """Average-link agglomeration (UPGMA): merge the two clusters of least mean member distance until k
     remain.
     """
     merged: list[Cluster] = []
     single: list[Cluster] = [(row,) for row in range(len(names))]
+    merges: list[Merge] = []
     while len(merged) + len(single) > k:
         clusters = merged + single
-        i, j = _sorted_pairs(_cluster_distances(distances, clusters, np.mean), names, clusters)[0]
+        between = _cluster_distances(distances, clusters, np.mean)
+        i, j = _sorted_pairs(between, names, clusters)[0]
+        merges.append(Merge(clusters[i], clusters[j], between[i, j]))
         gone = {clusters[i], clusters[j]}
         merged = [cluster for cluster in merged if cluster not in gone] + [clusters[i] + clusters[j]]
         single = [cluster for cluster in single if cluster not in gone]
-    return merged + single
+    return Agglomeration(merged + single, merges)
 
 
 def _closest_disjoint_pairs(
     distances: FloatArray, names: Sequence[str], clusters: Sequence[Cluster]
-) -> list[tuple[int, int]]:
-    pairs: list[tuple[int, int]] = []
+) -> list[tuple[int, int, float]]:
+    pairs: list[tuple[int, int, float]] = []
     taken: set[int] = set()
-    for i, j in _sorted_pairs(_cluster_distances(distances, clusters, np.min), names, clusters):
+    between = _cluster_distances(distances, clusters, np.min)
+    for i, j in _sorted_pairs(between, names, clusters):
         if i not in taken and j not in taken:
-            pairs.append((i, j))
+            pairs.append((i, j, between[i, j]))
             taken |= {i, j}
     return pairs
 

@@ -52,6 +52,9 @@ class Analyzer(Protocol):
     def terms(self, text: str) -> IntArray:
         """Indices of the text's terms, with repetition."""
 
+    def spelled(self, text: str) -> list[str]:
+        """The text's terms as they are written, in the order of ``terms``."""
+
     def stream(self) -> TermStream:
         """The same, piece by piece."""
 
@@ -74,6 +77,12 @@ class CharAnalyzer:
     def terms(self, text: str) -> IntArray:
         """Indices of all n-grams; empty only for the empty text."""
         return np.concatenate(self.terms_by_order(_codes(text)))
+
+    def spelled(self, text: str) -> list[str]:
+        """All n-grams, case-folded: single characters first, then pairs, and so on."""
+        folded = text.casefold()
+        orders = range(1, _ORDERS + 1)
+        return [folded[start : start + n] for n in orders for start in range(len(folded) - n + 1)]
 
     def terms_by_order(self, codes: Codes) -> list[IntArray]:
         """For n = 1..4 the indices of the n-grams in the order of their first character."""
@@ -141,6 +150,10 @@ class PaperAnalyzer:
         """Indices of the known words."""
         index = self._index
         return np.array([index[word] for word in paper_words(text) if word in index], dtype=np.int64)
+
+    def spelled(self, text: str) -> list[str]:
+        """The known words."""
+        return [word for word in paper_words(text) if word in self._index]
 
     def stream(self) -> _PaperStream:
         """A stream at the start of a text."""

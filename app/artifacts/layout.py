@@ -30,6 +30,7 @@ LEASE = "lease.json"
 ALLOCATOR = "allocator"
 ASSIGNMENT = "documents"
 ALLOCATOR_DONE = "allocator.DONE"
+TOP_TERMS = "top_terms.json"
 
 SCORES_INDEX = "index.parquet"
 SCORES_VALUES = "log_probs.npy"

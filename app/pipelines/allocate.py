@@ -19,7 +19,7 @@ from app.allocation.base import Allocator, DocumentSample, Evidence
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.storage import load_allocator, save_allocator
 from app.allocation.strategies import fit_allocation
-from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, ASSIGNMENT
+from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, ASSIGNMENT, TOP_TERMS
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
@@ -60,7 +60,10 @@ def make_allocation(config: Config, store: Store) -> Made:
     started = time.monotonic()
     if not stage.exists(ALLOCATOR_DONE):
         sample = None if language_level else draw_sample(config, shards, languages)
-        save_allocator(_fit(config, languages, sample), stage.child(ALLOCATOR).write)
+        fitted = _fit(config, languages, sample)
+        save_allocator(fitted, stage.child(ALLOCATOR).write)
+        if sample is not None:
+            stage.write_json(TOP_TERMS, _top_terms(fitted, sample))
         stage.write(ALLOCATOR_DONE, b"")
     allocator = load_allocator(stage.child(ALLOCATOR).read)
     counts: JsonObject = {"experts": list(allocator.experts), "unit": allocator.unit}
@@ -95,6 +98,12 @@ def _position(doc_id: str) -> float:
 def _fit(config: Config, languages: Sequence[str], sample: DocumentSample | None) -> Allocator:
     evidence = Evidence(documents=sample, typology=None, probes={})
     return fit_allocation(allocation_settings(config), evidence, config.allocation.k, config.run.seed, languages)
+
+
+def _top_terms(allocator: Allocator, sample: DocumentSample) -> JsonObject:
+    from app.allocation.top_terms import top_terms  # late, as all that needs scikit-learn: it is slow to import
+
+    return dict(top_terms(allocator, sample))
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import platform
+from collections.abc import Sequence
 from importlib import metadata
+from typing import cast
 
-from app.artifacts.layout import CONFIG, DATA_CARD, REPORT, RUN, SUMMARY, TABLE_CSV
-from app.artifacts.store import Store
+from app.allocation.typological import language_tree
+from app.allocation.uriel import read_typology
+from app.artifacts.layout import CONFIG, DATA_CARD, METRICS, REPORT, RUN, SUMMARY, TABLE_CSV, TOP_TERMS, Stage
+from app.artifacts.store import StageFolder, Store
 from app.config.load import resolved
 from app.config.schema import Config
-from app.core.records import JsonObject
+from app.core.records import JsonObject, JsonValue
+from app.evaluation.published import load_published, published_baseline, published_matrix
 from app.pipelines.models import dense_task, expert_tasks
-from app.pipelines.parents import find_allocation, find_shards, find_tokens
+from app.pipelines.parents import find_allocation, find_shards, find_tokens, languages_of
 from app.pipelines.runs import Made
+from app.pipelines.settings import allocation_settings
 from app.reporting.html import ReportRecords, render_report
 from app.reporting.tables import headline_text, table_csv, terminal_table
 
@@ -50,20 +57,68 @@ def _records(config: Config, store: Store, summary: JsonObject) -> ReportRecords
     shards, tokens, allocation = find_shards(config, store), find_tokens(config, store), find_allocation(config, store)
     models = [dense_task(config, store), *expert_tasks(config, store)]
     manifests = {task.name: task.stage.manifest() for task in models}
-    stages = {"shards": shards, "tokens": tokens, "allocation": allocation}
-    seconds = {name: stage.manifest().seconds for name, stage in stages.items()}
-    seconds |= {name: manifest.seconds for name, manifest in manifests.items()}
+    lineage = store.run(config.run.name).read_json(RUN)
     return ReportRecords(
         summary=summary,
         allocation=dict(allocation.manifest().counts),
+        merges=_merges(config, languages_of(shards)),
+        terms=allocation.read_json(TOP_TERMS) if allocation.exists(TOP_TERMS) else {},
+        published=_published(config),
         data_card=shards.read_json(DATA_CARD),
         tokens=dict(tokens.manifest().counts),
         models={name: dict(manifest.counts) for name, manifest in manifests.items()},
-        lineage=store.run(config.run.name).read_json(RUN),
+        curves={task.name: _curve(task.stage) for task in models},
+        lineage=lineage,
         config=resolved(config),
         environment=_environment(),
-        seconds=dict(seconds),
+        stages={name: _work(store, entry) for name, entry in lineage.items()},
     )
+
+
+def _merges(config: Config, languages: Sequence[str]) -> list[JsonObject]:
+    """The typological tree; empty for any other cut."""
+    if config.allocation.strategy != "typological":
+        return []
+    settings = allocation_settings(config)
+    tree = language_tree(read_typology(languages, settings.min_features, settings.fallback), settings.linkage)
+    return [{"left": list(left), "right": list(right), "distance": distance} for left, right, distance in tree]
+
+
+def _published(config: Config) -> JsonObject:
+    """The published matrix of the same strategy and k, else of the nearest k; empty for other strategies."""
+    known = [row for row in load_published() if row.allocation == config.allocation.strategy and row.expert is not None]
+    if not known:
+        return {}
+    row = min(known, key=lambda row: abs(row.k - config.allocation.k))
+    matrix: JsonObject = dict(published_matrix(row.allocation, row.k))
+    return {
+        "allocation": row.allocation,
+        "k": row.k,
+        "matrix": matrix,
+        "baseline": dict(published_baseline()),
+        "source": row.source,
+    }
+
+
+def _curve(model: StageFolder) -> list[tuple[float, float]]:
+    """(tokens seen, loss) of each logged step of a model."""
+    rows = map(json.loads, model.read(METRICS).splitlines()) if model.exists(METRICS) else ()
+    return [(row["tokens_seen"], row["loss"]) for row in rows]
+
+
+def _work(store: Store, entry: JsonValue) -> JsonObject:
+    """Seconds of one stage, and the documents or tokens it handled."""
+    assert isinstance(entry, dict)
+    manifest = store.stage(cast(Stage, entry["stage"]), str(entry["key"])).manifest()
+    counts = manifest.counts
+    done: JsonObject = {"seconds": manifest.seconds}
+    if manifest.stage == "shards":
+        done["documents"] = counts["documents"]
+    elif manifest.stage == "tokens":
+        done["tokens"] = sum(int(str(part["tokens"])) for part in counts.values() if isinstance(part, dict))
+    elif manifest.stage == "model":
+        done["tokens"] = counts.get("tokens_seen", 0)
+    return done
 
 
 def _environment() -> JsonObject:

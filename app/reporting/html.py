@@ -6,26 +6,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
 from app.core.records import JsonObject
+from app.reporting.allocation import allocation_section, terms_section, tree_section
+from app.reporting.cells import Section, sequence
 from app.reporting.redact import redact
-from app.reporting.sections import (
-    Section,
-    allocation_section,
-    data_section,
-    exposure_section,
-    matrix_section,
-    models_section,
-    perplexity_section,
-    systems_section,
-    times_section,
-)
+from app.reporting.results import matrix_section, perplexity_section, systems_section
 from app.reporting.tables import headline_text
+from app.reporting.work import data_section, exposure_section, loss_section, models_section, times_section
 
 
 @dataclass(frozen=True)
@@ -36,22 +29,29 @@ class ReportRecords:
         figures), ``expert_of_language``, and ``per_language`` (language -> system -> figures).
     allocation: ``experts`` (names) and ``clusters`` (languages of each expert), or ``documents`` (language -> number
         for each expert), ``documents_per_expert`` and ``max_over_mean``.
+    merges: the typological tree, first merge first: ``left`` and ``right`` languages and ``distance``.
+    terms: expert -> its top terms.
+    published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
     tokens: ``<lang>/<split>`` -> documents, tokens, bytes.
-    models: name -> steps, tokens_seen, final_loss, parameters, training_seconds.
+    models: name -> steps, tokens_seen, final_loss, parameters, training_seconds. curves: name -> (tokens, loss) pairs.
     lineage: readable name -> stage and key. config: the resolved tree; secrets in it are hidden.
-    environment: name -> version. seconds: stage -> wall-clock seconds.
+    environment: name -> version. stages: name -> ``seconds`` of wall clock, ``documents`` or ``tokens`` handled.
     """
 
     summary: JsonObject = field(default_factory=dict)
     allocation: JsonObject = field(default_factory=dict)
+    merges: Sequence[JsonObject] = ()
+    terms: JsonObject = field(default_factory=dict)
+    published: JsonObject = field(default_factory=dict)
     data_card: JsonObject = field(default_factory=dict)
     tokens: JsonObject = field(default_factory=dict)
     models: Mapping[str, JsonObject] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     lineage: JsonObject = field(default_factory=dict)
     config: JsonObject = field(default_factory=dict)
     environment: JsonObject = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, JsonObject] = field(default_factory=dict)
 
 
 def render_report(records: ReportRecords) -> str:
@@ -74,12 +74,15 @@ def _sections(records: ReportRecords) -> list[Section | None]:
     return [
         perplexity_section(records.summary),
         systems_section(records.summary),
-        matrix_section(records.summary),
-        allocation_section(records.allocation),
-        exposure_section(records.summary),
+        matrix_section(records.summary, records.published),
+        allocation_section(records.allocation, records.tokens),
+        tree_section(records.merges, len(sequence(records.allocation.get("experts")))),
+        terms_section(records.terms),
+        loss_section(records.curves),
         models_section(records.models),
+        exposure_section(records.summary),
         data_section(records.tokens, records.data_card),
-        times_section(records.seconds),
+        times_section(records.stages),
     ]
 
 

@@ -1,0 +1,76 @@
+"""How the corpus was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.core.languages import display_name
+from app.core.records import JsonObject
+from app.core.units import format_count
+from app.reporting.cells import Cell, Picture, Section, Table, language_cell, mapping, number, sequence
+from app.reporting.plots import composition_bars, dendrogram
+
+
+def allocation_section(allocation: JsonObject, tokens: JsonObject) -> Section | None:
+    """Who holds what: languages of each expert or documents of each language and expert, and drawn as bars."""
+    experts = [str(name) for name in sequence(allocation.get("experts"))]
+    clusters, documents = sequence(allocation.get("clusters")), mapping(allocation.get("documents"))
+    if clusters:
+        names = [", ".join(f"{display_name(lang)} ({lang})" for lang in cluster) for cluster in clusters]
+        rows = [[Cell(name), Cell(text, "text")] for name, text in zip(experts, names, strict=True)]
+        held = [{lang: _training_tokens(tokens, lang) for lang in cluster} for cluster in clusters]
+        table = Table(["expert", "languages"], rows)
+        return Section("Allocation: languages of each expert", [table], [], [_bars(experts, held, "training tokens")])
+    if not documents:
+        return None
+    rows = [
+        [language_cell(lang), *(Cell(format_count(n), "" if n else "soft") for n in counts)]
+        for lang, counts in documents.items()
+    ]
+    totals = sequence(allocation.get("documents_per_expert"))
+    rows.append([Cell("all", "best"), *(Cell(format_count(n), "best") for n in totals)])
+    ratio = allocation.get("max_over_mean")
+    notes = [f"Largest part over the mean part: {float(str(ratio)):.3f}."] if ratio is not None else []
+    held = [{lang: counts[place] for lang, counts in documents.items()} for place in range(len(experts))]
+    bars = _bars(experts, held, "training documents")
+    return Section(
+        "Allocation: training documents of each expert", [Table(["language", *experts], rows)], notes, [bars]
+    )
+
+
+def tree_section(merges: Sequence[JsonObject], k: int) -> Section | None:
+    """The typological tree, cut at k. merges: ``left`` and ``right`` languages and ``distance``, first merge first."""
+    if not merges:
+        return None
+    described = [([*merge["left"]], [*merge["right"]], float(merge["distance"])) for merge in map(mapping, merges)]
+    languages = max((left + right for left, right, _ in described), key=len)
+    picture = Picture(
+        dendrogram({lang: f"{display_name(lang)} ({lang})" for lang in languages}, described, k),
+        f"Dendrogram of {len(languages)} languages, cut into {k} clusters",
+    )
+    notes = [
+        "From left to right the order in which clusters were merged; the number at a merge is the typological distance"
+        " at which it happened (URIEL syntax). The dashed line is the cut at k: what is joined to its left is one"
+        " expert's."
+    ]
+    return Section("Typological tree", notes=notes, pictures=[picture])
+
+
+def terms_section(terms: JsonObject) -> Section | None:
+    """What tells the TF-IDF clusters apart. terms: expert -> its terms, strongest first."""
+    rows = [
+        [Cell(expert), Cell(terms=tuple(str(term) for term in sequence(found)), kind="text")]
+        for expert, found in terms.items()
+    ]
+    if not rows:
+        return None
+    notes = ["The terms that draw a text to a cluster most, over the sample; a dot stands for white space."]
+    return Section("Top terms of each cluster", [Table(["expert", "terms"], rows)], notes)
+
+
+def _bars(experts: Sequence[str], held: Sequence[Mapping[str, float]], what: str) -> Picture:
+    return Picture(composition_bars(experts, held, what), f"Share of the languages in each expert's {what}")
+
+
+def _training_tokens(tokens: JsonObject, lang: str) -> float:
+    return number(mapping(tokens.get(f"{lang}/train")).get("tokens")) or 0.0

@@ -1,0 +1,122 @@
+"""Pictures as SVG elements that grow and shrink with the page; text stays text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#8a6d3b",
+    "#6a51a3",
+    "#5a6b7b",
+    "#a6a000",
+)
+_INK, _SOFT = "#1b2430", "#8a95a3"
+_WIDTH = 9.0
+_ROW = 0.24
+_WIDE_ENOUGH = 0.028
+"""Share of the bar's width that its language's code needs."""
+
+
+def loss_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Loss in nats against tokens; the first curve in black, dashed where colours come round again."""
+    from matplotlib.ticker import EngFormatter
+
+    figure, axes = _blank(3.6)
+    for place, (name, points) in enumerate(curves.items()):
+        colour = _INK if not place else _COLOURS[(place - 1) % len(_COLOURS)]
+        style = "-" if place <= len(_COLOURS) else "--"
+        axes.plot(*zip(*points, strict=True), color=colour, linestyle=style, linewidth=1.4, label=name)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("training tokens of the model")
+    axes.set_ylabel("loss, nats per token")
+    axes.grid(color="#e6eaee", linewidth=0.8)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, ncols=1 + len(curves) // 17)
+    return _svg(figure, "loss")
+
+
+def composition_bars(experts: Sequence[str], held: Sequence[Mapping[str, float]], what: str) -> str:
+    """One bar for each expert, divided among its languages; a language has one colour in all of them."""
+    from matplotlib.ticker import EngFormatter
+
+    languages = sorted({lang for part in held for lang in part})
+    colours = {lang: _COLOURS[place % len(_COLOURS)] for place, lang in enumerate(languages)}
+    longest = max((sum(part.values()) for part in held), default=0.0) or 1.0
+    figure, axes = _blank(0.7 + 0.34 * len(experts))
+    for row, part in enumerate(held):
+        left = 0.0
+        for lang, size in sorted(part.items(), key=lambda item: (-item[1], item[0])):
+            axes.barh(row, size, left=left, color=colours[lang], edgecolor="white", linewidth=0.8, height=0.78)
+            if size > _WIDE_ENOUGH * longest:
+                axes.text(left + size / 2, row, lang, ha="center", va="center_baseline", color="white", fontsize=9)
+            left += size
+    axes.set_yticks(range(len(experts)), experts)
+    axes.set_ylim(len(experts) - 0.4, -0.6)
+    axes.set_xlim(0, longest)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel(what)
+    axes.tick_params(axis="y", length=0)
+    return _svg(figure, "bars")
+
+
+def dendrogram(labels: Mapping[str, str], merges: Sequence[tuple[Sequence[str], Sequence[str], float]], k: int) -> str:
+    """The tree of ``merges`` (left and right leaves, distance) from first to last, and the cut that leaves k clusters.
+
+    labels: leaf -> text, from top to bottom in an order in which no branches cross.
+    """
+    figure, axes = _blank(0.5 + _ROW * len(labels))
+    rows = {leaf: float(row) for row, leaf in enumerate(labels)}
+    ends = {frozenset([leaf]): (0.0, row) for leaf, row in rows.items()}
+    cut = len(labels) - k
+    for number, (left, right, distance) in enumerate(merges, 1):
+        (x1, y1), (x2, y2) = ends[frozenset(left)], ends[frozenset(right)]
+        colour = _COLOURS[0] if number <= cut else _SOFT
+        axes.plot([x1, number, number, x2], [y1, y1, y2, y2], color=colour, linewidth=1.5, solid_joinstyle="miter")
+        ends[frozenset([*left, *right])] = (float(number), (y1 + y2) / 2)
+        axes.text(number + 0.06, (y1 + y2) / 2 - 0.08, f"{distance:.2f}", fontsize=7.5, color=_INK, va="bottom")
+    axes.axvline(cut + 0.5, color=_COLOURS[1], linewidth=1.2, linestyle="--")
+    axes.text(cut + 0.5, -0.9, f"k = {k}", color=_COLOURS[1], ha="center", va="bottom", fontsize=9)
+    axes.set_yticks(list(rows.values()), list(labels.values()))
+    axes.set_ylim(len(labels) - 0.5, -0.8)
+    axes.set_xlim(0, len(merges) + 0.9)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return _svg(figure, "tree")
+
+
+def _blank(height: float) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; sizes in inches, but only their ratio matters on the page."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height))
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as one SVG element; equal figures give equal text, and ``name`` keeps ids of several apart."""
+    import matplotlib
+
+    sink = io.StringIO()
+    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10}
+    with matplotlib.rc_context(settings):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(sink, format="svg", bbox_inches="tight", pad_inches=0.05, transparent=True, metadata=nothing)
+    text = sink.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r' id="[a-z.]+_[0-9]+"', "", text)  # the same in every figure, and nothing refers to them
+    return re.sub(r' (width|height)="[0-9.]+pt"', "", text, count=2)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from app.core.records import JsonObject
+from app.reporting.allocation import allocation_section, terms_section, tree_section
+from tests.support.summary import texts
+
+
+def test_an_allocation_shows_languages_or_documents() -> None:
+    by_language: JsonObject = {"experts": ["expert-00", "expert-01"], "clusters": [["ar", "sw"], ["de"]]}
+    assert texts(allocation_section(by_language, {})) == [
+        ["expert-00", "Arabic (ar), Swahili (sw)"],
+        ["expert-01", "German (de)"],
+    ]
+    by_document: JsonObject = {
+        "experts": ["expert-00", "expert-01"],
+        "documents": {"de": [3, 1]},
+        "documents_per_expert": [3, 1],
+        "max_over_mean": 1.5,
+    }
+    section = allocation_section(by_document, {})
+    assert texts(section) == [["de", "3", "1"], ["all", "3", "1"]]
+    assert section is not None and "1.500" in section.notes[0]
+
+
+def test_bars_of_language_level_parts_are_training_tokens() -> None:
+    tokens: JsonObject = {"ar/train": {"tokens": 100}, "de/train": {"tokens": 300}, "de/validation": {"tokens": 9}}
+    section = allocation_section({"experts": ["a", "b"], "clusters": [["ar"], ["de"]]}, tokens)
+    assert section is not None and len(section.pictures) == 1
+    assert "training tokens" in section.pictures[0].svg and ">de<" in section.pictures[0].svg
+
+
+def test_the_tree_names_every_language_and_the_cut() -> None:
+    merges: list[JsonObject] = [
+        {"left": ["de"], "right": ["en"], "distance": 0.125},
+        {"left": ["de", "en"], "right": ["ja"], "distance": 0.5},
+    ]
+    section = tree_section(merges, 2)
+    assert section is not None
+    svg = section.pictures[0].svg
+    for text in ("German (de)", "English (en)", "Japanese (ja)", "k = 2", "0.12", "0.50"):
+        assert text in svg
+    assert tree_section([], 2) is None
+
+
+def test_terms_stand_one_by_one_beside_their_expert() -> None:
+    section = terms_section({"expert-00": ["und·", "中国"], "expert-01": []})
+    assert section is not None
+    assert [cell.text or cell.terms for row in section.tables[0].rows for cell in row] == [
+        "expert-00",
+        ("und·", "中国"),
+        "expert-01",
+        (),
+    ]
+    assert terms_section({}) is None

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from app.core.records import JsonObject
+from app.evaluation.published import published_baseline, published_matrix
+from app.reporting.results import matrix_section, perplexity_section, systems_section
+from tests.support.summary import SUMMARY, texts
+
+
+def test_the_lowest_perplexity_is_best_and_a_clear_win_is_marked() -> None:
+    section = perplexity_section(SUMMARY)
+    assert section is not None and list(section.tables[0].header[:4]) == ["language", "seed", "dense", "ensemble"]
+    arabic, german = section.tables[0].rows
+    assert [cell.kind for cell in arabic[1:4]] == ["", "", "best"] and [cell.kind for cell in german[1:4]] == [
+        "",
+        "best",
+        "",
+    ]
+    assert (arabic[4].text, arabic[4].kind) == ("✓ -20.0%", "win") and (german[4].text, german[4].kind) == (
+        "+10.0%",
+        "",
+    )
+    assert arabic[5].text == "-30.0 … -10.0"
+    assert section.notes[-1] == "Weights of the ensemble: one_hot."
+
+
+def test_plots_share_one_scale() -> None:
+    section = perplexity_section(SUMMARY)
+    assert section is not None
+    plots = [row[6].plot for row in section.tables[0].rows]
+    assert plots[0] is not None and plots[1] is not None
+    assert plots[0].zero == plots[1].zero == plots[1].low  # the German interval begins at no change
+    assert 0 < plots[0].low < plots[0].point < plots[0].high < plots[0].zero < plots[1].point < plots[1].high
+    assert plots[1].high < plots[1].width
+
+
+def test_languages_carry_their_names_and_direction() -> None:
+    section = perplexity_section(SUMMARY)
+    assert section is not None
+    arabic, german = (row[0] for row in section.tables[0].rows)
+    assert arabic.names == ("Arabic", "العربية") and arabic.right_to_left
+    assert german.names == ("German", "Deutsch") and not german.right_to_left
+
+
+def test_the_ensembles_systems_stand_before_single_experts() -> None:
+    assert texts(systems_section(SUMMARY)) == [
+        ["ensemble", "2 of 2", "2", "0", "2 of 2", "-5.00%"],
+        ["expert-00", "2 of 2", "2", "1", "2 of 2", "+10.00%"],
+    ]
+
+
+def test_the_matrix_is_coloured_by_the_ratio_to_dense_and_frames_the_own_expert() -> None:
+    section = matrix_section(SUMMARY, {})
+    assert texts(section) == [["ar", "8.00", "20.00", "10.00"], ["de", "15.00", "10.00", "10.00"]]
+    assert section is not None
+    (_, own, other, _), (_, worse, equal, _) = section.tables[0].rows
+    assert own.kind == "own" and other.kind == "" and equal.kind == "own"
+    assert own.style.startswith("background: rgba(11, 110, 79") and worse.style == other.style  # both full red
+    assert equal.style.endswith("0.00)")
+
+
+def test_the_published_matrix_stands_beside_ours_with_its_source() -> None:
+    published: JsonObject = {
+        "allocation": "typological",
+        "k": 4,
+        "matrix": dict(published_matrix("typological", 4)),
+        "baseline": dict(published_baseline()),
+        "source": "where it is from",
+    }
+    section = matrix_section(SUMMARY, published)
+    assert section is not None and [table.caption for table in section.tables] == ["this run", "published"]
+    german = next(row for row in texts(section, 1) if row[0] == "de")
+    assert german == ["de", "15.46", "16.13", "14.07", "16.86", "15.96"]  # read off the paper's figure
+    (row,) = (row for row in section.tables[1].rows if row[0].text == "de")
+    assert [cell.kind for cell in row[1:]] == ["", "", "own", "", ""]
+    assert "where it is from" in section.notes[-1]
