@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 CORPUS ?= $(XELM_CORPUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-cluster experiment constraints clean
+.PHONY: help setup demo check test test-cluster experiment experiment-seeds constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -41,6 +41,10 @@ test-cluster: setup ## the tests that start several Ray nodes or are long
 experiment: setup ## the comparison on real text: make experiment CORPUS=<folder in mC4's layout>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment CORPUS=<folder in mC4's layout>"; exit 2; }
 	$(RUN) -m benchmarks.experiment --corpus "$(CORPUS)"
+
+experiment-seeds: setup ## the same with three random seeds each: make experiment-seeds CORPUS=<folder in mC4's layout>
+	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-seeds CORPUS=<folder in mC4's layout>"; exit 2; }
+	$(RUN) -m benchmarks.experiment_seeds --corpus "$(CORPUS)"
 
 constraints: ## refresh constraints.txt from what is installed in .venv
 	$(RUN) -m pip freeze --all --exclude-editable --exclude pip | sed -E 's/\+cpu$$//' | LC_ALL=C sort -f > constraints.new

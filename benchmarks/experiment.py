@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], help="further overrides of the preset `experiment`")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    fixed = [f"corpus.path={arguments.corpus}", f"artifacts.root={arguments.root}", f"run.seed={arguments.seed}"]
+    overrides = [f"corpus.path={arguments.corpus}", f"artifacts.root={arguments.root}", *arguments.set]
     try:
-        configs = {cut: _config(cut, [*fixed, *arguments.set]) for cut in CUTS}
+        configs = {cut: experiment_config(cut, arguments.seed, overrides) for cut in CUTS}
         print(run_experiment(configs, Store(arguments.root)))
     except XelmError as error:
         print(f"experiment: {error}", file=sys.stderr)
@@ -75,22 +75,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_experiment(configs: dict[Cut, Config], store: Store) -> str:
-    """Run every cut, append its row to ``experiment/results.jsonl``, return the tables as Markdown."""
+    """Run every cut and return the tables as Markdown."""
     first = next(iter(configs.values()))
     log.info("forecast: %s", format_seconds(forecast_seconds(list(configs.values()))))
     started = time.monotonic()
-    summaries: dict[Cut, JsonObject] = {}
-    rows: list[str] = []
     with ray_session(first.cluster):
-        for cut, config in configs.items():
-            begun = time.monotonic()
-            run_everything(config, store)
-            summaries[cut] = store.run(config.run.name).read_json(SUMMARY)
-            log.info("%s", headline_text(summaries[cut]))
-            rows.append(json.dumps({"cut": cut.name, "seconds": time.monotonic() - begun, **_figures(summaries[cut])}))
-            store.folder("").write(RESULTS, ("\n".join(rows) + "\n").encode())
+        summaries = run_cuts(configs, store)
     log.info("experiment: %s", format_seconds(time.monotonic() - started))
     return f"{perplexity_table(summaries)}\n\n{summary_table(summaries)}"
+
+
+def run_cuts(configs: Mapping[Cut, Config], store: Store) -> dict[Cut, JsonObject]:
+    """Run every cut, add its row to ``experiment/results.jsonl`` as it ends; the summaries."""
+    folder = store.folder("")
+    summaries: dict[Cut, JsonObject] = {}
+    for cut, config in configs.items():
+        begun = time.monotonic()
+        run_everything(config, store)
+        summary = summaries[cut] = store.run(config.run.name).read_json(SUMMARY)
+        log.info("%s", headline_text(summary))
+        row = {
+            "cut": cut.name,
+            "random_seed": config.run.seed,
+            "seconds": time.monotonic() - begun,
+            **_figures(summary),
+        }
+        before = folder.read(RESULTS) if folder.exists(RESULTS) else b""
+        folder.write(RESULTS, before + json.dumps(row).encode() + b"\n")
+    return summaries
+
+
+def experiment_config(cut: Cut, random_seed: int, overrides: Sequence[str]) -> Config:
+    """The preset `experiment` with this cut; a run of its own for each random seed."""
+    name = f"experiment-{cut.strategy}-k{cut.k}" + (f"-seed{random_seed}" if random_seed else "")
+    chosen = [f"allocation.strategy={cut.strategy}", f"allocation.k={cut.k}", f"run.name={name}"]
+    return load_config("experiment", overrides=[*overrides, *chosen, f"run.seed={random_seed}"])
 
 
 def forecast_seconds(configs: Sequence[Config]) -> float:
@@ -139,12 +158,6 @@ class _RandomRows:
 
     def rows(self, start: int, stop: int) -> IntArray:
         return np.random.default_rng(start).integers(self._shape[1], size=(stop - start, self._shape[0]))
-
-
-def _config(cut: Cut, overrides: Sequence[str]) -> Config:
-    name = f"experiment-{cut.strategy}-k{cut.k}"
-    chosen = [f"allocation.strategy={cut.strategy}", f"allocation.k={cut.k}", f"run.name={name}"]
-    return load_config("experiment", overrides=[*overrides, *chosen])
 
 
 def _figures(summary: JsonObject) -> JsonObject:
