@@ -30,7 +30,8 @@ from app.pipelines.everything import run_everything
 from app.pipelines.ray_session import ray_session
 from app.pipelines.settings import seed_shape, training_spec
 from app.reporting.tables import change_text, headline_text, markdown_table, per_language
-from app.training.loop import NoCheckpoints, train
+from app.training.loop import train
+from app.training.saving import NoCheckpoints
 
 log = logging.getLogger(__name__)
 

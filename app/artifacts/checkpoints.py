@@ -69,7 +69,7 @@ class ModelCheckpoints:
             folder.mkdir()
             write(folder)
             _seal(folder)
-            self._check_lease(step)
+            self.check_lease(f"step {step}")
             self.stage.upload(folder, step_folder(step))
         for old in self.steps()[: -self.keep]:
             self.stage.remove(step_folder(old))
@@ -79,10 +79,11 @@ class ModelCheckpoints:
         for step in self.steps():
             self.stage.remove(step_folder(step))
 
-    def _check_lease(self, step: int) -> None:
+    def check_lease(self, what: str) -> None:
+        """Raise LeaseLost if another attempt has taken over this model; ``what`` is then not to be written."""
         holder = self.stage.read_json(LEASE)["attempt"] if self.stage.exists(LEASE) else self.attempt
         if holder != self.attempt:
-            raise LeaseLost(f"another attempt trains {self.stage.uri}; step {step} of this one is not committed")
+            raise LeaseLost(f"another attempt trains {self.stage.uri}; {what} of this one is not committed")
 
 
 def _seal(folder: Path) -> None:

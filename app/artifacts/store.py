@@ -12,6 +12,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +20,7 @@ import fsspec
 
 from app.artifacts.layout import DONE, MANIFEST, Stage, run_folder, stage_folder
 from app.artifacts.manifest import Manifest, read_manifest
-from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact
+from app.core.errors import CorruptArtifact, MissingArtifact, StaleArtifact, StorageError
 from app.core.records import JsonObject, JsonValue
 
 _TEMPORARY = ".tmp"
@@ -100,9 +101,9 @@ class Folder:
                     os.fsync(file.fileno())
             fs.mv(temporary, target)
         except OSError as error:
-            if fs.exists(temporary):
+            with suppress(OSError):
                 fs.rm(temporary)
-            raise ArtifactError(f"cannot write {self.uri}/{name}: {error}") from error
+            raise StorageError(f"cannot write {self.uri}/{name}: {error}; check space, rights and network") from error
 
     def write_json(self, name: str, value: Mapping[str, JsonValue]) -> None:
         """Write readable JSON atomically."""
@@ -124,20 +125,28 @@ class Folder:
         return copy
 
     def upload(self, folder: Path, name: str) -> None:
-        """Put a local folder here under a name that does not exist yet, and move it in one rename where possible."""
+        """Put a local folder here, in the place of what has this name, by one rename where that is possible.
+
+        Raises StorageError, leaving nothing behind.
+        """
         fs, path = self._fs()
         target = f"{path}/{name}"
-        if fs.exists(target):
-            fs.rm(target, recursive=True)
-        if self.is_local:
-            _flush(folder)
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            staged = Path(f"{target}.{uuid.uuid4().hex}{_TEMPORARY}")
-            fs.put(str(folder), str(staged), recursive=True)
-            _flush(staged)
-            staged.replace(target)
-        else:
-            fs.put(str(folder), target, recursive=True)
+        staged = f"{target}.{uuid.uuid4().hex}{_TEMPORARY}" if self.is_local else target
+        try:
+            if self.is_local:
+                fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+                fs.put(str(folder), staged, recursive=True)
+                _flush(Path(staged))
+            if fs.exists(target):
+                fs.rm(target, recursive=True)
+            if self.is_local:
+                Path(staged).replace(target)
+            else:
+                fs.put(str(folder), target, recursive=True)
+        except OSError as error:
+            with suppress(OSError):
+                fs.rm(staged, recursive=True)
+            raise StorageError(f"cannot write {self.uri}/{name}: {error}; check space, rights and network") from error
 
     def remove(self, name: str) -> None:
         """Remove a file or folder if it is there."""

@@ -6,7 +6,8 @@ XelmError
 ├── ArtifactError          what is in the store
 │   ├── MissingArtifact    a stage has not been run
 │   ├── StaleArtifact      made by another version or from another parent
-│   └── CorruptArtifact    torn, truncated, or not what its digest says
+│   ├── CorruptArtifact    torn, truncated, or not what its digest says
+│   └── StorageError       the storage fails: full, unreachable, not permitted; may pass
 ├── AllocationError        the corpus cannot be cut as asked
 ├── TrainingError          a model cannot be trained as asked
 │   ├── NonFiniteLoss      the loss became NaN or infinite
@@ -46,6 +47,10 @@ class StaleArtifact(ArtifactError):
 
 class CorruptArtifact(ArtifactError):
     """A stored file is torn or does not match its digest."""
+
+
+class StorageError(ArtifactError):
+    """The storage cannot be written or read at the moment: worth another try."""
 
 
 class AllocationError(XelmError):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from app.core.errors import Preempted
 
@@ -44,10 +46,14 @@ class Hook(Protocol):
 
 
 class MetricsFile:
-    """Appends one JSON line per logged step; on resume, lines beyond the resumed step are dropped."""
+    """Appends one JSON line per logged step; on resume, lines beyond the resumed step are dropped.
+
+    The file is replaced at the start and held open: an orphaned attempt goes on writing into the one that it replaced.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file: IO[str] | None = None
 
     def start(self, step: int) -> None:
         """Keep only what the resumed state has seen."""
@@ -55,15 +61,19 @@ class MetricsFile:
         kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
         partial = self._path.with_suffix(".tmp")
         partial.write_text("".join(f"{row}\n" for row in kept))
+        self._file = partial.open("a")
         partial.replace(self._path)
 
     def step(self, metrics: StepMetrics) -> None:
         """Append one line."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(asdict(metrics)) + "\n")
+        assert self._file is not None
+        self._file.write(json.dumps(asdict(metrics)) + "\n")
+        self._file.flush()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 class TensorBoard:
@@ -95,25 +105,32 @@ class TensorBoard:
 
 
 class StopRequest:
-    """Set from another thread or a signal handler; the loop then saves and raises Preempted."""
+    """Set from another thread or a signal handler; the loop then saves, if there is time, and raises Preempted."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
         self._reason = ""
+        self._deadline = math.inf
 
-    def ask(self, reason: str) -> None:
-        """Ask the loop to save and stop at the next step boundary."""
-        self._reason = reason
+    def ask(self, reason: str, deadline: float = math.inf) -> None:
+        """Ask the loop to save and stop at the next step boundary. deadline: Unix time at which the machine goes."""
+        self._reason, self._deadline = reason, deadline
         self._asked.set()
+
+    @property
+    def seconds_left(self) -> float:
+        """Time until the machine goes."""
+        return self._deadline - time.time()
 
     @property
     def is_asked(self) -> bool:
         """Whether a stop was asked for."""
         return self._asked.is_set()
 
-    def raise_preempted(self, step: int) -> None:
-        """Raise Preempted, saying why and where training stopped."""
-        raise Preempted(f"stopped after step {step}: {self._reason}; run the same command again to continue")
+    def raise_preempted(self, step: int, saved: int) -> None:
+        """Raise Preempted, saying why and where training stopped and what is saved."""
+        lost = f", too late to save: the newest checkpoint is step {saved}" if saved < step else ""
+        raise Preempted(f"stopped after step {step}{lost}: {self._reason}; run the same command again to continue")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
@@ -24,8 +24,9 @@ from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
 from app.training.budget import steps_for
 from app.training.hooks import Hook, StepMetrics, StopRequest, running
+from app.training.saving import Checkpoints, Saver
 from app.training.schedule import Schedule, learning_rate_factor
-from app.training.state import Progress, load_state, save_state
+from app.training.state import Progress, capture_state, load_state
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,16 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a finished run ended; ``seconds`` is this attempt's time, ``final_loss`` nats per token of the last step."""
+    """How a finished run ended; ``final_loss`` in nats per token of the last step.
+
+    ``seconds``: this attempt's time; ``saving_seconds``: the part of it that training waited for checkpoints.
+    """
 
     steps: int
     tokens_seen: int
     final_loss: float
     seconds: float
+    saving_seconds: float
 
 
 class Rows(Protocol):
@@ -94,27 +99,6 @@ class Rows(Protocol):
 
     def rows(self, start: int, stop: int) -> IntArray:
         """Rows start..stop-1, (n, sequence_length)."""
-
-
-class Checkpoints(Protocol):
-    """Where states are kept; implemented by ``app.artifacts.checkpoints``."""
-
-    def latest(self) -> Path | None:
-        """Folder of the newest whole checkpoint."""
-
-    def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Commit what ``write`` puts into a folder."""
-
-
-class NoCheckpoints:
-    """Nothing is kept: for probes and benchmarks that are cheaper to run again than to save."""
-
-    def latest(self) -> Path | None:
-        """There is none."""
-        return None
-
-    def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Nothing is saved."""
 
 
 def train(
@@ -127,8 +111,9 @@ def train(
 ) -> TrainingResult:
     """Train ``model`` in place to the end of its budget, from its newest checkpoint if there is one.
 
-    Raises NonFiniteLoss naming the step, Preempted (after saving) when ``stop`` is asked for, and TrainingError if
-    the rows are longer than the model's context.
+    Raises NonFiniteLoss naming the step; Preempted when ``stop`` is asked for, after saving if there is time for it;
+    StorageError when a checkpoint could not be saved for half a minute; LeaseLost when another attempt trains this
+    model; TrainingError if the rows are longer than the model's context.
     """
     if model.context is not None and spec.sequence_length > model.context:
         raise TrainingError(
@@ -144,29 +129,46 @@ def train(
     if (folder := checkpoints.latest()) is not None:
         progress = load_state(folder, spec.key, model, optimizer)
         log.info("%s: resumed at step %d, row %d", spec.key, progress.step, progress.step * spec.rows_per_step)
-    precision = autocast(spec.precision, device)
-    started = logged = time.monotonic()
-    logged_tokens, saved = progress.tokens_seen, progress.step
-    with running(hooks, progress.step), same_sums(device):
+    precision, meter = autocast(spec.precision, device), _Meter(hooks, progress)
+    saved = progress.step
+    with running(hooks, progress.step), same_sums(device), Saver(checkpoints) as saver:
         while progress.step < spec.num_steps:
             rate, norm, loss = _step(spec, model, optimizer, rows, progress.step, device, precision)
             progress = Progress(spec.key, progress.step + 1, progress.tokens_seen + spec.tokens_per_step, loss)
-            now, last = time.monotonic(), progress.step == spec.num_steps
-            if now - logged >= _SECONDS_BETWEEN_LOGGED_STEPS or last:
-                speed = (progress.tokens_seen - logged_tokens) / max(now - logged, 1e-9)
-                metrics = StepMetrics(
-                    *(progress.step, progress.tokens_seen, loss, rate, norm, speed, now - started, time.time())
-                )
-                for hook in hooks:
-                    hook.step(metrics)
-                logged, logged_tokens = now, progress.tokens_seen
-            stopping = stop is not None and stop.is_asked
-            if last or stopping or progress.step - saved >= spec.checkpoint_every_steps:
-                _save(checkpoints, model, optimizer, progress)
+            last = progress.step == spec.num_steps
+            meter.step(progress, rate, norm, last)
+            stopping = stop is not None and stop.is_asked and not last
+            due = last or progress.step - saved >= spec.checkpoint_every_steps
+            if due or (stopping and stop is not None and saver.fits(stop.seconds_left)):
+                saver.save(partial(capture_state, model, optimizer, progress))
                 saved = progress.step
-            if stop is not None and stopping and not last:
-                stop.raise_preempted(progress.step)
-    return TrainingResult(progress.step, progress.tokens_seen, progress.loss, time.monotonic() - started)
+            if stopping and stop is not None:
+                saver.wait()
+                stop.raise_preempted(progress.step, saved)
+    seconds = time.monotonic() - meter.started
+    return TrainingResult(progress.step, progress.tokens_seen, progress.loss, seconds, saver.stalled_seconds)
+
+
+class _Meter:
+    """Turns steps into metrics for the hooks, not more often than they are worth logging."""
+
+    def __init__(self, hooks: Sequence[Hook], progress: Progress) -> None:
+        self._hooks = hooks
+        self.started = self._logged = time.monotonic()
+        self._tokens = progress.tokens_seen
+
+    def step(self, progress: Progress, rate: float, norm: float, last: bool) -> None:
+        """Tell the hooks of this step if it is the last, or long enough after the one before."""
+        now = time.monotonic()
+        if now - self._logged < _SECONDS_BETWEEN_LOGGED_STEPS and not last:
+            return
+        speed = (progress.tokens_seen - self._tokens) / max(now - self._logged, 1e-9)
+        metrics = StepMetrics(
+            *(progress.step, progress.tokens_seen, progress.loss, rate, norm, speed, now - self.started, time.time())
+        )
+        for hook in self._hooks:
+            hook.step(metrics)
+        self._logged, self._tokens = now, progress.tokens_seen
 
 
 def make_optimizer(spec: TrainingSpec, model: nn.Module) -> torch.optim.AdamW:
@@ -244,7 +246,3 @@ def _step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return spec.learning_rate * factor, float(norm), mean
-
-
-def _save(checkpoints: Checkpoints, model: CausalLM, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    checkpoints.save(progress.step, lambda folder: save_state(folder, model, optimizer, progress))

@@ -28,7 +28,7 @@ from app.core.records import IntArray, JsonObject, JsonValue
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
 from app.tokens.dataset import BlockDataset, TokenCorpus
-from app.training.hooks import Hook, MetricsFile, TensorBoard
+from app.training.hooks import Hook, MetricsFile, StopRequest, TensorBoard
 from app.training.loop import TrainingSpec, train
 
 
@@ -60,11 +60,12 @@ class ModelTask:
         return self.store.stage("model", self.key)
 
 
-def run_model_task(task: ModelTask) -> JsonObject:
+def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Sequence[Hook] = ()) -> JsonObject:
     """Train the model unless it is finished; returns the counts of its manifest.
 
-    Raises TrainingError (NonFiniteLoss, Preempted), ArtifactError, and ConfigError if the parent has fewer ids than
-    the tokenizer.
+    stop: asked for when the machine is going away. more: hooks beside the metrics file and TensorBoard.
+    Raises TrainingError (NonFiniteLoss, Preempted, LeaseLost), ArtifactError, and ConfigError if the parent has fewer
+    ids than the tokenizer.
     """
     stage = task.stage
     if stage.is_complete:
@@ -77,7 +78,7 @@ def run_model_task(task: ModelTask) -> JsonObject:
     require_vocabulary(model, _corpus(task).vocab_size, task.name)
     with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
         with _logs(stage, Path(temporary)) as hooks:
-            result = train(task.spec, model, blocks, checkpoints, hooks)
+            result = train(task.spec, model, blocks, checkpoints, [*hooks, *more], stop)
         exposure: JsonObject = dict(blocks.exposure())
         counts: JsonObject = {
             "name": task.name,
@@ -86,11 +87,13 @@ def run_model_task(task: ModelTask) -> JsonObject:
             "exposure_tokens": exposure,
             "final_loss": result.final_loss,
             "training_seconds": result.seconds,
+            "saving_seconds": result.saving_seconds,
             "parameters": count_parameters(model),
             "torch": torch.__version__,
         }
         final = Path(temporary) / FINAL_MODEL
         save_model(model, final, _card(task, counts))
+        checkpoints.check_lease("the final model")
         stage.upload(final, FINAL_MODEL)
     stage.publish(Manifest("model", task.key, task.fields, task.parents, counts, time.monotonic() - started))
     checkpoints.clear()

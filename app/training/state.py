@@ -29,12 +29,26 @@ class Progress:
     loss: float
 
 
-def save_state(folder: Path, model: CausalLM, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write the state into an existing empty folder. A tied head is stored once, under its first name."""
+@dataclass(frozen=True)
+class State:
+    """A copy of the whole state in main memory: training may go on while it is written."""
+
+    weights: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor]
+    progress: Progress
+
+    def write(self, folder: Path) -> None:
+        """Write the state into an existing empty folder."""
+        save_file(self.weights, folder / _MODEL)
+        save_file(self.moments, folder / _OPTIMIZER)
+        (folder / _PROGRESS).write_text(json.dumps(asdict(self.progress)))
+
+
+def capture_state(model: CausalLM, optimizer: torch.optim.Optimizer, progress: Progress) -> State:
+    """Copy the state. A tied head is kept once, under its first name."""
     weights = dict(model.named_parameters())
-    save_file({name: weight.detach().cpu().contiguous() for name, weight in weights.items()}, folder / _MODEL)
     moments = {
-        f"{name}|{moment}": optimizer.state[weight][moment].detach().cpu().contiguous()
+        f"{name}|{moment}": _copied(optimizer.state[weight][moment])
         for name, weight in weights.items()
         for moment in _MOMENTS
         if weight in optimizer.state
@@ -42,8 +56,11 @@ def save_state(folder: Path, model: CausalLM, optimizer: torch.optim.Optimizer, 
     moments[_RNG] = torch.get_rng_state()
     if torch.cuda.is_available():
         moments[f"{_RNG}.cuda"] = torch.cuda.get_rng_state()
-    save_file(moments, folder / _OPTIMIZER)
-    (folder / _PROGRESS).write_text(json.dumps(asdict(progress)))
+    return State({name: _copied(weight) for name, weight in weights.items()}, moments, progress)
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def load_state(folder: Path, key: str, model: CausalLM, optimizer: torch.optim.Optimizer) -> Progress:

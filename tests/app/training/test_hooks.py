@@ -59,19 +59,34 @@ def test_rows_beyond_the_resumed_step_are_dropped(tmp_path: Path, resumed: int, 
     with running([file], 0):
         for step in (1, 2, 3, 4):
             file.step(metrics(step))
-    with running([MetricsFile(path)], resumed):
+    again = MetricsFile(path)
+    with running([again], resumed):
         assert written(path) == kept
-        MetricsFile(path).step(metrics(resumed + 1))
+        again.step(metrics(resumed + 1))
     assert written(path) == [*kept, resumed + 1]
 
 
 def test_a_line_torn_by_a_kill_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    MetricsFile(path).step(metrics(1))
+    first = MetricsFile(path)
+    with running([first], 0):
+        first.step(metrics(1))
     with path.open("a") as file:
         file.write('{"step": 2, "tokens_se')
-    MetricsFile(path).start(5)
-    assert written(path) == [1]
+    with running([MetricsFile(path)], 5):
+        assert written(path) == [1]
+
+
+def test_an_orphan_that_goes_on_after_its_successor_has_started_spoils_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    orphan, successor = MetricsFile(path), MetricsFile(path)
+    with running([orphan], 0):
+        orphan.step(metrics(1))
+        with running([successor], 1):
+            orphan.step(metrics(2))
+            successor.step(metrics(2))
+            orphan.step(metrics(3))
+    assert written(path) == [1, 2]
 
 
 def test_tensorboard_gets_every_scalar_against_its_step(tmp_path: Path) -> None:
@@ -124,4 +139,6 @@ def test_a_stop_says_why_where_and_how_to_go_on() -> None:
     stop.ask("the spot machine is reclaimed")
     assert stop.is_asked
     with pytest.raises(Preempted, match=r"after step 12: the spot machine is reclaimed; run the same command again"):
-        stop.raise_preempted(12)
+        stop.raise_preempted(12, saved=12)
+    with pytest.raises(Preempted, match=r"after step 12, too late to save: the newest checkpoint is step 10: the spot"):
+        stop.raise_preempted(12, saved=10)

@@ -16,7 +16,8 @@ from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
 from app.training import loop
 from app.training.hooks import StopRequest
-from app.training.loop import NoCheckpoints, TrainingSpec, autocast, make_optimizer, train
+from app.training.loop import TrainingSpec, autocast, make_optimizer, train
+from app.training.saving import NoCheckpoints
 from app.training.schedule import learning_rate_factor
 from tests.support.tiny_models import tiny_model
 from tests.support.tiny_training import SPEC, Counting, Recorder

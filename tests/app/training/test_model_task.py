@@ -5,7 +5,6 @@ import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from app.training import loop, model_task
 from app.training.hooks import StopRequest
-from app.training.loop import train
 from app.training.model_task import ModelTask, read_assignment, run_model_task, task_blocks, task_rows
 from tests.support.tiny_training import SPEC, write_tokens
 
@@ -73,13 +71,11 @@ def final_model(task: ModelTask) -> CausalLM:
     return load_model(str(task.stage.local("final")))
 
 
-def stopped_after_a_step(monkeypatch: pytest.MonkeyPatch, task: ModelTask) -> None:
+def stopped_after_a_step(task: ModelTask) -> None:
     stop = StopRequest()
     stop.ask("test")
-    with monkeypatch.context() as patch:
-        patch.setattr(model_task, "train", partial(train, stop=stop))
-        with pytest.raises(Preempted):
-            run_model_task(task)
+    with pytest.raises(Preempted):
+        run_model_task(task, stop)
 
 
 def test_a_task_trains_and_publishes_a_complete_stage(task: ModelTask) -> None:
@@ -121,13 +117,11 @@ def test_a_finished_model_is_returned_without_training(task: ModelTask, monkeypa
     assert run_model_task(task) == counts
 
 
-def test_an_interrupted_task_ends_with_the_weights_of_one_that_was_not(
-    task: ModelTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_task_ends_with_the_weights_of_one_that_was_not(task: ModelTask) -> None:
     whole = replace(task, key="whole", spec=replace(task.spec, key="whole"))
     run_model_task(whole)
     for _ in range(3):
-        stopped_after_a_step(monkeypatch, task)
+        stopped_after_a_step(task)
         assert not task.stage.is_complete
     assert [name for name in task.stage.names() if name.startswith("step-")] == ["step-00000002", "step-00000003"]
     run_model_task(task)
@@ -160,7 +154,7 @@ def test_a_remote_model_keeps_the_metrics_of_earlier_attempts(
     store = Store(f"memory://{tmp_path}", str(tmp_path / "cache"))
     write_tokens(store, "t", tokenizer, TEXTS)
     remote = replace(task, store=store)
-    stopped_after_a_step(monkeypatch, remote)
+    stopped_after_a_step(remote)
     run_model_task(remote)
     steps = [json.loads(line)["step"] for line in remote.stage.read("metrics.jsonl").splitlines()]
     assert steps == list(range(1, 9)) and remote.stage.names("tensorboard")

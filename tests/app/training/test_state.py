@@ -10,7 +10,7 @@ from app.core.errors import CorruptArtifact
 from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
 from app.training.loop import make_optimizer
-from app.training.state import Progress, load_state, save_state
+from app.training.state import Progress, capture_state, load_state
 from tests.support.tiny_models import some_rows, tiny_model
 from tests.support.tiny_training import SPEC
 
@@ -32,7 +32,7 @@ def next_step(model: CausalLM, optimizer: torch.optim.AdamW, step: int) -> None:
 def test_weights_moments_progress_and_randomness_come_back(tmp_path: Path) -> None:
     model, optimizer = trained(3)
     torch.manual_seed(11)
-    save_state(tmp_path, model, optimizer, Progress("k", 3, 96, 2.5))
+    capture_state(model, optimizer, Progress("k", 3, 96, 2.5)).write(tmp_path)
     drawn = torch.rand(4)
     other, other_optimizer = trained(0, seed=99)
     assert load_state(tmp_path, "k", other, other_optimizer) == Progress("k", 3, 96, 2.5)
@@ -49,7 +49,7 @@ def test_weights_moments_progress_and_randomness_come_back(tmp_path: Path) -> No
 
 def test_a_state_before_the_first_step_has_no_moments(tmp_path: Path) -> None:
     model, optimizer = trained(0)
-    save_state(tmp_path, model, optimizer, Progress("k", 0, 0, math.nan))
+    capture_state(model, optimizer, Progress("k", 0, 0, math.nan)).write(tmp_path)
     other, other_optimizer = trained(0, seed=99)
     progress = load_state(tmp_path, "k", other, other_optimizer)
     assert progress.step == 0 and math.isnan(progress.loss)
@@ -58,7 +58,7 @@ def test_a_state_before_the_first_step_has_no_moments(tmp_path: Path) -> None:
 
 def test_a_state_is_safetensors_and_json_with_a_tied_head_once(tmp_path: Path) -> None:
     model, optimizer = trained(1)
-    save_state(tmp_path, model, optimizer, Progress("k", 1, 32, 3.0))
+    capture_state(model, optimizer, Progress("k", 1, 32, 3.0)).write(tmp_path)
     assert {file.suffix for file in tmp_path.iterdir()} == {".safetensors", ".json"}
     weights = 4 * sum(weight.numel() for weight in model.parameters())
     assert weights < (tmp_path / "model.safetensors").stat().st_size < weights + 8_000
@@ -66,7 +66,7 @@ def test_a_state_is_safetensors_and_json_with_a_tied_head_once(tmp_path: Path) -
 
 def test_a_state_of_another_model_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     model, optimizer = trained(1)
-    save_state(tmp_path, model, optimizer, Progress("old", 1, 32, 3.0))
+    capture_state(model, optimizer, Progress("old", 1, 32, 3.0)).write(tmp_path)
     other, other_optimizer = trained(0, seed=99)
     before = other.head.detach().clone()
     with pytest.raises(CorruptArtifact, match=r"checkpoint of model old, not of new; delete it"):
