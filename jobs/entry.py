@@ -13,15 +13,19 @@ import yaml
 from app.artifacts.store import Store
 from app.config.load import load_config, preset_names, resolved
 from app.config.schema import Config
-from app.core.errors import ConfigError, XelmError
+from app.core.errors import ConfigError, Preempted, XelmError
 from app.core.records import JsonObject
+
+_STATUSES = {ConfigError: 2, Preempted: 75, XelmError: 1}
+"""75 is sysexits' TEMPFAIL: run the same command again."""
 
 Step = Callable[[Config, Store], JsonObject]
 """A plan or the work itself: reads config and store, returns what to print."""
 
 
 def run_job(name: str, argv: Sequence[str] | None, description: str, plan: Step, work: Step) -> int:
-    """Parse the command line, then plan (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad usage."""
+    """Parse the command line, then plan (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
+    usage, 75 stopped early."""
     arguments = _parser(name, description).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for noisy in ("httpx", "fsspec", "urllib3", "filelock"):
@@ -37,7 +41,7 @@ def run_job(name: str, argv: Sequence[str] | None, description: str, plan: Step,
             result = {"job": name, "run": config.run.name, **work(config, store)}
     except XelmError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
     except KeyboardInterrupt:
         print(f"{name}: interrupted; run the same command again to continue", file=sys.stderr)
         return 130

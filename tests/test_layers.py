@@ -39,7 +39,9 @@ FENCES = {
     "babel": ("app.core.languages", "app.corpora.almanac"),
     "jinja2": ("app.reporting",),
     "matplotlib": ("app.reporting.plots",),
-    "tensorboardX": ("app.training.hooks",),
+    "tensorboardX": ("app.training.trackers",),
+    "wandb": ("app.training.trackers",),
+    "mlflow": ("app.training.trackers",),
     "torch": ("app.models", "app.training", "app.ensemble", "app.allocation", "app.pipelines", "serve"),
 }
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +22,7 @@ from pathlib import Path
 from app.artifacts.layout import LEASE, MANIFEST, step_folder
 from app.artifacts.store import StageFolder
 from app.core.errors import CorruptArtifact, LeaseLost
+from app.core.records import JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,8 @@ class ModelCheckpoints:
 
     def claim(self) -> None:
         """Take the lease: from now on only this attempt can commit."""
-        self.stage.write_json(LEASE, {"attempt": self.attempt})
+        holder: JsonObject = {"attempt": self.attempt, "host": socket.gethostname(), "pid": os.getpid()}
+        self.stage.write_json(LEASE, {**holder, "time": time.time()})
 
     def steps(self) -> list[int]:
         """Steps of which a folder exists, ascending; not yet verified."""

@@ -40,6 +40,8 @@ EVALUATION_SUMMARY = "summary.json"
 
 CONFIG = "config.yaml"
 RUN = "run.json"
+FLEET = "fleet.json"
+STOP = "stop.json"
 ENSEMBLE = "ensemble.json"
 SUMMARY = "evaluation/summary.json"
 TABLE_CSV = "evaluation/table.csv"

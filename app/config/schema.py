@@ -26,6 +26,9 @@ def _as_names(value: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 
 
+Trackers = Annotated[tuple[Literal["tensorboard", "prometheus", "wandb", "mlflow"], ...], BeforeValidator(_as_names)]
+
+
 class Section(BaseModel):
     """Base of every section."""
 
@@ -212,7 +215,9 @@ class TrainingConfig(Section):
     gpus_per_expert: NonNegativeFloat = 0.0
     """GPUs each training run asks for."""
     max_failures: NonNegativeInt = 2
-    """Times a failing training run is started again; preemptions are not counted."""
+    """Times a failing training run is started again without having saved anything new; preemptions are not counted."""
+    trackers: Trackers = ("tensorboard", "prometheus")
+    """Where metrics go besides `metrics.jsonl`: `tensorboard`, `prometheus` (through Ray), `wandb`, `mlflow`."""
 
     @model_validator(mode="after")
     def _steps_are_whole_rows(self) -> TrainingConfig:

@@ -1,10 +1,11 @@
-"""Driving a fleet: start what fits, wait for one to end, repeat. Ray is behind ``start`` and ``slots``."""
+"""Driving a fleet: start what fits, wait for one to end, repeat. Ray is behind ``Machines``."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Protocol
 
 from app.core.records import JsonObject
 from app.core.units import format_count, format_seconds
@@ -16,38 +17,53 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def drive(
-    fleet: Fleet,
-    tasks: Mapping[str, ModelTask],
-    slots: Callable[[], int],
-    start: Callable[[ModelTask], Future[JsonObject]],
-    changed: Callable[[Fleet], None],
-) -> Fleet:
-    """Run the fleet to its end and return it.
+class Machines(Protocol):
+    """Where runs happen."""
 
-    slots: how many runs fit now; asked again each second, so a cluster may grow and shrink meanwhile. start: begins one
-    run; its result is the finished model's counts, or ``{"preempted": reason}`` or ``{"failed": reason}``, and its
-    exception a process that was lost. changed: told each new state.
+    def slots(self) -> int:
+        """How many runs fit now; asked again each second: a cluster may grow and shrink."""
+
+    def start(self, task: ModelTask) -> Future[JsonObject]:
+        """Begin one run. Its result is the finished model's counts, or ``{"preempted": reason}`` or
+        ``{"failed": reason}``; its exception a process that was lost.
+        """
+
+    def saved_step(self, task: ModelTask) -> int:
+        """Step of the newest checkpoint, 0 before the first."""
+
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be started."""
+
+
+def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, changed: Callable[[Fleet], None]) -> Fleet:
+    """Run the fleet until nothing waits or runs, or until a stop and the end of what runs then; returns its end.
+
+    changed: told each new state.
     """
-    running: dict[Future[JsonObject], str] = {}
+    running: dict[Future[JsonObject], tuple[str, int]] = {}
     while not fleet.is_over:
-        for key in fleet.next_to_start(slots() - len(running)):
-            fleet = fleet.started(key)
-            changed(fleet)
-            running[start(tasks[key])] = key
+        if machines.is_stopping():
+            if not running:
+                break
+        else:
+            for key in fleet.next_to_start(machines.slots() - len(running)):
+                fleet = fleet.started(key)
+                changed(fleet)
+                running[machines.start(tasks[key])] = (key, machines.saved_step(tasks[key]))
         finished, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
         for future in finished:
-            fleet = _after(fleet, tasks[running.pop(future)], future)
+            key, before = running.pop(future)
+            fleet = _after(fleet, tasks[key], future, machines.saved_step(tasks[key]) > before)
             changed(fleet)
     return fleet
 
 
-def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject]) -> Fleet:
+def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject], got_further: bool) -> Fleet:
     """The fleet after one run: a lost process is worth another try, an error of ours would only come again."""
     if (crash := ended.exception()) is not None:
         reason = innermost(crash)
         log.warning("train: %s failed: %s", task.name, reason)
-        return fleet.failed(task.key, reason)
+        return fleet.failed(task.key, reason, got_further=got_further)
     outcome = ended.result()
     if "preempted" in outcome:
         log.info("train: %s preempted: %s", task.name, outcome["preempted"])

@@ -96,7 +96,7 @@ def allocation_inputs(config: Config, languages: Sequence[str], shards_key: str 
 def optimisation_fields(config: Config) -> dict[str, JsonValue]:
     """The training settings that change a model's weights (not the resources it is given)."""
     left_out = {"budget_tokens", "budget_split", "checkpoint_every_steps", "keep_checkpoints"}
-    left_out |= {"cpus_per_expert", "gpus_per_expert", "max_failures", "loss_chunk_tokens"}
+    left_out |= {"cpus_per_expert", "gpus_per_expert", "max_failures", "loss_chunk_tokens", "trackers"}
     return dict(config.training.model_dump(exclude=left_out))
 
 

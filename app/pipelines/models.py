@@ -146,6 +146,8 @@ def _task(config: Config, store: Store, part: Part, weights: Mapping[str, float]
         weights=dict(weights),
         spec=training_spec(config, inputs.key, budget, config.training.learning_rate),
         keep_checkpoints=config.training.keep_checkpoints,
+        run=config.run.name,
+        trackers=config.training.trackers,
     )
 
 

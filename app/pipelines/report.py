@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from importlib import metadata
@@ -10,12 +9,13 @@ from typing import cast
 
 from app.allocation.typological import language_tree
 from app.allocation.uriel import read_typology
-from app.artifacts.layout import CONFIG, DATA_CARD, METRICS, REPORT, RUN, SUMMARY, TABLE_CSV, TOP_TERMS, Stage
+from app.artifacts.layout import CONFIG, DATA_CARD, REPORT, RUN, SUMMARY, TABLE_CSV, TOP_TERMS, Stage
 from app.artifacts.store import StageFolder, Store
 from app.config.load import resolved
 from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
 from app.evaluation.published import load_published, published_baseline, published_matrix
+from app.pipelines.control import metrics_rows
 from app.pipelines.models import dense_task, expert_tasks
 from app.pipelines.parents import find_allocation, find_shards, find_tokens, languages_of
 from app.pipelines.runs import Made
@@ -102,8 +102,7 @@ def _published(config: Config) -> JsonObject:
 
 def _curve(model: StageFolder) -> list[tuple[float, float]]:
     """(tokens seen, loss) of each logged step of a model."""
-    rows = map(json.loads, model.read(METRICS).splitlines()) if model.exists(METRICS) else ()
-    return [(row["tokens_seen"], row["loss"]) for row in rows]
+    return [(float(str(row["tokens_seen"])), float(str(row["loss"]))) for row in metrics_rows(model)]
 
 
 def _work(store: Store, entry: JsonValue) -> JsonObject:

@@ -96,4 +96,6 @@ def _seed_task(config: Config, store: Store, tokenizer: StageFolder, tokens: Sta
         weights=mixture,
         spec=training_spec(config, inputs.key, config.seed.budget_tokens, config.seed.learning_rate),
         keep_checkpoints=config.training.keep_checkpoints,
+        run=config.run.name,
+        trackers=config.training.trackers,
     )

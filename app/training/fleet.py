@@ -1,12 +1,12 @@
 """What a fleet of independent training runs does next: a pure state machine, no Ray and no clock.
 
-waiting -> running -> done | failed; a run that fails goes back to waiting until its failures are used up, a run
-that is preempted goes back without being charged.
+waiting -> running -> done | failed; a run that fails goes back to waiting until it has failed too often without
+saving anything in between, a run that is preempted goes back without being charged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ State = Literal["waiting", "running", "done", "failed"]
 
 @dataclass(frozen=True)
 class Member:
-    """One model of the fleet; ``work`` is its size in tokens."""
+    """One model of the fleet; ``work`` is its size in tokens, ``failures`` are those since it last got further."""
 
     key: str
     work: int
@@ -49,10 +49,13 @@ class Fleet:
         """The member has finished."""
         return self._with(replace(self.member(key), state="done"))
 
-    def failed(self, key: str, reason: str, try_again: bool = True) -> Fleet:
-        """The member's run ended with an error; it waits for another try, or is given up as hopeless or too often."""
+    def failed(self, key: str, reason: str, try_again: bool = True, got_further: bool = False) -> Fleet:
+        """The member's run ended with an error; it waits for another try, or is given up as hopeless or too often.
+
+        got_further: whether the run saved something new. Machines may go as often as they like as long as it does.
+        """
         old = self.member(key)
-        failures = old.failures + 1
+        failures = 1 if got_further else old.failures + 1
         state: State = "waiting" if try_again and failures <= self.max_failures else "failed"
         return self._with(replace(old, state=state, failures=failures, reason=reason))
 
@@ -75,7 +78,12 @@ class Fleet:
         return replace(self, members=members)
 
 
-def plan_fleet(work: Sequence[tuple[str, int, bool]], max_failures: int) -> Fleet:
-    """A fleet from (key, tokens of work, already done)."""
-    members = tuple(Member(key, tokens, "done" if done else "waiting") for key, tokens, done in work)
+def plan_fleet(
+    work: Sequence[tuple[str, int, bool]], max_failures: int, preemptions: Mapping[str, int] | None = None
+) -> Fleet:
+    """A fleet from (key, tokens of work, already done). preemptions: how often each was preempted before."""
+    before = preemptions or {}
+    members = tuple(
+        Member(key, tokens, "done" if done else "waiting", preemptions=before.get(key, 0)) for key, tokens, done in work
+    )
     return Fleet(members, max_failures)

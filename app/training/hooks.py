@@ -1,4 +1,4 @@
-"""What happens beside the loop: metrics to a file, to TensorBoard; a polite stop."""
+"""What happens beside the loop: metrics to a file, a polite stop. Trackers are in ``trackers``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, Protocol
 
 from app.core.errors import Preempted
-
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
 
 
 @dataclass(frozen=True)
@@ -74,34 +71,6 @@ class MetricsFile:
         """Close the file."""
         if self._file is not None:
             self._file.close()
-
-
-class TensorBoard:
-    """Loss, learning rate, gradient norm and speed against the step, as TensorBoard event files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writer: SummaryWriter | None = None
-
-    def start(self, step: int) -> None:
-        """Open the event file; events beyond the resumed step are purged by TensorBoard itself."""
-        from tensorboardX import (
-            SummaryWriter,  # imported late: training without it must work on a bare machine
-        )
-
-        self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
-
-    def step(self, metrics: StepMetrics) -> None:
-        """Add the scalars of one step."""
-        assert self._writer is not None
-        for name in ("loss", "learning_rate", "gradient_norm", "tokens_per_second"):
-            self._writer.add_scalar(f"train/{name}", getattr(metrics, name), metrics.step)
-        self._writer.add_scalar("train/loss_by_tokens", metrics.loss, metrics.tokens_seen)
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        if self._writer is not None:
-            self._writer.close()
 
 
 class StopRequest:

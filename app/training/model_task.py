@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,9 @@ from app.core.records import IntArray, JsonObject, JsonValue
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
 from app.tokens.dataset import BlockDataset, TokenCorpus
-from app.training.hooks import Hook, MetricsFile, StopRequest, TensorBoard
+from app.training.hooks import Hook, MetricsFile, StopRequest
 from app.training.loop import TrainingSpec, train
+from app.training.trackers import TrackedModel, open_trackers
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class ModelTask:
     """What one model is trained from; picklable, a few kilobytes.
 
     ``weights``: share of each language in its training rows, sums to 1. ``allocation`` and ``expert`` restrict the
-    rows to one expert's documents; without them every training document of the languages is used.
+    rows to one expert's documents; without them every training document of the languages is used. ``run`` and
+    ``trackers``: under whose name to log where.
     """
 
     name: str
@@ -53,6 +55,8 @@ class ModelTask:
     keep_checkpoints: int
     allocation: str | None = None
     expert: int | None = None
+    run: str = ""
+    trackers: tuple[str, ...] = ("tensorboard",)
 
     @property
     def stage(self) -> StageFolder:
@@ -77,7 +81,7 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
     model = _parent_model(task)
     require_vocabulary(model, _corpus(task).vocab_size, task.name)
     with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
-        with _logs(stage, Path(temporary)) as hooks:
+        with _logs(task, Path(temporary)) as hooks:
             result = train(task.spec, model, blocks, checkpoints, [*hooks, *more], stop)
         exposure: JsonObject = dict(blocks.exposure())
         counts: JsonObject = {
@@ -101,18 +105,22 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
 
 
 @contextmanager
-def _logs(stage: StageFolder, temporary: Path) -> Iterator[list[Hook]]:
+def _logs(task: ModelTask, temporary: Path) -> Iterator[list[Hook]]:
     """Hooks that log into the model's folder; where that is remote, its logs are fetched first and put back after."""
+    stage = task.stage
     folder = stage.local() if stage.is_local else temporary
     folder.mkdir(parents=True, exist_ok=True)
     if not stage.is_local and stage.exists(METRICS):
         (folder / METRICS).write_bytes(stage.read(METRICS))
     try:
-        yield [MetricsFile(folder / METRICS), TensorBoard(folder / TENSORBOARD)]
+        settings = {"languages": ",".join(sorted(task.weights)), "parent": task.parent, **asdict(task.spec)}
+        model = TrackedModel(task.run, task.name, task.key, folder / TENSORBOARD, settings)
+        yield [MetricsFile(folder / METRICS), *open_trackers(task.trackers, model)]
     finally:
         if not stage.is_local and (folder / METRICS).exists():
             stage.write(METRICS, (folder / METRICS).read_bytes())
-            stage.upload(folder / TENSORBOARD, TENSORBOARD)
+            if (folder / TENSORBOARD).exists():
+                stage.upload(folder / TENSORBOARD, TENSORBOARD)
 
 
 def _corpus(task: ModelTask) -> TokenCorpus:

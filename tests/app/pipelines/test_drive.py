@@ -17,37 +17,56 @@ COUNTS: JsonObject = {"steps": 1, "tokens_seen": 10, "final_loss": 1.0, "trainin
 class Cluster:
     """Ends each run at once, with the next of its outcomes; records how many run at a time."""
 
-    def __init__(self, outcomes: dict[str, list[JsonObject | Exception]]) -> None:
+    def __init__(self, outcomes: dict[str, list[JsonObject | Exception]], slots: Callable[[], int]) -> None:
         self.outcomes, self.started, self.most = outcomes, [], 0
-        self._running: list[tuple[str, Future[JsonObject]]] = []
+        self.saved: dict[str, int] = {}
+        self.stop_after = 1000
+        self.saves = 0
+        self._slots, self._running = slots, list[tuple[str, Future[JsonObject]]]()
+
+    def slots(self) -> int:
+        """As many as the test says."""
+        return self._slots()
+
+    def saved_step(self, task: Any) -> int:
+        """What the runs so far have saved."""
+        return self.saved.get(task.key, 0)
+
+    def is_stopping(self) -> bool:
+        """Asked first in each round: what runs then was started in the one before."""
+        self._end_one()
+        return len(self.started) >= self.stop_after
 
     def start(self, task: Any) -> Future[JsonObject]:
         self.started.append(task.key)
         self._running.append((task.key, future := Future()))
         return future
 
-    def end_one(self) -> None:
-        """End the oldest run. Called where the driver reads the slots, so what runs is what was started before."""
+    def _end_one(self) -> None:
         self.most = max(self.most, len(self._running))
         if self._running:
             key, future = self._running.pop(0)
             outcome = self.outcomes[key].pop(0)
+            self.saved[key] = self.saved.get(key, 0) + self.saves
             future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
 
 
 def run(
-    outcomes: dict[str, list[Any]], max_failures: int = 1, slots: Callable[[], int] = lambda: 9
+    outcomes: dict[str, list[Any]],
+    max_failures: int = 1,
+    slots: Callable[[], int] = lambda: 9,
+    saves: int = 0,
+    stop_after: int = 1000,
 ) -> tuple[Fleet, Cluster]:
-    cluster = Cluster({key: [COUNTS if item == "done" else item for item in row] for key, row in outcomes.items()})
+    """Drive a fleet to its end; ``saves``: steps that each run gets further."""
+    cluster = Cluster(
+        {key: [COUNTS if item == "done" else item for item in row] for key, row in outcomes.items()}, slots
+    )
+    cluster.stop_after = stop_after
+    cluster.saves = saves
     tasks: dict[str, Any] = {key: SimpleNamespace(key=key, name=f"name of {key}") for key in outcomes}
-    fleet = plan_fleet([(key, 1, False) for key in outcomes], max_failures)
-
-    def free() -> int:
-        cluster.end_one()
-        return slots()
-
     seen: list[Fleet] = []
-    fleet = drive(fleet, tasks, free, cluster.start, seen.append)
+    fleet = drive(plan_fleet([(key, 1, False) for key in outcomes], max_failures), tasks, cluster, seen.append)
     assert seen[-1] == fleet
     return fleet, cluster
 
@@ -67,6 +86,20 @@ def test_a_process_lost_too_often_is_given_up_with_its_last_reason() -> None:
     fleet, _ = run({"a": [RuntimeError("x"), RuntimeError("out of memory")], "b": ["done"]})
     assert fleet.member("a").state == "failed" and fleet.member("a").reason == "out of memory"
     assert fleet.member("b").state == "done"
+
+
+def test_machines_may_go_as_often_as_they_like_as_long_as_something_is_saved_in_between() -> None:
+    fleet, _ = run({"a": [RuntimeError("node died")] * 7 + ["done"]}, max_failures=1, saves=10)
+    assert fleet.member("a").state == "done"
+    fleet, cluster = run({"a": [RuntimeError("node died")] * 7 + ["done"]}, max_failures=1, saves=0)
+    assert fleet.member("a").state == "failed" and len(cluster.started) == 2
+
+
+def test_after_a_stop_nothing_is_started_and_what_runs_is_waited_for() -> None:
+    outcomes = {"a": [{"preempted": "asked"}], "b": ["done"], "c": ["done"]}
+    fleet, cluster = run(outcomes, slots=lambda: 2, stop_after=2)
+    assert cluster.started == ["a", "b"] and not fleet.is_over
+    assert {m.key: m.state for m in fleet.members} == {"a": "waiting", "b": "done", "c": "waiting"}
 
 
 def test_an_error_of_ours_is_not_tried_again() -> None:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.support.processes import kill_family
 from tests.support.tiny import TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -38,14 +38,7 @@ def _kill_when(job: str, root: Path, reached: Callable[[], bool]) -> bool:
             time.sleep(0.005)
         return process.returncode is None
     finally:
-        family = [psutil.Process(process.pid)] if process.poll() is None else []
-        family += family[0].children(recursive=True) if family else []
-        for member in family:
-            try:
-                member.kill()
-            except psutil.NoSuchProcess:
-                continue
-        process.wait()
+        kill_family(process)
 
 
 def _files(root: Path, stage: str) -> dict[str, bytes]:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
 
 from app.core.errors import Preempted
-from app.training.hooks import MetricsFile, StepMetrics, StopRequest, TensorBoard, running
+from app.training.hooks import MetricsFile, StepMetrics, StopRequest, running
 from tests.support.tiny_training import Recorder
 
 
@@ -18,19 +16,6 @@ def metrics(step: int) -> StepMetrics:
 
 def written(path: Path) -> list[int]:
     return [json.loads(line)["step"] for line in path.read_text().splitlines()]
-
-
-def scalars(folder: Path) -> list[tuple[str, int, float]]:
-    """(tag, step, value) of the events in a folder; a record is length, its checksum, data, its checksum."""
-    found = []
-    for file in sorted(folder.glob("events.*")):
-        data, place = file.read_bytes(), 0
-        while place < len(data):
-            (length,) = struct.unpack_from("<Q", data, place)
-            event = Event.FromString(data[place + 12 : place + 12 + length])
-            found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
-            place += 12 + length + 4
-    return found
 
 
 def test_each_logged_step_is_one_line_with_every_field(tmp_path: Path) -> None:
@@ -87,21 +72,6 @@ def test_an_orphan_that_goes_on_after_its_successor_has_started_spoils_nothing(t
             successor.step(metrics(2))
             orphan.step(metrics(3))
     assert written(path) == [1, 2]
-
-
-def test_tensorboard_gets_every_scalar_against_its_step(tmp_path: Path) -> None:
-    board = TensorBoard(tmp_path / "tensorboard")
-    with running([board], 0):
-        for step in (1, 2):
-            board.step(metrics(step))
-    got = scalars(tmp_path / "tensorboard")
-    for step in (1, 2):
-        assert ("train/loss", step, pytest.approx(5.0 / step)) in got
-        assert ("train/learning_rate", step, pytest.approx(0.01)) in got
-        assert ("train/gradient_norm", step, pytest.approx(1.5)) in got
-        assert ("train/tokens_per_second", step, pytest.approx(1000.0)) in got
-        assert ("train/loss_by_tokens", 100 * step, pytest.approx(5.0 / step)) in got
-    assert len(got) == 10
 
 
 def test_hooks_are_closed_when_training_fails() -> None:

@@ -1,0 +1,118 @@
+"""The Ray cluster as a fleet sees it: how many runs fit, one run, what the cluster should grow to, a polite stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+
+from ray.autoscaler.sdk import request_resources
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from app.artifacts.checkpoints import ModelCheckpoints
+from app.artifacts.layout import RAY_RUNS, STOP
+from app.artifacts.store import Folder
+from app.config.schema import Config
+from app.core.records import JsonObject
+from app.pipelines.ray_session import training_slots
+from app.pipelines.worker import Assignment, train_in_worker
+from app.training.model_task import ModelTask
+
+log = logging.getLogger(__name__)
+
+_MOST_RUNS_AT_ONCE = 256
+
+
+class RayMachines:
+    """See ``Machines``. ``cpus``: cores of each run."""
+
+    def __init__(self, config: Config, run: Folder, cpus: float, pool: ThreadPoolExecutor) -> None:
+        self._config, self._run, self._cpus, self._pool = config, run, cpus, pool
+        self._stopping = threading.Event()
+        self._asked = 0
+
+    def slots(self) -> int:
+        """See Machines."""
+        return training_slots(self._config.cluster, self._cpus, self._config.training.gpus_per_expert)
+
+    def start(self, task: ModelTask) -> Future[JsonObject]:
+        """See Machines."""
+        return self._pool.submit(self._fit, task)
+
+    def saved_step(self, task: ModelTask) -> int:
+        """See Machines."""
+        return max(ModelCheckpoints(task.stage, 1).steps(), default=0)
+
+    def is_stopping(self) -> bool:
+        """See Machines."""
+        return self._stopping.is_set() or self._run.exists(STOP)
+
+    def stop(self, reason: str) -> None:
+        """Ask every worker, wherever it is, to save and end at its next step."""
+        self._stopping.set()
+        self._run.write_json(STOP, {"reason": reason})
+
+    def ask_for(self, runs: int) -> None:
+        """Tell an autoscaling cluster for how many runs it should have machines; without it, it would never grow."""
+        if self._config.cluster.address != "local" and runs != self._asked:
+            request_resources(bundles=[self._resources()] * runs)
+            self._asked = runs
+
+    def _resources(self) -> dict[str, float]:
+        gpus = self._config.training.gpus_per_expert
+        return {"CPU": self._cpus, **({"GPU": gpus} if gpus else {})}
+
+    def _fit(self, task: ModelTask) -> JsonObject:
+        """One Ray Train run with one worker; what is trained and saved is decided by the task alone."""
+        scaling = ScalingConfig(
+            num_workers=1,
+            use_gpu=bool(self._config.training.gpus_per_expert),
+            resources_per_worker=self._resources(),
+        )
+        trainer = TorchTrainer(
+            train_in_worker,
+            train_loop_config={"assignment": Assignment(task, max(1, int(self._cpus)), self._run)},
+            scaling_config=scaling,
+            run_config=RunConfig(
+                name=task.key,
+                storage_path=task.store.folder(RAY_RUNS).uri,
+                failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # the fleet counts and retries
+            ),
+        )
+        result: JsonObject = trainer.fit().return_value
+        return result
+
+
+@contextmanager
+def ray_machines(config: Config, run: Folder, cpus: float | None = None) -> Iterator[RayMachines]:
+    """Machines for runs of ``cpus`` cores (default: the experts'); SIGTERM stops them politely while this is open."""
+    with ThreadPoolExecutor(_MOST_RUNS_AT_ONCE, thread_name_prefix="fleet") as pool:
+        machines = RayMachines(config, run, cpus or config.training.cpus_per_expert, pool)
+        try:
+            with _stopped_by_sigterm(machines):
+                yield machines
+        finally:
+            machines.ask_for(0)
+
+
+@contextmanager
+def _stopped_by_sigterm(machines: RayMachines) -> Iterator[None]:
+    """Set after ``ray.init``, which would replace an earlier handler; only the main thread may set one."""
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        log.warning("SIGTERM: every run saves and ends at its next step")
+        machines.stop("SIGTERM at the driver")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

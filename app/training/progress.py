@@ -1,0 +1,53 @@
+"""What a model's metrics say of its training: how far, how fast, and how much time its interruptions cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from app.core.records import JsonObject
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Newest row of the metrics and what all of them add up to; times in seconds, ``time`` Unix."""
+
+    step: int
+    tokens_seen: int
+    loss: float
+    tokens_per_second: float
+    time: float
+    attempts: int
+    seconds_lost: float
+
+
+def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
+    """Read off the rows of ``metrics.jsonl``; None if there is none.
+
+    A row whose ``seconds`` are fewer than the one before belongs to a new attempt. The time between the two, less
+    what their steps take at the median pace, is lost: the end of the old attempt, the start of the new one, and the
+    steps that had to be done again.
+    """
+    if not rows:
+        return None
+    steps, times, seconds = (
+        [float(str(row["step"])) for row in rows],
+        [float(str(row["time"])) for row in rows],
+        [float(str(row["seconds"])) for row in rows],
+    )
+    pairs = list(zip(range(len(rows) - 1), range(1, len(rows)), strict=True))
+    breaks = [(i, j) for i, j in pairs if seconds[j] < seconds[i]]
+    paces = [(times[j] - times[i]) / (steps[j] - steps[i]) for i, j in pairs if (i, j) not in breaks]
+    pace = median(paces) if paces else 0.0
+    lost = sum(max(0.0, times[j] - times[i] - pace * (steps[j] - steps[i])) for i, j in breaks)
+    last = rows[-1]
+    return TrainingProgress(
+        step=int(str(last["step"])),
+        tokens_seen=int(str(last["tokens_seen"])),
+        loss=float(str(last["loss"])),
+        tokens_per_second=float(str(last["tokens_per_second"])),
+        time=times[-1],
+        attempts=len(breaks) + 1,
+        seconds_lost=lost,
+    )

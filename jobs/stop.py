@@ -1,0 +1,19 @@
+"""Ask a running job to save and end at the next step, wherever it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.control import request_stop
+from app.pipelines.forecast import forecast
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("stop", argv, __doc__ or "", forecast, request_stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
