@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 CORPUS ?= $(XELM_CORPUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-cluster experiment experiment-seeds constraints clean
+.PHONY: help setup demo check test test-cluster serve experiment experiment-seeds constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -26,6 +26,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup ## the main job on the embedded text: offline, CPU, minutes
 	$(RUN) -m jobs.all --preset demo
+
+serve: setup ## the demo run's ensemble behind HTTP on 127.0.0.1:8000 (after make demo)
+	@test -f artifacts/runs/demo/ensemble.json || { echo "there is no demo run yet: make demo"; exit 2; }
+	RAY_USAGE_STATS_ENABLED=0 $(VENV)/bin/serve run deploy/serve.yaml
 
 check: setup ## lint, types, layers
 	$(VENV)/bin/ruff check .

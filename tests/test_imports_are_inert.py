@@ -39,7 +39,7 @@ def _python(program: str, names: list[str], cwd: Path, environment: dict[str, st
 
 
 def test_importing_every_module_does_nothing(tmp_path: Path) -> None:
-    names = [module.name for module in modules("app", "jobs", "benchmarks")]
+    names = [module.name for module in modules("app", "jobs", "serve", "benchmarks")]
     _python(_IMPORT_ALL, names, tmp_path, {"PATH": "", "HOME": str(tmp_path)})
     assert list(tmp_path.iterdir()) == []
 

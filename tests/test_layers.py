@@ -46,6 +46,10 @@ FENCES = {
 }
 
 
+SERVE_IMPORTS_BELOW = 3
+"""A server loads what it needs from the store; it neither trains nor evaluates."""
+
+
 def _package(name: str) -> str:
     parts = name.split(".")
     return ".".join(parts[:2]) if parts[0] == "app" else parts[0]
@@ -59,6 +63,8 @@ def forbidden_imports(module: Module) -> list[str]:
         other = _package(imported)
         if other in LAYERS and other != own and (own, other) not in SIBLINGS and LAYERS[other] >= LAYERS[own]:
             wrong.append(f"{imported}: layer {LAYERS[other]} from layer {LAYERS[own]}")
+        if own == "serve" and other.startswith("app.") and LAYERS[other] >= SERVE_IMPORTS_BELOW:
+            wrong.append(f"{imported}: serve imports layers 0 to {SERVE_IMPORTS_BELOW - 1} only")
         fence = FENCES.get(imported.split(".")[0])
         if fence is not None and not any(
             module.name == place or module.name.startswith(place + ".") for place in fence

@@ -64,21 +64,46 @@ def document_weights(
     return weights
 
 
-class Router:
-    """The experts' weights for one request whose text grows."""
+class TextRouter:
+    """The experts' weights for one request, from its text so far. See ``generation.Weigher``."""
+
+    needs_scores = False
 
     def __init__(self, source: ContextSource, settings: WeightingSettings, lang: str | None, text: str = "") -> None:
         if settings.name == "posterior":
-            raise ConfigError("weighting posterior needs scores of the whole text; choose another one for requests")
+            raise ConfigError("weighting posterior looks at scores, not at text; take PosteriorRouter")
         self._settings = settings
         self._context = source.context(lang)
         self._context.extend(text)
 
-    def extend(self, text: str) -> None:
+    def observe(self, text: str, log_probs: FloatArray | None = None) -> None:
         """Append text; costs in proportion to it."""
         self._context.extend(text)
 
     def weights(self) -> FloatArray:
         """(k,) weights of the next token, given all text so far."""
         row: FloatArray = expert_weights(Signals(self._context.distances()[None, :]), self._settings)[0]
+        return row
+
+
+class PosteriorRouter:
+    """The running posterior over k experts, from how probable each held the text so far. See ``generation.Weigher``."""
+
+    needs_scores = True
+
+    def __init__(self, settings: WeightingSettings, prompt: FloatArray) -> None:
+        """prompt: (T, k) log-probabilities of the prompt's tokens under each expert."""
+        self._settings = settings
+        self._total = prompt.sum(axis=0)
+
+    def observe(self, text: str, log_probs: FloatArray | None) -> None:
+        """Multiply the scores of one more token in; the text itself is not looked at."""
+        assert log_probs is not None
+        self._total = self._total + log_probs
+
+    def weights(self) -> FloatArray:
+        """(k,) weights of the next token: those that ``posterior`` gives after the tokens so far."""
+        k = len(self._total)
+        signals = Signals(np.zeros((2, k)), np.stack([self._total, np.zeros(k)]))
+        row: FloatArray = expert_weights(signals, self._settings)[1]
         return row

@@ -5,7 +5,7 @@ import pytest
 
 from app.core.errors import ConfigError
 from app.core.records import FloatArray
-from app.ensemble.routing import Router, document_weights, resolve_weighting
+from app.ensemble.routing import PosteriorRouter, TextRouter, document_weights, resolve_weighting
 from app.ensemble.weights import Signals, WeightingSettings, expert_weights
 
 RNG = np.random.default_rng(2)
@@ -49,9 +49,9 @@ def test_documents_do_not_see_one_another(name: str) -> None:
 
 
 def test_a_router_follows_the_text() -> None:
-    router = Router(CountingSource(), WeightingSettings("tfidf", temperature=1.0), None, "ab")
+    router = TextRouter(CountingSource(), WeightingSettings("tfidf", temperature=1.0), None, "ab")
     assert router.weights() == pytest.approx([0.5, 0.5])
-    router.extend("a")
+    router.observe("a")
     assert router.weights() == pytest.approx(
         expert_weights(Signals(np.array([[1 / 3, 1 / 2]])), WeightingSettings(temperature=1.0))[0]
     )
@@ -60,4 +60,15 @@ def test_a_router_follows_the_text() -> None:
 
 def test_a_router_refuses_weights_that_need_scores() -> None:
     with pytest.raises(ConfigError, match="posterior"):
-        Router(CountingSource(), WeightingSettings("posterior"), None)
+        TextRouter(CountingSource(), WeightingSettings("posterior"), None)
+
+
+def test_the_posterior_router_gives_what_the_weighting_gives_token_by_token() -> None:
+    log_probs = np.log(np.random.default_rng(3).dirichlet(np.ones(5), size=(7, 3))[:, :, 0])
+    settings = WeightingSettings("posterior", top_m=2)
+    expected = expert_weights(Signals(np.zeros((8, 3)), np.vstack([log_probs, np.zeros(3)])), settings)
+    router = PosteriorRouter(settings, log_probs[:2])
+    for place in range(2, 8):
+        assert router.weights() == pytest.approx(expected[place])
+        if place < 7:
+            router.observe("", log_probs[place])

@@ -1,0 +1,133 @@
+"""Text from an ensemble, token by token: p(x_t | x_<t) = sum_e alpha_e p_e(x_t | x_<t).
+
+The plain form: every step reads the whole text again (no cache), one request at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from app.core.errors import ServingError
+from app.core.records import FloatArray
+from app.ensemble.mixing import mix_log_probs_torch
+
+
+class Expert(Protocol):
+    """What generation asks of a model."""
+
+    def logits(self, rows: torch.Tensor) -> torch.Tensor:
+        """(B, T) token ids -> (B, T, V)."""
+
+    @property
+    def context(self) -> int | None:
+        """Longest row in tokens."""
+
+
+class Weigher(Protocol):
+    """The experts' weights for the next token of one request."""
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether ``observe`` must be told how probable each expert held the token."""
+
+    def weights(self) -> FloatArray:
+        """(k,), sums to 1."""
+
+    def observe(self, text: str, log_probs: FloatArray | None) -> None:
+        """The text grew by a token. log_probs: (k,) of it under each expert; None where not needed."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn: greedily at temperature 0, else from the ``top_p`` most probable mass."""
+
+    max_tokens: int = 16
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token that was generated, with the experts' weights (k,) that it was drawn with."""
+
+    token: int
+    log_prob: float
+    weights: FloatArray
+
+
+def generate(
+    experts: Sequence[Expert],
+    weigher: Weigher,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    text_of: Callable[[Sequence[int]], str],
+) -> Iterator[Step]:
+    """Tokens until ``sampling.max_tokens``; the caller stops at an end token by not asking for more.
+
+    prompt: ids with the start token first, already observed by ``weigher``. text_of: text of the tokens so far.
+    Raises ServingError if the prompt and ``max_tokens`` are longer than the experts' context.
+    """
+    longest = min((expert.context for expert in experts if expert.context is not None), default=None)
+    if longest is not None and len(prompt) + sampling.max_tokens > longest:
+        raise ServingError(
+            f"the experts' context is {longest} tokens, but the prompt has {len(prompt)} (start token included) and"
+            f" max_tokens is {sampling.max_tokens}; shorten either"
+        )
+    generator = torch.Generator()
+    generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
+    made: list[int] = []
+    text = ""
+    for _ in range(sampling.max_tokens):
+        weights = weigher.weights()
+        rows = torch.tensor([[*prompt, *made]])
+        log_probs = _next_log_probs(experts, weights, rows, weigher.needs_scores)
+        mixed = mix_log_probs_torch(log_probs, torch.from_numpy(weights)[:, None], dim=0)
+        token = draw(mixed, sampling, generator)
+        made.append(token)
+        yield Step(token, float(mixed[token]), weights)
+        longer = text_of(made)
+        weigher.observe(longer[len(text) :], log_probs[:, token].numpy() if weigher.needs_scores else None)
+        text = longer
+
+
+@torch.no_grad()
+def prompt_log_probs(experts: Sequence[Expert], prompt: Sequence[int]) -> FloatArray:
+    """(T - 1, k) log-probability of each prompt token after the first under each expert, float64."""
+    rows = torch.tensor([prompt])
+    columns = []
+    for expert in experts:
+        log_probs = expert.logits(rows)[0, :-1].double().log_softmax(-1)
+        columns.append(log_probs.gather(1, rows[0, 1:, None])[:, 0].numpy())
+    scores: FloatArray = np.stack(columns, axis=1)
+    return scores
+
+
+def draw(log_probs: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+    """A token id from (V,) log-probabilities: the first of the largest, or drawn."""
+    if sampling.temperature == 0:
+        return int(log_probs.argmax())
+    probabilities = (log_probs / sampling.temperature).softmax(-1)
+    if sampling.top_p < 1:
+        ordered, places = probabilities.sort(descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered
+        probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered * (before < sampling.top_p))
+    return int(torch.multinomial(probabilities, 1, generator=generator))
+
+
+@torch.no_grad()
+def _next_log_probs(
+    experts: Sequence[Expert], weights: FloatArray, rows: torch.Tensor, all_experts: bool
+) -> torch.Tensor:
+    """(k, V) of the next token, float64; an expert without weight is not run unless its scores are asked for."""
+    found: list[torch.Tensor | None] = [
+        expert.logits(rows)[0, -1].double().log_softmax(-1) if weight > 0 or all_experts else None
+        for expert, weight in zip(experts, weights, strict=True)
+    ]
+    nothing = torch.full_like(next(row for row in found if row is not None), -torch.inf)
+    return torch.stack([nothing if row is None else row for row in found])

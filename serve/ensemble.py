@@ -1,0 +1,166 @@
+"""A run's ensemble in memory: everything is found through its ``ensemble.json``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from app.allocation.base import Allocator
+from app.allocation.storage import load_allocator
+from app.artifacts.layout import ALLOCATOR, ENSEMBLE, FINAL_MODEL, TOKENIZER
+from app.artifacts.store import Store
+from app.core.errors import MissingArtifact, ServingError
+from app.core.records import JsonObject
+from app.core.suggest import unknown_value
+from app.ensemble.generation import Sampling, Weigher, generate, prompt_log_probs
+from app.ensemble.routing import PosteriorRouter, TextRouter
+from app.ensemble.weights import WeightingSettings
+from app.models.causal import CausalLM
+from app.models.load import load_model
+from app.tokens.tokenizer import Tokenizer, load_tokenizer
+from serve.schema import XelmOptions
+
+MIXTURE = "ensemble"
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A completed text: ``weights`` are the experts' means over its tokens."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    prompt_tokens: int
+    completion_tokens: int
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LoadedEnsemble:
+    """Experts in the allocator's order, single models beside them (dense, seed), and how the run mixes."""
+
+    experts: Sequence[CausalLM]
+    others: Mapping[str, CausalLM]
+    tokenizer: Tokenizer
+    allocator: Allocator
+    weighting: WeightingSettings
+    loaded_at: int
+
+    def names(self) -> list[str]:
+        """What may be asked for as ``model``."""
+        return [MIXTURE, *self.allocator.experts, *self.others]
+
+    def complete(
+        self, model: str, prompt: str | Sequence[int], sampling: Sampling, stops: Sequence[str], options: XelmOptions
+    ) -> Generated:
+        """Complete one text; token ids are taken as given, text gets the start token.
+
+        Raises ServingError for an unknown model, impossible ids or too long a prompt, ConfigError or AllocationError
+        for options that cannot be met.
+        """
+        ids = self._ids(prompt)
+        experts, names, weigher = self._mixed(model, ids, options)
+        steps = []
+        finish: Literal["stop", "length"] = "length"
+        text, made = "", list[int]()
+        for step in generate(experts, weigher, ids, sampling, self.tokenizer.decode):
+            if step.token == self.tokenizer.end_id:
+                finish = "stop"
+                break
+            steps.append(step)
+            made.append(step.token)
+            text = self.tokenizer.decode(made)
+            if (end := min((text.find(stop) for stop in stops if stop in text), default=-1)) >= 0:
+                finish, text = "stop", text[:end]
+                break
+        mean = np.mean([step.weights for step in steps] or [weigher.weights()], axis=0)
+        weights = {name: float(weight) for name, weight in zip(names, mean, strict=True)}
+        return Generated(text, finish, len(ids), len(steps), weights)
+
+    def _ids(self, prompt: str | Sequence[int]) -> list[int]:
+        if isinstance(prompt, str):
+            return [self.tokenizer.start_id, *self.tokenizer.encode_batch([prompt])[0].tolist()]
+        wrong = next((i for i in prompt if not 0 <= i < self.tokenizer.vocab_size), None)
+        if wrong is not None or not prompt:
+            raise ServingError(
+                f"prompt holds {'no token' if wrong is None else f'token id {wrong}'}; ids run from 0 to"
+                f" {self.tokenizer.vocab_size - 1}"
+            )
+        return list(prompt)
+
+    def _mixed(
+        self, model: str, ids: Sequence[int], options: XelmOptions
+    ) -> tuple[Sequence[CausalLM], Sequence[str], Weigher]:
+        """The models to run, their names, and who weighs them.
+
+        Where experts own languages and the request names none, the running posterior finds the language.
+        """
+        singles = dict(zip(self.allocator.experts, self.experts, strict=True)) | dict(self.others)
+        if model in singles:
+            return [singles[model]], [model], _Alone()
+        if model != MIXTURE:
+            raise ServingError(unknown_value("model", model, self.names()))
+        settings = WeightingSettings(
+            name=options.weighting or self.weighting.name,
+            temperature=options.temperature or self.weighting.temperature,
+            top_m=self.weighting.top_m if options.top_m is None else options.top_m,
+        )
+        if self.allocator.unit == "language" and options.language is None and options.weighting is None:
+            settings = replace(settings, name="posterior")
+        if settings.name == "posterior":
+            weigher: Weigher = PosteriorRouter(settings, prompt_log_probs(self.experts, ids))
+        else:
+            weigher = TextRouter(self.allocator, settings, options.language, self.tokenizer.decode(ids))
+        weigher.weights()  # an option that cannot be met is an error before the first token
+        return self.experts, self.allocator.experts, weigher
+
+
+class _Alone:
+    """The weigher of a single model."""
+
+    needs_scores = False
+
+    def weights(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        """All of it."""
+        return np.ones(1)
+
+    def observe(self, text: str, log_probs: object) -> None:
+        """Nothing changes."""
+
+
+def load_ensemble(store: Store, run: str) -> LoadedEnsemble:
+    """Load the ensemble of a finished run. Raises MissingArtifact naming the job, and other ArtifactErrors."""
+    folder = store.run(run)
+    if not folder.exists(ENSEMBLE):
+        raise MissingArtifact(
+            f"{folder.uri} holds no {ENSEMBLE}; finish the run first (make demo, or python -m jobs.all) or name another"
+        )
+    described = folder.read_json(ENSEMBLE)
+    experts = described["experts"]
+    assert isinstance(experts, list)
+    by_name = {str(entry["name"]): str(entry["model"]) for entry in experts if isinstance(entry, dict)}
+    allocator = load_allocator(store.stage("allocation", str(described["allocation"])).child(ALLOCATOR).read)
+    tokenizer = store.stage("tokenizer", str(described["tokenizer"])).local(TOKENIZER)
+    return LoadedEnsemble(
+        experts=[_model(store, by_name[name]) for name in allocator.experts],
+        others={name: _model(store, str(described[name])) for name in ("dense", "seed") if described.get(name)},
+        tokenizer=load_tokenizer(str(tokenizer)),
+        allocator=allocator,
+        weighting=_weighting(described),
+        loaded_at=int(time.time()),
+    )
+
+
+def _model(store: Store, key: str) -> CausalLM:
+    stage = store.stage("model", key)
+    stage.manifest()
+    return load_model(str(stage.local(FINAL_MODEL))).eval()
+
+
+def _weighting(described: JsonObject) -> WeightingSettings:
+    return WeightingSettings(
+        str(described["weighting"]), float(str(described["temperature"])), int(str(described["top_m"]))
+    )

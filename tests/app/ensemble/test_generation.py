@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from app.core.errors import ServingError
+from app.ensemble.generation import Sampling, draw, generate, prompt_log_probs
+from app.ensemble.routing import PosteriorRouter
+from app.ensemble.weights import WeightingSettings
+from tests.support.tiny_models import tiny_model
+
+EXPERTS = [tiny_model(seed=number).eval() for number in (1, 2, 3)]
+PROMPT = [0, 5, 9]
+
+
+class Fixed:
+    """The same weights for every token."""
+
+    needs_scores = False
+
+    def __init__(self, *weights: float) -> None:
+        self._weights = np.array(weights)
+        self.texts: list[str] = []
+
+    def weights(self) -> np.ndarray:
+        """What was given."""
+        return self._weights
+
+    def observe(self, text: str, log_probs: object) -> None:
+        """Keep the text."""
+        self.texts.append(text)
+
+
+def text_of(ids: object) -> str:
+    return "".join(f"<{token}>" for token in ids)  # type: ignore[attr-defined]
+
+
+def brute_force(weights: list[float], rows: list[int]) -> torch.Tensor:
+    """Mixture of full softmaxes in float64."""
+    with torch.no_grad():
+        chances = [expert.logits(torch.tensor([rows]))[0, -1].double().softmax(-1) for expert in EXPERTS]
+    return sum(weight * chance for weight, chance in zip(weights, chances, strict=True))  # type: ignore[return-value]
+
+
+def test_greedy_tokens_are_the_most_probable_of_the_mixture() -> None:
+    weights = [0.5, 0.2, 0.3]
+    rows = list(PROMPT)
+    for step in generate(EXPERTS, Fixed(*weights), PROMPT, Sampling(4, temperature=0.0), text_of):
+        mixture = brute_force(weights, rows)
+        assert step.token == int(mixture.argmax())
+        assert step.log_prob == pytest.approx(float(mixture[step.token].log()), rel=1e-6)
+        rows.append(step.token)
+    assert len(rows) == len(PROMPT) + 4
+
+
+def test_drawn_tokens_have_the_mixtures_frequencies() -> None:
+    weights = [0.6, 0.4, 0.0]
+    expected = brute_force(weights, PROMPT).numpy()
+    drawn = [
+        next(generate(EXPERTS, Fixed(*weights), PROMPT, Sampling(1, seed=seed), text_of)).token for seed in range(3000)
+    ]
+    found = np.bincount(drawn, minlength=len(expected)) / len(drawn)
+    assert np.abs(found - expected).max() < 4 * np.sqrt(expected.max() / len(drawn))
+
+
+def test_the_same_seed_gives_the_same_text_and_another_seed_another() -> None:
+    def made(seed: int) -> list[int]:
+        return [step.token for step in generate(EXPERTS, Fixed(1, 0, 0), PROMPT, Sampling(6, seed=seed), text_of)]
+
+    assert made(1) == made(1) != made(2)
+
+
+def test_an_expert_without_weight_is_not_run() -> None:
+    class Never:
+        context = None
+
+        def logits(self, rows: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("was run")
+
+    steps = list(generate([EXPERTS[0], Never()], Fixed(1.0, 0.0), PROMPT, Sampling(2, 0.0), text_of))
+    assert len(steps) == 2
+
+
+def test_the_weigher_sees_each_piece_of_text_once() -> None:
+    weigher = Fixed(1, 0, 0)
+    tokens = [step.token for step in generate(EXPERTS, weigher, PROMPT, Sampling(3, 0.0), text_of)]
+    assert weigher.texts[:2] == [f"<{token}>" for token in tokens[:2]]
+
+
+def test_the_posterior_weighs_by_how_probable_each_expert_held_the_text() -> None:
+    scores = prompt_log_probs(EXPERTS, PROMPT)
+    for place, expert in enumerate(EXPERTS):
+        with torch.no_grad():
+            table = expert.logits(torch.tensor([PROMPT]))[0].double().log_softmax(-1)
+        assert scores[:, place] == pytest.approx([float(table[0, 5]), float(table[1, 9])])
+    weigher = PosteriorRouter(WeightingSettings("posterior"), scores)
+    rows, total = list(PROMPT), scores.sum(axis=0)
+    for step in generate(EXPERTS, weigher, PROMPT, Sampling(3, 0.0), text_of):
+        assert step.weights == pytest.approx(np.exp(total) / np.exp(total).sum())
+        for place, expert in enumerate(EXPERTS):
+            with torch.no_grad():
+                total[place] += float(expert.logits(torch.tensor([rows]))[0, -1].double().log_softmax(-1)[step.token])
+        rows.append(step.token)
+
+
+def test_a_text_longer_than_the_context_is_refused_with_the_limit() -> None:
+    limit = EXPERTS[0].context
+    assert limit is not None
+    with pytest.raises(ServingError, match=f"context is {limit} tokens.*prompt has 3.*max_tokens is {limit}"):
+        list(generate(EXPERTS, Fixed(1, 0, 0), PROMPT, Sampling(limit), text_of))
+
+
+def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
+    log_probs = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    generator = torch.Generator().manual_seed(0)
+    for top_p, allowed in ((0.5, {0}), (0.6, {0, 1}), (0.81, {0, 1, 2}), (1.0, {0, 1, 2, 3})):
+        seen = {draw(log_probs, Sampling(top_p=top_p), generator) for _ in range(400)}
+        assert seen == allowed
+
+
+def test_temperature_sharpens() -> None:
+    log_probs = torch.tensor([0.6, 0.4]).log()
+    generator = torch.Generator().manual_seed(0)
+    share = np.mean([draw(log_probs, Sampling(temperature=0.5), generator) == 0 for _ in range(3000)])
+    assert share == pytest.approx(0.36 / (0.36 + 0.16), abs=0.04)

@@ -1,0 +1,83 @@
+"""The application as Serve runs it: from the file in deploy/, in a Ray that really starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from app.core.errors import ConfigError
+from serve.builder import app
+from tests.support.processes import kill_family
+from tests.support.source import ROOT
+from tests.support.tiny import TINY
+
+CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text(encoding="utf-8"))
+
+
+def test_ray_accepts_the_config_and_it_listens_on_the_loopback_outside_rays_own_ports() -> None:
+    parsed = ServeDeploySchema.model_validate(CONFIG)
+    assert parsed.applications[0].import_path == "serve.builder:app"
+    http = CONFIG["http_options"]
+    assert http["host"] == "127.0.0.1" and not 10002 <= http["port"] <= 19999
+
+
+@pytest.mark.parametrize(
+    ("args", "message"), [({"rum": "demo"}, "argument rum"), ({"replicas": "x"}, "argument replicas")]
+)
+def test_wrong_arguments_are_named(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        app(args)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_a_run_is_served_and_answers_over_http(tmp_path: Path) -> None:
+    overrides = [*TINY, f"artifacts.root={tmp_path / 'artifacts'}"]
+    made = subprocess.run(
+        [sys.executable, "-m", "jobs.all", "--preset", "demo", *(f"--set={item}" for item in overrides)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr[-3000:]
+    config = {**CONFIG, "http_options": {**CONFIG["http_options"], "port": 28431}}
+    config["applications"] = [{**CONFIG["applications"][0], "args": {"run": "tiny", "root": "artifacts"}}]
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "XELM_API_KEYS": "key"}
+    command = [str(Path(sys.executable).parent / "serve"), "run", "serve.yaml"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        assert _asked("/v1/models", None, process, tmp_path)["data"][0]["id"] == "ensemble"
+        body = {"prompt": "12 ", "max_tokens": 4, "temperature": 0, "xelm": {"language": "de"}}
+        answer = _asked("/v1/completions", body, process, tmp_path)
+        assert answer["usage"]["completion_tokens"] <= 4 and answer["choices"][0]["finish_reason"] in ("length", "stop")
+    finally:
+        kill_family(process)
+
+
+def _asked(path: str, body: dict[str, Any] | None, process: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
+    """The answer, once there is one."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": "Bearer key", "content-type": "application/json"}
+    deadline = time.monotonic() + 180
+    while True:
+        request = urllib.request.Request(f"http://127.0.0.1:28431{path}", data, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                found: dict[str, Any] = json.loads(answer.read())
+                return found
+        except OSError as error:
+            said = (folder / "log").read_text()[-3000:]
+            assert process.poll() is None and time.monotonic() < deadline, f"{error}\n{said}"
+            time.sleep(0.5)
