@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
@@ -23,17 +23,28 @@ Step = Callable[[Config, Store], JsonObject]
 """A plan or the work itself: reads config and store, returns what to print."""
 
 
-def run_job(name: str, argv: Sequence[str] | None, description: str, plan: Step, work: Step) -> int:
+def run_job(
+    name: str,
+    argv: Sequence[str] | None,
+    description: str,
+    plan: Step,
+    work: Step,
+    shortcuts: Mapping[str, str] | None = None,
+) -> int:
     """Parse the command line, then plan (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
-    usage, 75 stopped early."""
-    arguments = _parser(name, description).parse_args(argv)
+    usage, 75 stopped early.
+
+    shortcuts: options of this job alone, each with the config key that it sets.
+    """
+    named = shortcuts or {}
+    arguments = _parser(name, description, named).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for noisy in ("httpx", "fsspec", "urllib3", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        config = load_config(
-            arguments.preset or (None if arguments.config else "demo"), arguments.config, arguments.set
-        )
+        given = {key: getattr(arguments, option) for option, key in named.items()}
+        overrides = [*arguments.set, *(f"{key}={value}" for key, value in given.items() if value is not None)]
+        config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, overrides)
         store = Store(config.artifacts.root, config.artifacts.cache)
         if arguments.dry_run:
             result: JsonObject = {"job": name, "dry_run": True, "config": resolved(config), **plan(config, store)}
@@ -49,13 +60,15 @@ def run_job(name: str, argv: Sequence[str] | None, description: str, plan: Step,
     return 0
 
 
-def _parser(name: str, description: str) -> argparse.ArgumentParser:
+def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{name}", description=description)
     parser.add_argument("--preset", default=None, help=f"one of {', '.join(preset_names())} (default: demo)")
     parser.add_argument("--config", default=None, metavar="FILE", help="YAML file laid over the preset")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="lists: a,b,c")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on stdout")
+    for option, key in shortcuts.items():
+        parser.add_argument(f"--{option}", default=None, metavar=key.upper(), help=f"short for --set {key}=")
     return parser
 
 

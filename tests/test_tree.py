@@ -19,6 +19,8 @@ FORBIDDEN = {
     "a path of one machine": r"[\"'](/work/|/root/|/home/|/tmp/)",
     "an open address": r"0\.0\.0\.0",
 }
+ALLOWED = {"pickle": {"app.models.metaseq"}}
+"""The published checkpoints are torch files; they are read with weights_only, which its test proves."""
 # Modules whose work is tested through others, with the test that does it.
 TESTED_ELSEWHERE = {
     "app.core.errors": "the error tree itself; every class is raised in some test",
@@ -62,7 +64,8 @@ def test_package_files_are_empty() -> None:
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_the_source_holds_no(what: str) -> None:
     pattern = re.compile(FORBIDDEN[what])
-    assert [m.name for m in modules() if pattern.search(m.path.read_text(encoding="utf-8"))] == []
+    found = {m.name for m in modules() if pattern.search(m.path.read_text(encoding="utf-8"))}
+    assert found == ALLOWED.get(what, set())
 
 
 @pytest.mark.parametrize("module", modules("app"), ids=lambda module: module.name)

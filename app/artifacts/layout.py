@@ -46,6 +46,9 @@ ENSEMBLE = "ensemble.json"
 SUMMARY = "evaluation/summary.json"
 TABLE_CSV = "evaluation/table.csv"
 REPORT = "report/index.html"
+EXPORT = "export"
+CARD = "README.md"
+LINEAGE = "lineage.json"
 
 
 def stage_folder(stage: Stage, key: str) -> str:

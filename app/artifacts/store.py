@@ -125,7 +125,7 @@ class Folder:
         return copy
 
     def upload(self, folder: Path, name: str) -> None:
-        """Put a local folder here, in the place of what has this name, by one rename where that is possible.
+        """Put a local folder or file here, in the place of what has this name, by one rename where that is possible.
 
         Raises StorageError, leaving nothing behind.
         """
@@ -227,8 +227,8 @@ class Store:
         return str(base / name)
 
 
-def _flush(folder: Path) -> None:
-    for file in folder.rglob("*"):
+def _flush(place: Path) -> None:
+    for file in (place, *place.rglob("*")):
         if file.is_file():
             descriptor = os.open(file, os.O_RDONLY)
             try:

@@ -249,6 +249,16 @@ class EvaluationConfig(Section):
     """Resamples of the paired bootstrap."""
 
 
+class ImportConfig(Section):
+    """Models made elsewhere, for `jobs.import_experts`."""
+
+    experts: Names = ()
+    """Hugging Face folders or ids, or fairseq and metaseq checkpoint files; `de+fr=PLACE` says whose languages they
+    are. All with languages, or none: then the running posterior weighs them."""
+    tokenizer: str = ""
+    """Folder or id of the tokenizer all of them share; empty means that of the first expert."""
+
+
 class ClusterConfig(Section):
     """The Ray cluster the jobs run on."""
 
@@ -279,5 +289,7 @@ class Config(Section):
     """Training."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    imported: ImportConfig = ImportConfig()
+    """Experts from elsewhere."""
     cluster: ClusterConfig = ClusterConfig()
     """Ray."""

@@ -21,6 +21,7 @@ _BYTES = [f"<0x{value:02X}>" for value in range(256)]
 # Words keep their leading space and their combining marks (Hindi vowel signs are marks, not letters).
 _WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s"
 _LEAST_MERGES = 64
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json")
 _LONGEST_CHARACTER_BYTES = 4
 
 
@@ -94,6 +95,9 @@ def load_tokenizer(place: str, revision: str | None = None) -> Tokenizer:
 
     Raises ConfigError if there is none, or if it has neither a start nor an end token.
     """
+    # the library invents an empty tokenizer for a folder that holds nothing but a model
+    if Path(place).is_dir() and not any((Path(place) / name).exists() for name in _TOKENIZER_FILES):
+        raise ConfigError(f"cannot load a tokenizer from {place!r}: it holds none of {', '.join(_TOKENIZER_FILES)}")
     try:
         library = AutoTokenizer.from_pretrained(place, revision=revision, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError) as error:

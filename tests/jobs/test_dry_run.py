@@ -8,7 +8,21 @@ import pytest
 
 from app.config.load import preset_names
 
-JOBS = ("shard", "seed", "tokenize", "allocate", "baseline", "train", "evaluate", "report", "all", "status", "stop")
+JOBS = (
+    "shard",
+    "seed",
+    "tokenize",
+    "allocate",
+    "baseline",
+    "train",
+    "evaluate",
+    "report",
+    "all",
+    "status",
+    "stop",
+    "export",
+    "import_experts",
+)
 PUBLISHED_K4 = [["en", "es", "bg", "ru"], ["ja", "ko", "tr", "zh"], ["de", "el", "fr", "ar"], ["hi", "ur", "vi", "sw"]]
 
 

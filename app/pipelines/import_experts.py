@@ -1,0 +1,178 @@
+"""An ensemble from models that were made elsewhere: Hugging Face folders, ids, or the paper's own checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.allocation.base import Allocator, expert_names
+from app.allocation.by_language import LanguageAllocator
+from app.allocation.random_split import RandomAllocator
+from app.allocation.storage import save_allocator
+from app.artifacts.layout import ALLOCATOR, ENSEMBLE, FINAL_MODEL, TOKENIZER
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.config.schema import Config
+from app.core.errors import ConfigError
+from app.core.languages import normalise
+from app.core.records import JsonObject, JsonValue
+from app.models.causal import CausalLM
+from app.models.load import count_parameters, load_model, require_vocabulary, save_model
+from app.models.metaseq import is_metaseq, load_metaseq
+from app.pipelines.keys import StageInputs
+from app.pipelines.runs import Made
+from app.tokens.tokenizer import Tokenizer, load_tokenizer
+
+log = logging.getLogger(__name__)
+
+_LANGUAGES_END, _LANGUAGE_SEPARATOR = "=", "+"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one expert comes from, and the languages that are to be its own; empty: nobody said."""
+
+    place: str
+    languages: tuple[str, ...]
+
+
+def import_experts(config: Config, store: Store) -> Made:
+    """Bring the experts into the store and write the run's ``ensemble.json`` around them.
+
+    Raises ConfigError if there are none, if a place cannot be loaded, if only some name their languages or two name
+    the same, or if a model has fewer ids than the tokenizer or another tokenizer than the first; CorpusError for an
+    unknown language.
+    """
+    sources = [parse_source(text) for text in config.imported.experts]
+    clusters = check_languages(sources)
+    names = expert_names(len(sources))
+    tokenizer = _shared_tokenizer(config, sources)
+    experts = {name: _import_model(store, name, source, tokenizer) for name, source in zip(names, sources, strict=True)}
+    made: dict[str, StageFolder] = {
+        "tokenizer": _publish_tokenizer(store, tokenizer),
+        "allocation": _publish_allocator(store, names, clusters),
+        **experts,
+    }
+    members: list[JsonValue] = [
+        {"name": name, "model": stage.key, "parent": None, "round": 0, "languages": list(source.languages)}
+        for (name, stage), source in zip(experts.items(), sources, strict=True)
+    ]
+    record: JsonObject = {
+        "run": config.run.name,
+        "experts": members,
+        "allocation": made["allocation"].key,
+        "tokenizer": made["tokenizer"].key,
+        "weighting": "one_hot" if clusters else "posterior",
+        "temperature": config.evaluation.temperature,
+        "top_m": config.evaluation.top_m,
+    }
+    store.run(config.run.name).write_json(ENSEMBLE, record)
+    return made
+
+
+def parse_source(text: str) -> Source:
+    """``de+fr=PLACE`` or ``PLACE``. Raises CorpusError for an unknown language."""
+    head, separator, place = text.partition(_LANGUAGES_END)
+    if not separator:
+        return Source(text, ())
+    return Source(place, tuple(normalise(code) for code in head.split(_LANGUAGE_SEPARATOR)))
+
+
+def check_languages(sources: Sequence[Source]) -> list[tuple[str, ...]]:
+    """The languages of each expert, or nothing if none names any. Raises ConfigError."""
+    if not sources:
+        raise ConfigError("imported.experts is empty; give --experts a,b,c with folders, ids or checkpoint files")
+    silent = [source.place for source in sources if not source.languages]
+    if silent and len(silent) < len(sources):
+        raise ConfigError(
+            f"imported.experts names languages for some, but not for {silent[0]}; write de+fr={silent[0]}, or none"
+        )
+    seen: set[str] = set()
+    for source in sources:
+        if twice := seen.intersection(source.languages):
+            raise ConfigError(
+                f"imported.experts gives {', '.join(sorted(twice))} to two experts; each language has one"
+            )
+        seen.update(source.languages)
+    return [] if silent else [source.languages for source in sources]
+
+
+def _shared_tokenizer(config: Config, sources: Sequence[Source]) -> Tokenizer:
+    """The one tokenizer of all experts: given, or the first expert's; a checkpoint file brings none."""
+    folders = [source.place for source in sources if not is_metaseq(source.place)]
+    if not config.imported.tokenizer and not folders:
+        raise ConfigError("checkpoint files bring no tokenizer; set imported.tokenizer, e.g. facebook/xglm-1.7B")
+    first = config.imported.tokenizer or folders[0]
+    tokenizer = load_tokenizer(first)
+    for place in folders:
+        if (other := load_tokenizer(place)).digest != tokenizer.digest:
+            raise ConfigError(
+                f"{place} has another tokenizer ({other.digest[:12]}) than {first} ({tokenizer.digest[:12]});"
+                " experts of one ensemble share one"
+            )
+    return tokenizer
+
+
+def _import_model(store: Store, name: str, source: Source, tokenizer: Tokenizer) -> StageFolder:
+    started = time.monotonic()
+    fields: dict[str, JsonValue] = {"kind": "imported", **_identity(source.place)}
+    inputs = StageInputs("model", fields, {})
+    stage = store.stage("model", inputs.key)
+    if stage.is_complete:
+        return stage
+    model: CausalLM = load_metaseq(source.place) if is_metaseq(source.place) else load_model(source.place)
+    require_vocabulary(model, tokenizer.vocab_size, f"{name} ({source.place})")
+    with tempfile.TemporaryDirectory(prefix="xelm-import-") as temporary:
+        folder = Path(temporary) / FINAL_MODEL
+        save_model(model, folder, f"# {name}\n\nImported from {source.place}.\n")
+        stage.upload(folder, FINAL_MODEL)
+    counts: JsonObject = {"name": name, "parameters": count_parameters(model)}
+    stage.publish(Manifest("model", inputs.key, inputs.fields, {}, counts, time.monotonic() - started))
+    log.info("import: %s from %s", name, source.place)
+    return stage
+
+
+def _identity(place: str) -> dict[str, JsonValue]:
+    """What a model's key is made of: the digests of its files, or the Hub's id."""
+    path = Path(place)
+    if not path.exists():
+        return {"model": place}
+    files = [path] if path.is_file() else [*sorted(path.glob("*.safetensors")), path / "config.json"]
+    return {"files": {file.name: _digest(file) for file in files if file.exists()}}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _publish_tokenizer(store: Store, tokenizer: Tokenizer) -> StageFolder:
+    inputs = StageInputs("tokenizer", {"imported": tokenizer.digest}, {})
+    stage = store.stage("tokenizer", inputs.key)
+    if not stage.is_complete:
+        with tempfile.TemporaryDirectory(prefix="xelm-import-") as temporary:
+            tokenizer.save(str(Path(temporary) / TOKENIZER))
+            stage.upload(Path(temporary) / TOKENIZER, TOKENIZER)
+        counts: JsonObject = {"vocabulary_size": tokenizer.vocab_size, "digest": tokenizer.digest}
+        stage.publish(Manifest("tokenizer", inputs.key, inputs.fields, {}, counts))
+    return stage
+
+
+def _publish_allocator(store: Store, names: Sequence[str], clusters: Sequence[tuple[str, ...]]) -> StageFolder:
+    """Languages to experts where they are known; else an allocator that prefers nobody."""
+    held: list[JsonValue] = [list(cluster) for cluster in clusters]
+    inputs = StageInputs("allocation", {"imported": len(names), "clusters": held}, {})
+    stage = store.stage("allocation", inputs.key)
+    if not stage.is_complete:
+        allocator: Allocator = (
+            LanguageAllocator(tuple(names), tuple(clusters)) if clusters else RandomAllocator(tuple(names), 0)
+        )
+        save_allocator(allocator, stage.child(ALLOCATOR).write)
+        counts: JsonObject = {"experts": list(names), "unit": allocator.unit}
+        stage.publish(Manifest("allocation", inputs.key, inputs.fields, {}, counts))
+    return stage

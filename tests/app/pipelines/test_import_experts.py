@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.core.errors import ConfigError, CorpusError
+from app.ensemble.generation import Sampling
+from app.models.load import load_model, save_model
+from app.pipelines.import_experts import Source, check_languages, import_experts, parse_source
+from app.pipelines.keys import seed_location
+from app.tokens.tokenizer import load_tokenizer, train_tokenizer
+from serve.ensemble import load_ensemble
+from serve.schema import XelmOptions
+
+SEED = seed_location("builtin:demo")
+
+
+def folder(tmp_path: Path, number: int, tokenizer: bool = True) -> str:
+    """A Hugging Face folder: the demo's seed, moved a little."""
+    model = load_model(SEED)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.01 * number
+    place = tmp_path / f"model-{number}"
+    save_model(model, place, "# card")
+    if tokenizer:
+        load_tokenizer(SEED).save(str(place))
+    return str(place)
+
+
+def imported(tmp_path: Path, experts: list[str], *more: str) -> Store:
+    given = [f"artifacts.root={tmp_path / 'root'}", "run.name=imported", f"imported.experts={','.join(experts)}", *more]
+    store = Store(str(tmp_path / "root"))
+    import_experts(load_config("demo", overrides=given), store)
+    return store
+
+
+def test_experts_with_languages_become_an_ensemble_that_routes_by_them(tmp_path: Path) -> None:
+    places = [folder(tmp_path, 1), folder(tmp_path, 2)]
+    store = imported(tmp_path, [f"de+fr={places[0]}", f"en={places[1]}"])
+    ensemble = load_ensemble(store, "imported")
+    found = ensemble.complete("ensemble", "12 ", Sampling(2, 0.0), (), XelmOptions(language="fr"))
+    assert found.weights == {"expert-00": 1.0, "expert-01": 0.0}
+    for place, expert in zip(places, ensemble.experts, strict=True):
+        rows = torch.tensor([[0, 5, 9]])
+        assert torch.equal(expert.logits(rows), load_model(place).eval().logits(rows))
+    record = store.run("imported").read_json("ensemble.json")
+    assert [entry["parent"] for entry in record["experts"]] == [None, None]  # type: ignore[union-attr, index, call-overload]
+
+
+def test_experts_without_languages_are_weighed_by_the_posterior(tmp_path: Path) -> None:
+    store = imported(tmp_path, [folder(tmp_path, 1), folder(tmp_path, 2)])
+    found = load_ensemble(store, "imported").complete("ensemble", "12 January", Sampling(2, 0.0), (), XelmOptions())
+    assert sum(found.weights.values()) == pytest.approx(1.0) and min(found.weights.values()) > 0
+
+
+def test_the_same_model_is_imported_once(tmp_path: Path) -> None:
+    place = folder(tmp_path, 1)
+    store = imported(tmp_path, [place, place])
+    record = store.run("imported").read_json("ensemble.json")["experts"]
+    assert len({entry["model"] for entry in record}) == 1  # type: ignore[union-attr, index, call-overload]
+
+
+def test_a_folder_without_a_tokenizer_needs_one_named(tmp_path: Path) -> None:
+    place = folder(tmp_path, 1, tokenizer=False)
+    with pytest.raises(ConfigError, match="cannot load a tokenizer"):
+        imported(tmp_path, [place])
+
+
+def test_another_tokenizer_is_refused_with_both_digests(tmp_path: Path) -> None:
+    places = [folder(tmp_path, 1), folder(tmp_path, 2)]
+    train_tokenizer(["some other words"] * 50, 400, places[1])
+    with pytest.raises(ConfigError, match=r"model-2 has another tokenizer \(.*than .*model-1"):
+        imported(tmp_path, places)
+
+
+def test_a_checkpoint_file_alone_asks_for_the_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"set imported\.tokenizer"):
+        imported(tmp_path, [str(tmp_path / "checkpoint.pt")])
+
+
+def test_languages_stand_before_the_place() -> None:
+    assert parse_source("iw+en-multi=/models/a") == Source("/models/a", ("he", "en"))
+    assert parse_source("facebook/xglm-564M") == Source("facebook/xglm-564M", ())
+    with pytest.raises(CorpusError, match="unknown language"):
+        parse_source("xx+de=/models/a")
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ([], "imported.experts is empty"),
+        ([Source("a", ("de",)), Source("b", ())], r"not for b; write de\+fr=b"),
+        ([Source("a", ("de",)), Source("b", ("en", "de"))], "gives de to two experts"),
+    ],
+)
+def test_languages_that_do_not_make_a_cut_are_refused(sources: list[Source], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_languages(sources)
