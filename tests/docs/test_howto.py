@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.needs import need
 from tests.support.source import ROOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -45,9 +46,15 @@ def changed(source: str, diff: str) -> str:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    """What is in the repository, in a folder of its own, with this environment."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    need("a git checkout", listed.returncode == 0, "git clone the project")
     copy = tmp_path / "project"
-    ignored = shutil.ignore_patterns(".venv", ".git", "artifacts", "__pycache__", "*.egg-info", ".*_cache", ".local")
-    shutil.copytree(ROOT, copy, ignore=ignored)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
     (copy / ".venv").symlink_to(Path(sys.prefix))
     return copy
 
