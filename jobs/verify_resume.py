@@ -1,0 +1,19 @@
+"""Prove exact resume on this configuration: train some steps, again with a kill -9 in the middle, compare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.forecast import forecast
+from app.pipelines.verify import verify_resume
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("verify_resume", argv, __doc__ or "", forecast, verify_resume)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
