@@ -1,0 +1,33 @@
+"""Run beside Ray on each spot node: when the cloud gives notice, drain the node so that its experts save and move."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from app.core.errors import XelmError
+from app.pipelines.drain import watch_node
+from app.training.notices import CLOUDS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Watch until there is a notice; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.watch_spot", description=__doc__)
+    parser.add_argument("--cloud", required=True, help=f"one of {', '.join(CLOUDS)}")
+    parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between two polls (default: 2)")
+    parser.add_argument("--metadata", default=None, metavar="URL", help="metadata service (default: the cloud's)")
+    parser.add_argument("--address", default="auto", help="Ray cluster (default: this node's)")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        watch_node(arguments.cloud, arguments.every, arguments.metadata, arguments.address)
+    except XelmError as error:
+        print(f"watch_spot: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
