@@ -16,7 +16,7 @@ from app.artifacts.store import Store
 from app.core.errors import MissingArtifact, ServingError
 from app.core.records import JsonObject
 from app.core.suggest import unknown_value
-from app.ensemble.generation import Sampling, Weigher, generate, prompt_log_probs
+from app.ensemble.generation import Sampling, Weigher, generate, prompt_log_probs, require_room
 from app.ensemble.routing import PosteriorRouter, TextRouter
 from app.ensemble.weights import WeightingSettings
 from app.models.causal import CausalLM
@@ -62,7 +62,9 @@ class LoadedEnsemble:
         for options that cannot be met.
         """
         ids = self._ids(prompt)
-        experts, names, weigher = self._mixed(model, ids, options)
+        experts, names = self._models(model)
+        require_room(experts, ids, sampling)  # before the prompt is scored
+        weigher = self._weigher(ids, options) if model == MIXTURE else _Alone()
         steps = []
         finish: Literal["stop", "length"] = "length"
         text, made = "", list[int]()
@@ -82,6 +84,9 @@ class LoadedEnsemble:
 
     def _ids(self, prompt: str | Sequence[int]) -> list[int]:
         if isinstance(prompt, str):
+            lone = next((i for i, character in enumerate(prompt) if "\ud800" <= character <= "\udfff"), None)
+            if lone is not None:
+                raise ServingError(f"prompt holds half a surrogate pair at character {lone}; send whole characters")
             return [self.tokenizer.start_id, *self.tokenizer.encode_batch([prompt])[0].tolist()]
         wrong = next((i for i in prompt if not 0 <= i < self.tokenizer.vocab_size), None)
         if wrong is not None or not prompt:
@@ -91,18 +96,17 @@ class LoadedEnsemble:
             )
         return list(prompt)
 
-    def _mixed(
-        self, model: str, ids: Sequence[int], options: XelmOptions
-    ) -> tuple[Sequence[CausalLM], Sequence[str], Weigher]:
-        """The models to run, their names, and who weighs them.
-
-        Where experts own languages and the request names none, the running posterior finds the language.
-        """
+    def _models(self, model: str) -> tuple[Sequence[CausalLM], Sequence[str]]:
+        """The models to run, and their names."""
+        if model == MIXTURE:
+            return self.experts, self.allocator.experts
         singles = dict(zip(self.allocator.experts, self.experts, strict=True)) | dict(self.others)
-        if model in singles:
-            return [singles[model]], [model], _Alone()
-        if model != MIXTURE:
+        if model not in singles:
             raise ServingError(unknown_value("model", model, self.names()))
+        return [singles[model]], [model]
+
+    def _weigher(self, ids: Sequence[int], options: XelmOptions) -> Weigher:
+        """Who weighs the experts; where they own languages and the request names none, the posterior finds it."""
         settings = WeightingSettings(
             name=options.weighting or self.weighting.name,
             temperature=options.temperature or self.weighting.temperature,
@@ -115,7 +119,7 @@ class LoadedEnsemble:
         else:
             weigher = TextRouter(self.allocator, settings, options.language, self.tokenizer.decode(ids))
         weigher.weights()  # an option that cannot be met is an error before the first token
-        return self.experts, self.allocator.experts, weigher
+        return weigher
 
 
 class _Alone:

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_Stop = Annotated[str, Field(min_length=1)]
+_SEEDS = 1 << 63
+
 
 class XelmOptions(BaseModel):
     """How the experts are to be mixed for this request; what is left out is the run's."""
@@ -14,7 +17,7 @@ class XelmOptions(BaseModel):
 
     language: str | None = None
     weighting: str | None = None
-    temperature: float | None = Field(default=None, gt=0)
+    temperature: float | None = Field(default=None, ge=1e-6, allow_inf_nan=False)
     top_m: int | None = Field(default=None, ge=0)
 
 
@@ -26,10 +29,10 @@ class CompletionRequest(BaseModel):
     model: str = "ensemble"
     prompt: str | Annotated[list[str] | list[int] | list[list[int]], Field(min_length=1)]
     max_tokens: int = Field(default=16, ge=1)
-    temperature: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int | None = None
-    stop: str | list[str] | None = None
+    seed: int | None = Field(default=None, ge=-_SEEDS, lt=_SEEDS)
+    stop: _Stop | list[_Stop] | None = None
     user: str | None = None
     n: Literal[1] = 1
     stream: Literal[False] = False

@@ -73,12 +73,7 @@ def generate(
     prompt: ids with the start token first, already observed by ``weigher``. text_of: text of the tokens so far.
     Raises ServingError if the prompt and ``max_tokens`` are longer than the experts' context.
     """
-    longest = min((expert.context for expert in experts if expert.context is not None), default=None)
-    if longest is not None and len(prompt) + sampling.max_tokens > longest:
-        raise ServingError(
-            f"the experts' context is {longest} tokens, but the prompt has {len(prompt)} (start token included) and"
-            f" max_tokens is {sampling.max_tokens}; shorten either"
-        )
+    require_room(experts, prompt, sampling)
     generator = torch.Generator()
     generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
     made: list[int] = []
@@ -96,9 +91,22 @@ def generate(
         text = longer
 
 
+def require_room(experts: Sequence[Expert], prompt: Sequence[int], sampling: Sampling) -> None:
+    """Raise ServingError if the prompt and ``max_tokens`` are longer than the experts' context."""
+    longest = min((expert.context for expert in experts if expert.context is not None), default=None)
+    if longest is not None and len(prompt) + sampling.max_tokens > longest:
+        raise ServingError(
+            f"the experts' context is {longest} tokens, but the prompt has {len(prompt)} (start token included) and"
+            f" max_tokens is {sampling.max_tokens}; shorten either"
+        )
+
+
 @torch.no_grad()
 def prompt_log_probs(experts: Sequence[Expert], prompt: Sequence[int]) -> FloatArray:
-    """(T - 1, k) log-probability of each prompt token after the first under each expert, float64."""
+    """(T - 1, k) log-probability of each prompt token after the first under each expert, float64.
+
+    The prompt must fit the experts' context (``require_room``).
+    """
     rows = torch.tensor([prompt])
     columns = []
     for expert in experts:
@@ -112,7 +120,8 @@ def draw(log_probs: torch.Tensor, sampling: Sampling, generator: torch.Generator
     """A token id from (V,) log-probabilities: the first of the largest, or drawn."""
     if sampling.temperature == 0:
         return int(log_probs.argmax())
-    probabilities = (log_probs / sampling.temperature).softmax(-1)
+    below_highest = log_probs - log_probs.max()  # so that no temperature, however small, divides all into -inf
+    probabilities = (below_highest / sampling.temperature).softmax(-1)
     if sampling.top_p < 1:
         ordered, places = probabilities.sort(descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered

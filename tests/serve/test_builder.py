@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def test_a_run_is_served_and_answers_over_http(tmp_path: Path) -> None:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
         assert _asked("/v1/models", None, process, tmp_path)["data"][0]["id"] == "ensemble"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen("http://127.0.0.1:28431/v1/models", timeout=60)
         body = {"prompt": "12 ", "max_tokens": 4, "temperature": 0, "xelm": {"language": "de"}}
         answer = _asked("/v1/completions", body, process, tmp_path)
         assert answer["usage"]["completion_tokens"] <= 4 and answer["choices"][0]["finish_reason"] in ("length", "stop")

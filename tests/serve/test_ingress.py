@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,8 @@ def client() -> Iterator[TestClient]:
 
 
 def complete(client: TestClient, **body: Any) -> Any:
-    return client.post("/v1/completions", json={"prompt": "12 ", "max_tokens": 3, "temperature": 0, **body})
+    whole = json.dumps({"prompt": "12 ", "max_tokens": 3, "temperature": 0, **body})  # httpx refuses to send infinity
+    return client.post("/v1/completions", content=whole, headers={"content-type": "application/json"})
 
 
 def test_models_are_the_ensemble_the_experts_and_what_stands_beside_them(client: TestClient) -> None:
@@ -50,6 +52,15 @@ def test_several_prompts_are_answered_in_their_order(client: TestClient) -> None
         ({"model": "gpt-4"}, 404, "no model 'gpt-4'; there are ensemble"),
         ({"max_tokens": 5000}, 400, "context is 128 tokens"),
         ({"max_tokens": "x"}, 400, "max_tokens: "),
+        ({"prompt": "Januar " * 600}, 400, "context is 128 tokens, but the prompt has 604"),
+        ({"prompt": "Januar " * 600, "xelm": {"language": "de"}}, 400, "context is 128 tokens"),
+        ({"prompt": "Januar " * 600, "model": "dense"}, 400, "context is 128 tokens"),
+        ({"prompt": [5] * 2000}, 400, "the prompt has 2000"),
+        ({"prompt": "12 \ud800"}, 400, "half a surrogate pair at character 3"),
+        ({"seed": 10**30}, 400, "seed: "),
+        ({"stop": ["\n", ""]}, 400, "stop."),
+        ({"temperature": float("inf")}, 400, "temperature: "),
+        ({"xelm": {"temperature": float("inf")}}, 400, "xelm.temperature: "),
         ({"stream": True}, 400, "stream: "),
         ({"logprobs": 5}, 400, "logprobs: "),
         ({"frequency_penalty": 1}, 400, "frequency_penalty: "),

@@ -8,6 +8,7 @@ from app.core.errors import ServingError
 from app.ensemble.generation import Sampling, draw, generate, prompt_log_probs
 from app.ensemble.routing import PosteriorRouter
 from app.ensemble.weights import WeightingSettings
+from app.models.causal import CausalLM
 from tests.support.tiny_models import tiny_model
 
 EXPERTS = [tiny_model(seed=number).eval() for number in (1, 2, 3)]
@@ -30,6 +31,20 @@ class Fixed:
     def observe(self, text: str, log_probs: object) -> None:
         """Keep the text."""
         self.texts.append(text)
+
+
+class Remembering:
+    """An expert that runs once, on the prompt: thousands of draws need not compute the same again."""
+
+    def __init__(self, expert: CausalLM) -> None:
+        self.context = expert.context
+        with torch.no_grad():
+            self._logits = expert.logits(torch.tensor([PROMPT]))
+
+    def logits(self, rows: torch.Tensor) -> torch.Tensor:
+        """Those of the prompt."""
+        assert rows.tolist() == [PROMPT]
+        return self._logits
 
 
 def text_of(ids: object) -> str:
@@ -57,8 +72,9 @@ def test_greedy_tokens_are_the_most_probable_of_the_mixture() -> None:
 def test_drawn_tokens_have_the_mixtures_frequencies() -> None:
     weights = [0.6, 0.4, 0.0]
     expected = brute_force(weights, PROMPT).numpy()
+    experts = [Remembering(expert) for expert in EXPERTS]
     drawn = [
-        next(generate(EXPERTS, Fixed(*weights), PROMPT, Sampling(1, seed=seed), text_of)).token for seed in range(3000)
+        next(generate(experts, Fixed(*weights), PROMPT, Sampling(1, seed=seed), text_of)).token for seed in range(3000)
     ]
     found = np.bincount(drawn, minlength=len(expected)) / len(drawn)
     assert np.abs(found - expected).max() < 4 * np.sqrt(expected.max() / len(drawn))
@@ -124,3 +140,10 @@ def test_temperature_sharpens() -> None:
     generator = torch.Generator().manual_seed(0)
     share = np.mean([draw(log_probs, Sampling(temperature=0.5), generator) == 0 for _ in range(3000)])
     assert share == pytest.approx(0.36 / (0.36 + 0.16), abs=0.04)
+
+
+@pytest.mark.parametrize("temperature", [1e-9, 1e-310])
+def test_the_smallest_temperatures_draw_the_most_probable_token(temperature: float) -> None:
+    log_probs = torch.tensor([0.3, 0.6, 0.1, 0.0], dtype=torch.float64).log()
+    generator = torch.Generator().manual_seed(0)
+    assert {draw(log_probs, Sampling(temperature=temperature), generator) for _ in range(20)} == {1}
