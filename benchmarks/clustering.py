@@ -31,6 +31,8 @@ from app.core.records import Document, DocumentBatch, FloatArray, IntArray, Json
 from benchmarks import measure
 from benchmarks.text import read_text
 
+Side = Callable[[str, int], JsonObject]
+
 FIT, ASSIGN, BALANCE = 5.0, 2.0, 1.1
 _COMPONENTS, _WORDS, _HASHES, _ROUNDS, _TOLERANCE = 100, 500_000, 65_536, 20, 1e-3
 _STEPS_OF_THE_RANGE, _LEAST_STEP = 50, 1e-4
@@ -116,14 +118,14 @@ def _pipeline(folder: str, k: int, vectorizer: TfidfVectorizer) -> JsonObject:
     texts, new = [document.text for document in fitted], [document.text for document in unseen]
     model: Pipeline = make_pipeline(vectorizer, TruncatedSVD(_COMPONENTS, random_state=0), Normalizer(copy=False))
     with measure.measured() as fitting:
-        centres = _balanced_centres(model.fit_transform(texts), k)
+        centres = balanced_centres(model.fit_transform(texts), k)
     with measure.measured() as assigning:
         labels = squared_distances(model.transform(new), centres).argmin(axis=1)
     terms = vectorizer.transform(new).nnz / len(new)
     return _figures(fitted, unseen, k, labels, fitting, assigning, terms)
 
 
-def _balanced_centres(rows: FloatArray, k: int) -> FloatArray:
+def balanced_centres(rows: FloatArray, k: int) -> FloatArray:
     """Balanced k-means from rows drawn at random, by an auction with steps of a fiftieth of the range of distances."""
     centres = rows[np.random.default_rng(0).choice(len(rows), k, replace=False)]
     for _ in range(_ROUNDS):
