@@ -25,6 +25,7 @@ from app.core.seeding import derive_seed
 
 _ROWS_AT_ONCE = 512
 _SVD_SEEDS = 2**32
+_POWER_ITERATIONS = 1
 
 
 class TfidfContext:
@@ -155,8 +156,9 @@ class TfidfStrategy:
                 f"allocation.k is {k} but the sample has {len(sample.texts)} documents; choose k from 1 to that number"
             )
         analyzer = _fit_analyzer(self.settings, sample)
-        projection = _fit_projection(analyzer, sample, self.settings.components, derive_seed(seed, "svd"))
-        rows = _unit_rows(count_terms(analyzer, sample.texts) @ projection)
+        counts = count_terms(analyzer, sample.texts)
+        projection = _fit_projection(counts, self.settings.components, derive_seed(seed, "svd"))
+        rows = _unit_rows(counts @ projection)
         clusters = balanced_kmeans(rows, k, derive_seed(seed, "clusters"))
         prices = clusters.prices if self.settings.assignment == "balanced" else np.zeros(k)
         return TfidfAllocator(expert_names(k), analyzer, projection, clusters.centres, prices)
@@ -164,7 +166,8 @@ class TfidfStrategy:
 
 def count_terms(analyzer: Analyzer, texts: Sequence[str]) -> sparse.csr_matrix:
     """(n, terms) counts; entries of a row are sorted, so that sums over them do not depend on the batch."""
-    found = [np.unique(analyzer.terms(text), return_counts=True) for text in texts]
+    narrow = np.min_scalar_type(max(0, analyzer.size - 1))  # sorted several times as fast as int64
+    found = [np.unique(analyzer.terms(text).astype(narrow), return_counts=True) for text in texts]
     bounds = np.cumsum([0, *(len(terms) for terms, _ in found)])
     columns = np.concatenate([np.empty(0, dtype=np.int64), *(terms for terms, _ in found)])
     counts = np.concatenate([np.empty(0), *(counts.astype(np.float64) for _, counts in found)])
@@ -193,14 +196,18 @@ def _fit_analyzer(settings: AllocationSettings, sample: DocumentSample) -> Analy
     return analyzer
 
 
-def _fit_projection(analyzer: Analyzer, sample: DocumentSample, components: int, seed: int) -> FloatArray:
-    """(terms, d) in float32 precision: smoothed inverse document frequency times the SVD's components."""
-    counts = count_terms(analyzer, sample.texts)
-    documents = np.bincount(counts.indices, minlength=analyzer.size)
-    rarity = np.log((1.0 + counts.shape[0]) / (1.0 + documents)) + 1.0
-    weighted = normalize(counts.multiply(rarity).tocsr())
-    size = max(1, min(components, counts.shape[0] - 1, analyzer.size - 1))
-    svd = TruncatedSVD(size, random_state=seed % _SVD_SEEDS).fit(weighted)
+def _fit_projection(counts: sparse.csr_matrix, components: int, seed: int) -> FloatArray:
+    """(terms, d) in float32 precision: smoothed inverse document frequency times the SVD's components.
+
+    The SVD takes one power iteration in float32; more of either change neither sizes nor agreement with languages.
+    """
+    documents, terms = counts.shape
+    rarity = np.log((1.0 + documents) / (1.0 + np.bincount(counts.indices, minlength=terms))) + 1.0
+    weighted = counts.astype(np.float32)
+    weighted.data *= rarity.astype(np.float32)[weighted.indices]
+    size = max(1, min(components, documents - 1, terms - 1))
+    svd = TruncatedSVD(size, n_iter=_POWER_ITERATIONS, random_state=seed % _SVD_SEEDS)
+    svd.fit(normalize(weighted, copy=False))
     rounded = np.ascontiguousarray((svd.components_ * rarity).T, dtype=np.float32)
     projection: FloatArray = rounded.astype(np.float64)
     return projection

@@ -28,17 +28,21 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        # one pair of buffers for all chunks: memory this large is mapped and zeroed anew at each allocation
+        room = (min(chunk_tokens, hidden.shape[0]), head.shape[0])
+        all_logits = hidden.new_empty(room)
+        all_gradients = hidden.new_empty(room, dtype=torch.float32)
         for start in range(0, hidden.shape[0], chunk_tokens):
             part = slice(start, start + chunk_tokens)
             targets_C1 = targets_N[part, None]
-            logits_CV = (hidden[part] @ head.T).float()
-            gradient_CV = torch.softmax(logits_CV, dim=-1)
+            logits_CV = torch.mm(hidden[part], head.T, out=all_logits[: len(targets_C1)])
+            gradient_CV = torch.softmax(logits_CV, -1, torch.float32, out=all_gradients[: len(targets_C1)])
             # log Z = the largest logit - log of the largest probability, which is at least 1/V: no underflow
-            normaliser_C1 = logits_CV.amax(-1, keepdim=True) - gradient_CV.amax(-1, keepdim=True).log()
-            total += (normaliser_C1 - logits_CV.gather(-1, targets_C1)).sum()
+            normaliser_C1 = logits_CV.amax(-1, keepdim=True).float() - gradient_CV.amax(-1, keepdim=True).log()
+            total += (normaliser_C1 - logits_CV.gather(-1, targets_C1).float()).sum()
             gradient_CV.scatter_add_(-1, targets_C1, gradient_CV.new_full(targets_C1.shape, -1))
-            narrow_CV = gradient_CV.to(hidden.dtype)
-            grad_hidden[part] = narrow_CV @ head
+            narrow_CV = gradient_CV if logits_CV.dtype == torch.float32 else logits_CV.copy_(gradient_CV)
+            torch.mm(narrow_CV, head, out=grad_hidden[part])
             if grad_head is not None and grad_head.dtype == hidden.dtype:
                 grad_head.addmm_(narrow_CV.T, hidden[part])
             elif grad_head is not None:

@@ -59,7 +59,7 @@ def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(parts) else lengths
     stream = np.concatenate(parts) if parts else np.zeros(0, meta.dtype)
     little_endian = np.dtype(meta.dtype).newbyteorder("<")
-    target.write(name.removesuffix(".parquet") + ".bin", stream.astype(little_endian).tobytes())
+    target.write(name.removesuffix(".parquet") + ".bin", stream.astype(little_endian, copy=False).tobytes())
     index = pa.table(
         {
             "doc_id": table["doc_id"],

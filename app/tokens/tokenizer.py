@@ -45,13 +45,14 @@ class Tokenizer:
         self._backend.no_padding()
         unknown = library.unk_token_id
         self._unknown_id = unknown
-        self._controls = np.asarray([i for i in library.all_special_ids if i != unknown], dtype=np.int64)
+        self._is_control = np.zeros(self.vocab_size, dtype=np.bool_)
+        self._is_control[[i for i in library.all_special_ids if i != unknown]] = True
         self.digest = hashlib.sha256(self._backend.to_str().encode()).hexdigest()
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         """Token ids of each text, without special tokens, even where the text spells one."""
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self._without_controls(np.asarray(encoding.ids, dtype=np.int64)) for encoding in encodings]
+        return [self._without_controls(np.fromiter(each.ids, np.int64, len(each))) for each in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
@@ -84,7 +85,7 @@ class Tokenizer:
 
     def _without_controls(self, ids: IntArray) -> IntArray:
         """A unigram vocabulary matches "</s>" in text like any word; such text becomes unknown."""
-        found = np.isin(ids, self._controls)
+        found = self._is_control[ids]
         if not found.any():
             return ids
         return ids[~found] if self._unknown_id is None else np.where(found, np.int64(self._unknown_id), ids)
