@@ -118,8 +118,7 @@ class CorpusConfig(Section):
     language_confidence: Fraction = 0.5
     """Least confidence of the identification in a document's language."""
     quality_weights: dict[str, NonNegativeFloat] = {}
-    """Language -> factor on its share of the mixture; `source:<name>` -> share (up to 1) of that source's documents to
-    keep, in train and validation, by hash."""
+    """Language -> factor on its share of the mixture; `source:<name>` -> share of its documents to keep, by hash."""
     mixture: Literal["uniform", "proportional", "temperature", "unimax"] = "uniform"
     """Distribution over languages that training draws from."""
     mixture_temperature: PositiveFloat = 0.3
