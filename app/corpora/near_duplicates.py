@@ -13,6 +13,7 @@ import functools
 import hashlib
 import itertools
 import zlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -60,9 +61,12 @@ def band_hashes(document: Document, threshold: float) -> list[int]:
 
 def sign_documents(rows: Iterable[Document | Reject], threshold: float) -> pa.Table:
     """A file's signatures: a uint64 column per band, a row per document in reading order; rejects have none."""
-    hashes = [band_hashes(row, threshold) for row in rows if isinstance(row, Document)]
-    columns = np.array(hashes, dtype=np.uint64).reshape(len(hashes), band_shape(threshold)[0])
-    return pa.table({_band(number): column for number, column in enumerate(columns.T)})
+    held = array("Q")  # a million documents are lists of numbers of half a gigabyte, or an array of 72 MB
+    for row in rows:
+        if isinstance(row, Document):
+            held.extend(band_hashes(row, threshold))
+    columns = np.array(held, dtype=np.uint64).reshape(-1, band_shape(threshold)[0]).T
+    return pa.table({_band(number): column for number, column in enumerate(columns)})
 
 
 def mark_near_duplicates(read: Callable[[int, list[str]], pa.Table], files: int, threshold: float) -> list[IntArray]:

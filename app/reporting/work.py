@@ -66,7 +66,7 @@ def data_section(tokens: JsonObject, data_card: JsonObject) -> Section | None:
         return None
     rejects = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in mapping(data_card.get("rejects")).items())
     header = ["language", "training documents", "bytes", "tokens", "tokens per byte", "duplicates", "held out"]
-    return Section("Data card", [Table(header, rows)], [f"Rows that could not be used: {rejects or 'none'}."])
+    return Section("Data card", [Table(header, rows)], [f"Rows that are not used: {rejects or 'none'}."])
 
 
 def loss_section(curves: Mapping[str, Sequence[Sequence[float]]]) -> Section | None:

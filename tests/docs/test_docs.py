@@ -9,6 +9,8 @@ import pytest
 from app.artifacts import layout
 from app.config.load import preset_names
 from app.config.reference import render_reference
+from app.corpora.layouts import LAYOUTS
+from app.corpora.sources import CORPORA
 from tests.support.source import ROOT
 
 
@@ -27,6 +29,13 @@ def test_the_artifacts_page_shows_every_stage_and_every_name_of_the_layout() -> 
     assert missing == []
 
 
+def test_the_corpora_page_names_every_source_and_every_repository() -> None:
+    page = _read("docs/corpora.md")
+    assert [source for source in CORPORA if f"`{source}`" not in page] == []
+    names = [layout.repository.removeprefix("datasets/") for layout in LAYOUTS.values()]
+    assert [name for name in names if name not in page] == []
+
+
 def test_every_dependency_has_its_reason() -> None:
     page = _read("docs/dependencies.md").lower()
     block = re.search(r"dependencies = \[(.*?)\n\]", _read("pyproject.toml"), re.S)
@@ -43,7 +52,7 @@ def test_the_readme_names_every_preset_and_only_make_targets_that_exist() -> Non
     assert targets and [name for name in targets if not re.search(rf"^{name}:", makefile, re.M)] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/corpora.md", "CONTRIBUTING.md"])
 def test_links_inside_the_project_lead_somewhere(page: str) -> None:
     here = (ROOT / page).parent
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", _read(page)) if "://" not in link]

@@ -84,3 +84,12 @@ def test_an_unknown_strategy_is_refused_with_the_nearest(capsys: pytest.CaptureF
 def test_a_job_without_its_parent_names_the_job_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _main("tokenize", "--preset", "demo", "--set", f"artifacts.root={tmp_path}") == 1
     assert "python -m jobs.shard" in capsys.readouterr().err
+
+
+def test_a_plan_gives_a_language_of_more_weight_more_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    weights = ("corpus.quality_weights.de=5", "corpus.quality_weights.en=0.5")
+    assert _main("allocate", "--preset", "demo", "--dry-run", "--format", "json", *(f"--set={w}" for w in weights)) == 0
+    plan = json.loads(capsys.readouterr().out)
+    total = 14 + 5 + 0.5  # sixteen languages
+    held = [sum({"de": 5, "en": 0.5}.get(lang, 1) for lang in cluster) for cluster in plan["clusters"]]
+    assert plan["tokens_per_expert"] == pytest.approx([plan["tokens_dense"] * share / total for share in held], abs=1)

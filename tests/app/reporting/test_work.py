@@ -25,7 +25,7 @@ def test_models_and_data_leave_unknown_figures_open() -> None:
     tokens: JsonObject = {"de/train": {"documents": 3, "bytes": 2048, "tokens": 1024}}
     section = data_section(tokens, {"duplicates": {"de": 1}, "rejects": {"bad_json": 2}})
     assert texts(section) == [["de", "3", "2.0 KiB", "1.02k", "0.500", "1", "–"]]
-    assert section is not None and section.notes == ["Rows that could not be used: bad json 2."]
+    assert section is not None and section.notes == ["Rows that are not used: bad json 2."]
 
 
 def test_a_curve_is_thinned_to_means_of_neighbours() -> None:
