@@ -5,10 +5,11 @@ PIP_ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+EMULATOR := .local/emulator
 CORPUS ?= $(XELM_CORPUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-cluster serve experiment experiment-seeds constraints clean
+.PHONY: help setup emulator demo check test test-cluster serve experiment experiment-seeds constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -23,6 +24,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(RUN) -m pip install -q -c constraints.txt $(PIP_ARGS) torch
 	$(RUN) -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[dev]'
 	@touch $(STAMP)
+
+emulator: $(EMULATOR)/.installed ## the AWS emulator of a cluster test, in an environment of its own on top of .venv
+
+$(EMULATOR)/.installed: tests/deploy/emulator.txt constraints.txt $(STAMP)
+	$(RUN) -m venv $(EMULATOR)
+	$(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(EMULATOR)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	grep -v '^python-dateutil==' constraints.txt > $(EMULATOR)/constraints.txt
+	$(EMULATOR)/bin/python -m pip install -q -c $(EMULATOR)/constraints.txt $(PIP_ARGS) -r tests/deploy/emulator.txt
+	@touch $@
 
 demo: setup ## the main job on the embedded text: offline, CPU, minutes
 	$(RUN) -m jobs.all --preset demo
@@ -39,7 +49,7 @@ check: setup ## lint, types, layers
 test: check ## check, and the default tests
 	$(RUN) -m pytest -q -m "not (cluster or slow or gpu or network)"
 
-test-cluster: setup ## the tests that start several Ray nodes or are long
+test-cluster: setup emulator ## the tests that start several Ray nodes or are long
 	$(RUN) -m pytest -q -m "cluster and not (gpu or network)"
 
 experiment: setup ## the comparison on real text: make experiment CORPUS=<folder in mC4's layout>
