@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated")
+    parser.add_argument("--tokens-per-kill", type=int, default=1_500_000, help="budget, so that kills find work")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     arguments = parser.parse_args(argv)
     if os.environ.get("RAY_AUTH_MODE") != "token":  # Ray reads it when it is imported
@@ -51,17 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.chaos", *(sys.argv[1:] if argv is None else argv)])
     kinds = [kind for kind in arguments.kinds.split(",") if os.geteuid() == 0 or kind not in _NEEDS_ROOT]
     with tempfile.TemporaryDirectory(prefix="xelm-chaos-") as folder:
-        record = run_chaos(arguments.kills, arguments.seed, kinds, Path(folder))
+        budget = arguments.tokens_per_kill * (arguments.kills + 1)
+        record = run_chaos(arguments.kills, arguments.seed, kinds, Path(folder), budget)
     print(json.dumps(record) if arguments.format == "json" else json.dumps(record, indent=1))
     return 0 if record["weights_equal"] and record["experts_finished"] == record["experts"] else 1
 
 
-def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path) -> dict[str, object]:
-    """Train undisturbed and under fire, compare. The budget grows with the number of kills."""
+def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_tokens: int) -> dict[str, object]:
+    """Train undisturbed and under fire, compare."""
     chance = random.Random(seed)
     bag = [kinds[number % len(kinds)] for number in range(kills)]
     chance.shuffle(bag)
-    quiet, loud = Run(folder / "quiet", kills), Run(folder / "loud", kills)
+    quiet, loud = Run(folder / "quiet", budget_tokens), Run(folder / "loud", budget_tokens)
     quiet.prepare()
     quiet.train()
     done: list[Kill] = []

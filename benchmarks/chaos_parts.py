@@ -22,7 +22,6 @@ from app.training.notices import Notice
 
 EXPERTS = 4
 _DISK_MEGABYTES = 400
-_TOKENS_PER_KILL = 1_500_000
 _SMALL = (
     "run.name=chaos",
     "corpus.languages=de,en,hi,ja",
@@ -113,9 +112,9 @@ class Victim:
 class Run:
     """A run of the small configuration under a folder."""
 
-    def __init__(self, root: Path, kills: int) -> None:
+    def __init__(self, root: Path, budget_tokens: int) -> None:
         self.root = root
-        self._settings = [*_SMALL, f"artifacts.root={root}", f"training.budget_tokens={_TOKENS_PER_KILL * (kills + 1)}"]
+        self._settings = [*_SMALL, f"artifacts.root={root}", f"training.budget_tokens={budget_tokens}"]
 
     def command(self, job: str, *more: str) -> list[str]:
         """The command line of a job."""

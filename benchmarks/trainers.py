@@ -16,7 +16,8 @@ from transformers import XGLMForCausalLM
 from app.core.records import IntArray
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model
-from app.training.loop import NoCheckpoints, TrainingSpec, train
+from app.training.loop import TrainingSpec, train
+from app.training.saving import NoCheckpoints
 
 LEARNING_RATE, WEIGHT_DECAY, BETAS, EPSILON, CLIP_NORM = 1e-3, 0.01, (0.9, 0.95), 1e-8, 1.0
 

@@ -32,7 +32,9 @@ FENCES = {
     "pydantic": ("app.config", "serve"),
     "transformers": ("app.models", "app.tokens.tokenizer"),
     "tokenizers": ("app.tokens.tokenizer",),
-    "huggingface_hub": ("app.corpora.mc4",),
+    "huggingface_hub": ("app.corpora.staging",),
+    "datasketch": ("app.corpora.near_duplicates",),
+    "lingua": ("app.corpora.identify",),
     "sklearn": ("app.allocation",),
     "scipy": ("app.allocation",),
     "lang2vec": (),  # its tables are read as package data

@@ -36,7 +36,6 @@ TESTED_ELSEWHERE = {
     "app.pipelines.score": "tests/app/pipelines/test_everything.py",
     "app.pipelines.seed": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.settings": "tests/app/pipelines/test_everything.py",
-    "app.pipelines.shard": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.tokenize": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.train": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.drain": "tests/benchmarks/test_chaos.py",

@@ -18,6 +18,7 @@ DONE = "DONE"
 
 REJECTS = "rejects"
 SIDECARS = "sidecars"
+SIGNATURES = "signatures"
 DATA_CARD = "data_card.json"
 
 TOKENIZER = "tokenizer"
@@ -79,6 +80,11 @@ def sidecar_name(file: int) -> str:
 def rejects_name(file: int) -> str:
     """Rows of one source file that could not be used, with their reasons."""
     return f"{REJECTS}/{file:05d}.jsonl"
+
+
+def signatures_name(file: int) -> str:
+    """What one source file's documents are compared by; only while near-duplicates are being looked for."""
+    return f"{SIGNATURES}/{file:05d}.parquet"
 
 
 def step_folder(step: int) -> str:

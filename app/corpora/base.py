@@ -20,18 +20,27 @@ Reason = Literal[
     "missing_column",
     "unknown_language",
     "other_language",
+    "thinned_source",
+    "near_duplicate",
+    "misidentified",
 ]
 
 
 @dataclass(frozen=True)
 class CorpusSettings:
-    """How to find and read a corpus; ``columns`` maps our column names to the corpus's, a limit of 0 is none."""
+    """How to find and read a corpus; ``columns`` maps our column names to the corpus's, a limit of 0 is none.
+
+    ``line_break``: what stands for a line break in the texts, if it is not one. ``source_weights``: share to keep of
+    the documents of each value of the source column, 0 to 1; of a value that is not named, all.
+    """
 
     source: str
     path: str | None = None
     languages: tuple[str, ...] = ()
     seed: int = 0
     columns: Mapping[str, str] = field(default_factory=dict)
+    line_break: str = ""
+    source_weights: Mapping[str, float] = field(default_factory=dict)
     max_files_per_language: int = 0
     max_documents_per_file: int = 0
     max_line_bytes: int = 16_000_000
@@ -60,7 +69,7 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that could not be used; ``line`` counts from 1, ``sample`` is at most its first 200 characters."""
+    """A row that is not used; ``line`` counts from 1, ``sample`` is at most its first 200 characters."""
 
     file: str
     line: int
@@ -88,8 +97,13 @@ def document_id(lang: str, text: str) -> str:
 
 def split_of(doc_id: str, validation_fraction: float) -> str:
     """``train`` or ``validation``, by the document's hash alone: the same in every run and on every machine."""
-    position = int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8, person=b"split").digest(), "big")
-    return "validation" if position < validation_fraction * 2**64 else "train"
+    return "validation" if is_drawn(doc_id, b"split", validation_fraction) else "train"
+
+
+def is_drawn(doc_id: str, purpose: bytes, share: float) -> bool:
+    """Whether the document's hash, one for each purpose, is in the first ``share`` of the numbers."""
+    position = int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8, person=purpose).digest(), "big")
+    return position < share * 2**64
 
 
 def first_files(files: Sequence[SourceFile], limit: int) -> list[SourceFile]:

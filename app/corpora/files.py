@@ -13,10 +13,11 @@ from app.core.errors import CorpusError
 from app.core.languages import known_codes, normalise
 from app.core.records import Document, JsonObject
 from app.corpora.base import CorpusSettings, Reject, SourceFile, first_files
+from app.corpora.layouts import MC4_NAME
 from app.corpora.readers import PARQUET_SUFFIX, is_readable, read_file
 from app.corpora.streams import LINE_SUFFIXES
+from app.corpora.traps import refuse_traps
 
-_MC4_NAME = re.compile(r"c4-([A-Za-z]{2,3}(?:-(?:Latn|multi))?)(-validation)?\.")
 _SPLIT_IN_NAME = re.compile(r"(?:c4-)?(train|training|validation|valid|val|dev|test)(?=[-_.])", re.IGNORECASE)
 _SPLITS = {
     "train": "train",
@@ -90,13 +91,14 @@ class FilesCorpus:
                 f"corpus.path {place!r} holds {len(usable)} readable files but none to use for"
                 f" {', '.join(sorted(missing)) or 'training'}; languages found: {there}; set corpus.languages"
             )
+        refuse_traps(file.uri for file in kept)
         return first_files(kept, self._settings.max_files_per_language)
 
 
 def _describe(filesystem: Any, base: PurePosixPath, path: str, size: int, wanted: set[str]) -> SourceFile:
     uri = path if "file" in _protocols(filesystem) else str(filesystem.unstrip_protocol(path))
     place = PurePosixPath(path)
-    if match := _MC4_NAME.match(place.name):
+    if match := MC4_NAME.match(place.name):
         try:
             lang = normalise(match.group(1))
         except CorpusError as error:

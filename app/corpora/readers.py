@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from app.core.errors import CorpusError
 from app.core.languages import normalise
 from app.core.records import Document
-from app.corpora.base import CorpusSettings, Reason, Reject, SourceFile, document_id
+from app.corpora.base import CorpusSettings, Reason, Reject, SourceFile, document_id, is_drawn
 from app.corpora.streams import ARCHIVES, CORRUPT, LINE_SUFFIXES, lines, open_binary, what_is_corrupt
 
 PARQUET_SUFFIX = ".parquet"
@@ -75,6 +75,8 @@ def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set
     text = row.values[settings.column("text")]
     if not isinstance(text, str):
         return reject("not_text", repr(text))
+    if settings.line_break:
+        text = text.replace(settings.line_break, "\n")
     if not text.strip() or len(text) < settings.min_characters:
         return reject("empty_text", text)
     try:
@@ -86,9 +88,15 @@ def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set
     lang, reason, sample = _language(row.values, file, settings, wanted)
     if reason is not None:
         return reject(reason, sample)
+    doc_id = document_id(lang, text)
+    if settings.source_weights:
+        if (source := row.values.get(settings.column("source"))) is None:
+            return reject("missing_column", f"no {settings.column('source')!r}, which corpus.quality_weights needs")
+        if not is_drawn(doc_id, b"source", settings.source_weights.get(str(source), 1.0)):
+            return reject("thinned_source", f"{source}: {text}")
     url = row.values.get(settings.column("url"))
     time = _timestamp(row.values.get(settings.column("timestamp")))
-    return Document(document_id(lang, text), lang, text, _writable(url) if isinstance(url, str) else "", time)
+    return Document(doc_id, lang, text, _writable(url) if isinstance(url, str) else "", time)
 
 
 def _language(
@@ -146,6 +154,7 @@ def _parquet_rows(uri: str, settings: CorpusSettings) -> Iterator[_Row]:
     with open_binary(uri) as raw:
         table = pq.ParquetFile(raw, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False)
         ours = {settings.column(name) for name in ("text", "url", "timestamp", "lang")}
+        ours |= {settings.column("source")} if settings.source_weights else set()
         named = [name for name in table.schema_arrow.names if name in ours]
         number = 0
         # without any column of ours every row is rejected, with the names that are there

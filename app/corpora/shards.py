@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from app.artifacts.layout import part_name, rejects_name, shard_folder, sidecar_name
 from app.artifacts.store import Folder
 from app.core.records import Document, JsonObject
-from app.corpora.base import Corpus, Reject, SourceFile, split_of
+from app.corpora.base import Reject, SourceFile, split_of
 
 SHARD_SCHEMA = pa.schema(
     {
@@ -41,12 +41,17 @@ class _Buffer:
 
 
 def shard_file(
-    corpus: Corpus, file: SourceFile, number: int, target: Folder, validation_fraction: float, part_bytes: int
+    rows: Iterable[Document | Reject],
+    file: SourceFile,
+    number: int,
+    target: Folder,
+    validation_fraction: float,
+    part_bytes: int,
 ) -> JsonObject:
-    """Write one source file's documents as ``<lang>/<split>/part-<number>-<chunk>.parquet``; return its counts.
+    """Write one source file's rows as ``<lang>/<split>/part-<number>-<chunk>.parquet``; return its counts.
 
     ``part_bytes``: text bytes per part. Memory stays near four times this however many languages the file mixes: then
-    the largest part is written early. Every row that cannot be used is counted by reason; the first thousand of a
+    the largest part is written early. Every row that is not used is counted by reason; the first thousand of a
     file are kept with a sample.
     """
     buffers: dict[tuple[str, str], _Buffer] = {}
@@ -55,7 +60,7 @@ def shard_file(
     rejects: list[Reject] = []
     reasons: Counter[str] = Counter()
     held = 0
-    for row in corpus.read(file):
+    for row in rows:
         if isinstance(row, Reject):
             reasons[row.reason] += 1
             if len(rejects) < _KEPT_REJECTS_PER_FILE:

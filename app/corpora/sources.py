@@ -1,4 +1,4 @@
-"""Corpora by name. Adding one: a file, a line here, a test."""
+"""Corpora by name. Adding one: a file and a line here, or a line in ``layouts`` for one of the Hub's; a test."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from app.core.suggest import unknown_value
 from app.corpora.almanac import AlmanacCorpus
 from app.corpora.base import Corpus, CorpusSettings
 from app.corpora.files import FilesCorpus
-from app.corpora.mc4 import Mc4Corpus
+from app.corpora.hub import HubCorpus
+from app.corpora.layouts import LAYOUTS
 
 CORPORA: Mapping[str, Callable[[CorpusSettings], Corpus]] = {
     "almanac": AlmanacCorpus,
     "files": FilesCorpus,
-    "mc4": Mc4Corpus,
+    **dict.fromkeys(LAYOUTS, HubCorpus),
 }
 
 

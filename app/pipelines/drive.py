@@ -15,6 +15,7 @@ from app.training.model_task import ModelTask
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_HEADING = "Error Snippet]"
 
 
 class Machines(Protocol):
@@ -76,12 +77,16 @@ def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject], got_further
 
 
 def innermost(error: BaseException) -> str:
-    """The innermost cause's last line: Ray wraps a worker's exception in several of its own."""
-    text = str(error).strip()
-    for line in reversed(text.splitlines()):
-        if "Error" in line or "app.core.errors" in line:
-            return line.strip()
-    return text.splitlines()[-1] if text else type(error).__name__
+    """The innermost cause's last line: Ray wraps a worker's exception in several of its own.
+
+    Where a process was lost there is no exception, but a sentence of Ray's below its heading.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in reversed(lines):
+        if ("Error" in line or "app.core.errors" in line) and _HEADING not in line:
+            return line
+    below = next((number for number, line in enumerate(lines[:-1], 1) if _HEADING in line), len(lines) - 1)
+    return lines[below] if lines else type(error).__name__
 
 
 def _described(task: ModelTask, counts: JsonObject) -> str:

@@ -6,11 +6,13 @@ from app.artifacts.layout import ENSEMBLE, REPORT, SUMMARY, run_folder
 from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.errors import XelmError
+from app.core.languages import normalise
 from app.core.records import JsonObject, JsonValue
+from app.corpora.layouts import LAYOUTS
 from app.corpora.sources import open_corpus
 from app.pipelines.allocate import plan_clusters
 from app.pipelines.keys import shards_inputs, tokenizer_inputs, tokens_inputs
-from app.pipelines.settings import corpus_settings, is_language_level
+from app.pipelines.settings import corpus_settings, is_language_level, language_quality
 from app.training.budget import split_budget
 
 
@@ -31,7 +33,9 @@ def forecast(config: Config, store: Store) -> JsonObject:
         clusters = plan_clusters(config, config.corpus.languages)
         result["clusters"] = [list(cluster) for cluster in clusters]
         if config.training.budget_split == "by_mixture" and config.corpus.mixture == "uniform":
-            shares = [len(cluster) / len(config.corpus.languages) for cluster in clusters]
+            quality = language_quality(config)
+            held = [sum(quality.get(normalise(lang), 1.0) for lang in cluster) for cluster in clusters]
+            shares = [share / sum(held) for share in held]
     result["tokens_per_expert"] = list(split_budget(config.training.budget_tokens, shares))
     result["tokens_dense"] = config.training.budget_tokens
     return result
@@ -40,7 +44,7 @@ def forecast(config: Config, store: Store) -> JsonObject:
 def _inputs(config: Config, store: Store) -> dict[str, JsonValue]:
     try:
         corpus = open_corpus(corpus_settings(config))
-        remote = config.corpus.source == "mc4" and not config.corpus.path
+        remote = config.corpus.source in LAYOUTS and not config.corpus.path
         found = "listed when jobs.shard runs: a plan leaves the Hub alone" if remote else len(corpus.files())
         shards = shards_inputs(config, corpus).key
         tokenizer = tokenizer_inputs(config, shards).key

@@ -13,6 +13,7 @@ from app.artifacts.layout import Stage
 from app.config.schema import Config
 from app.core.records import JsonValue
 from app.corpora.base import Corpus
+from app.pipelines.settings import source_weights
 
 BUILTIN = "builtin:"
 _SEED_FILE_SUFFIXES = (".json", ".safetensors", ".model", ".txt")
@@ -37,13 +38,26 @@ def shards_inputs(config: Config, corpus: Corpus) -> StageInputs:
     fields: dict[str, JsonValue] = {
         "corpus": corpus.fingerprint(),
         "languages": sorted(config.corpus.languages),
-        "columns": config.corpus.columns.model_dump(),
+        "columns": config.corpus.columns.model_dump(exclude={"source"}),
         "max_documents_per_file": config.corpus.max_documents_per_file,
         "max_line_bytes": config.corpus.max_line_bytes,
         "min_characters": config.corpus.min_characters,
         "validation_fraction": config.corpus.validation_fraction,
     }
-    return StageInputs("shards", fields, {})
+    return StageInputs("shards", {**fields, **_screening_fields(config)}, {})
+
+
+def _screening_fields(config: Config) -> dict[str, JsonValue]:
+    """The steps that are on; nothing for those that are off, so that a corpus without them keeps its key."""
+    corpus = config.corpus
+    fields: dict[str, JsonValue] = {}
+    if corpus.near_duplicates != "off":
+        fields["near_duplicates"] = [corpus.near_duplicates, corpus.near_duplicate_threshold]
+    if corpus.language_identification != "off":
+        fields["language_identification"] = [corpus.language_identification, corpus.language_confidence]
+    if sources := source_weights(config):
+        fields["source_weights"] = {"column": corpus.columns.source, "weights": sources}
+    return fields
 
 
 def seed_location(model: str) -> str:

@@ -15,7 +15,7 @@ from app.core.records import IntArray, JsonValue
 from app.corpora.mixture import language_weights
 from app.pipelines.keys import StageInputs, optimisation_fields, seed_inputs
 from app.pipelines.parents import find_allocation, find_tokens
-from app.pipelines.settings import training_spec
+from app.pipelines.settings import language_quality, training_spec
 from app.tokens.dataset import TokenCorpus
 from app.training.budget import split_budget
 from app.training.model_task import ModelTask, read_assignment
@@ -39,6 +39,7 @@ def mixture_weights(config: Config, corpus: TokenCorpus) -> dict[str, float]:
         config.corpus.mixture_temperature,
         config.corpus.mixture_max_epochs,
         config.training.budget_tokens,
+        language_quality(config),
     )
 
 

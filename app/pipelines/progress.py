@@ -12,16 +12,23 @@ from types import TracebackType
 from app.artifacts.layout import METRICS
 from app.core.records import JsonObject
 from app.core.units import format_count, format_seconds
+from app.pipelines.control import metrics_rows
 from app.training.fleet import Fleet
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
 
+_SECONDS, _SECONDS_REMOTE = 5.0, 30.0
+"""Between two looks; a remote store has new metrics every half minute."""
+
 
 def last_metrics(task: ModelTask) -> JsonObject | None:
     """The newest row of a model's metrics, None before its first step."""
-    if not task.stage.is_local or not task.stage.exists(METRICS):
+    if not task.stage.exists(METRICS):
         return None
+    if not task.stage.is_local:
+        rows = metrics_rows(task.stage)
+        return rows[-1] if rows else None
     with task.stage.local(METRICS).open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 4096))
@@ -46,8 +53,9 @@ def progress_line(name: str, state: str, num_steps: int, row: JsonObject | None)
 class ProgressBoard:
     """Prints the fleet's lines every few seconds while it is open; in place on a terminal."""
 
-    def __init__(self, tasks: Sequence[ModelTask], fleet: Fleet, interval_seconds: float = 5.0) -> None:
-        self._tasks, self._fleet, self._interval = tasks, fleet, interval_seconds
+    def __init__(self, tasks: Sequence[ModelTask], fleet: Fleet) -> None:
+        self._tasks, self._fleet = tasks, fleet
+        self._interval = _SECONDS if all(task.stage.is_local for task in tasks) else _SECONDS_REMOTE
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
         self._height = 0

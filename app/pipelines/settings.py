@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.allocation.base import AllocationSettings
 from app.allocation.strategies import is_language_strategy
-from app.config.schema import Config
+from app.config.schema import SOURCE_PREFIX, Config
+from app.core.languages import normalise
 from app.core.seeding import derive_seed
 from app.corpora.base import CorpusSettings
 from app.models.load import ModelShape
@@ -20,17 +21,30 @@ def corpus_settings(config: Config) -> CorpusSettings:
         languages=corpus.languages,
         seed=config.run.seed,
         columns=corpus.columns.model_dump(),
+        source_weights=source_weights(config),
         max_files_per_language=corpus.max_files_per_language,
         max_documents_per_file=corpus.max_documents_per_file,
         max_line_bytes=corpus.max_line_bytes,
         min_characters=corpus.min_characters,
-        revision=corpus.revision,
+        revision=corpus.revision or None,
         staging_dir=corpus.staging,
         retries=corpus.retries,
         retry_wait_seconds=corpus.retry_wait_seconds,
         documents_per_language=corpus.documents_per_language,
         validation_documents_per_language=corpus.validation_documents_per_language,
     )
+
+
+def language_quality(config: Config) -> dict[str, float]:
+    """Factors on the mixture, by normalised language. Raises CorpusError for an unknown one."""
+    weights = config.corpus.quality_weights
+    return {normalise(name): weight for name, weight in weights.items() if not name.startswith(SOURCE_PREFIX)}
+
+
+def source_weights(config: Config) -> dict[str, float]:
+    """Share of documents to keep, by value of the corpus's source column."""
+    weights = config.corpus.quality_weights
+    return {name.removeprefix(SOURCE_PREFIX): w for name, w in weights.items() if name.startswith(SOURCE_PREFIX)}
 
 
 def allocation_settings(config: Config) -> AllocationSettings:

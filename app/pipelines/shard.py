@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray.data
 
-from app.artifacts.layout import DATA_CARD, SIDECARS, sidecar_name
+from app.artifacts.layout import DATA_CARD, SIGNATURES, sidecar_name, signatures_name
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
 from app.core.errors import CorpusError
-from app.core.records import JsonObject
+from app.core.records import IntArray, JsonObject
 from app.core.units import format_bytes, format_count, format_seconds
 from app.corpora.base import SourceFile
+from app.corpora.identify import known_languages
+from app.corpora.near_duplicates import mark_near_duplicates, sign_documents
+from app.corpora.screening import screen
 from app.corpora.shards import part_names, read_part, shard_file
 from app.corpora.sources import open_corpus
 from app.pipelines.keys import shards_inputs
@@ -39,54 +45,103 @@ def make_shards(config: Config, store: Store) -> Made:
     stage = store.stage("shards", inputs.key)
     if stage.is_complete:
         return {"shards": stage}
+    if config.corpus.language_identification == "lingua":
+        known_languages()  # a missing extra is found here, not in a worker
     files = list(corpus.files())
-    done = set(stage.names(SIDECARS))
-    waiting = [number for number in range(len(files)) if sidecar_name(number).rpartition("/")[2] not in done]
-    log.info("shard: %d source files, %d already done", len(files), len(files) - len(waiting))
     started = time.monotonic()
-    with ray_session(config.cluster):
-        _run_tasks(config, files, waiting, stage)
-    counts = _summary(stage, files)
+    waiting = _missing(stage, [sidecar_name(number) for number in range(len(files))])
+    if waiting:
+        with ray_session(config.cluster):
+            doubles = _find_near_duplicates(config, files, stage)
+            log.info("shard: %d source files, %d already done", len(files), len(files) - len(waiting))
+            _shard_files(config, files, waiting, doubles, stage)
+    counts = _summary(config, stage, files)
     if not counts["documents"]:
         raise CorpusError(
             f"no usable document in {len(files)} files of corpus.source={config.corpus.source}"
             f" path={config.corpus.path!r} languages={','.join(config.corpus.languages)};"
             f" rejected rows by reason: {counts['rejects'] or 'none'}"
         )
+    stage.remove(SIGNATURES)
     manifest = Manifest("shards", inputs.key, inputs.fields, {}, counts, time.monotonic() - started)
     stage.publish(manifest)
     return {"shards": stage}
 
 
-def _run_tasks(config: Config, files: list[SourceFile], waiting: list[int], stage: StageFolder) -> None:
-    if not waiting:
-        return
-    settings = corpus_settings(config)
-    fraction = config.corpus.validation_fraction
+def _missing(stage: StageFolder, names: Sequence[str]) -> list[int]:
+    """Numbers of the files, one of each source file, that are not there yet."""
+    done = set(stage.names(names[0].rpartition("/")[0])) if names else set()
+    return [number for number, name in enumerate(names) if name.rpartition("/")[2] not in done]
+
+
+def _find_near_duplicates(config: Config, files: Sequence[SourceFile], stage: StageFolder) -> Mapping[int, IntArray]:
+    """For each source file the numbers of the documents to drop; the signatures of files already read are used again.
+
+    All files are compared, those that are sharded already too, so that a rerun drops the same documents.
+    """
+    if config.corpus.near_duplicates == "off":
+        return {}
+    settings, threshold = corpus_settings(config), config.corpus.near_duplicate_threshold
+
+    def sign_one(row: dict[str, Any]) -> dict[str, Any]:
+        number = int(row["item"])
+        table = sign_documents(open_corpus(settings).read(files[number]), threshold)
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        stage.write(signatures_name(number), sink.getvalue().to_pybytes())
+        return {"documents": table.num_rows, "bytes": table.nbytes}
+
+    def read(number: int, columns: list[str]) -> pa.Table:
+        return pq.read_table(pa.BufferReader(stage.read(signatures_name(number))), columns=columns)
+
+    unsigned = _missing(stage, [signatures_name(number) for number in range(len(files))])
+    _run_tasks(sign_one, unsigned, "near-duplicates")
+    return dict(enumerate(mark_near_duplicates(read, len(files), threshold)))
+
+
+def _shard_files(
+    config: Config,
+    files: Sequence[SourceFile],
+    waiting: Sequence[int],
+    doubles: Mapping[int, IntArray],
+    stage: StageFolder,
+) -> None:
+    settings, fraction = corpus_settings(config), config.corpus.validation_fraction
+    least = config.corpus.language_confidence if config.corpus.language_identification == "lingua" else None
+    dropped = ray.put(doubles)
 
     def shard_one(row: dict[str, Any]) -> dict[str, Any]:
         number = int(row["item"])
-        counts = shard_file(open_corpus(settings), files[number], number, stage, fraction, _PART_BYTES)
+        mine = frozenset(ray.get(dropped).get(number, np.empty(0, np.int64)).tolist())
+        rows = screen(open_corpus(settings).read(files[number]), files[number].uri, mine, least)
+        counts = shard_file(rows, files[number], number, stage, fraction, _PART_BYTES)
         documents, sizes = counts["documents"], counts["bytes"]
         assert isinstance(documents, dict) and isinstance(sizes, dict)
         return {"documents": sum(documents.values()), "bytes": sum(sizes.values())}
 
-    tasks = ray.data.from_items(waiting, override_num_blocks=len(waiting)).map(shard_one, num_cpus=0.5)
+    _run_tasks(shard_one, waiting, "shard")
+
+
+def _run_tasks(task: Callable[[dict[str, Any]], dict[str, Any]], numbers: Sequence[int], what: str) -> None:
+    """One Ray task per source file; ``task`` returns the documents and bytes it did, for the log."""
+    if not numbers:
+        return
+    tasks = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(task, num_cpus=0.5)
     started, last = time.monotonic(), 0.0
     documents = size = finished = 0
     for row in tasks.iter_rows():
         documents, size, finished = documents + row["documents"], size + row["bytes"], finished + 1
         seconds = time.monotonic() - started
-        if seconds - last > 5 or finished == len(waiting):
+        if seconds - last > 5 or finished == len(numbers):
             last = seconds
             log.info(
-                "shard: %d/%d files, %s documents, %s in %s (%.0f documents/s, %.2f MB/s)",
-                *(finished, len(waiting), format_count(documents), format_bytes(size), format_seconds(seconds)),
+                "%s: %d/%d files, %s documents, %s in %s (%.0f documents/s, %.2f MB/s)",
+                *(what, finished, len(numbers), format_count(documents), format_bytes(size), format_seconds(seconds)),
                 *(documents / seconds, size / seconds / 1e6),
             )
 
 
-def _summary(stage: StageFolder, files: list[SourceFile]) -> JsonObject:
+def _summary(config: Config, stage: StageFolder, files: Sequence[SourceFile]) -> JsonObject:
     """Add up the sidecars; write the data card's first half; the counts of the manifest."""
     totals: dict[str, dict[str, int]] = {"documents": {}, "bytes": {}, "rejects": {}}
     rejects_by_language: dict[str, dict[str, int]] = {}
@@ -107,6 +162,8 @@ def _summary(stage: StageFolder, files: list[SourceFile]) -> JsonObject:
         "rejects_by_language": rejects_by_language,
         "duplicates": duplicates,
     }
+    if config.corpus.language_identification == "lingua":
+        card["languages_not_identified"] = [lang for lang in languages if lang not in known_languages()]
     stage.write_json(DATA_CARD, card)
     return {
         "files": len(files),

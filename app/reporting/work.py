@@ -31,6 +31,7 @@ def models_section(models: Mapping[str, JsonObject]) -> Section | None:
     rows = []
     for name, counts in models.items():
         tokens, seconds = number(counts.get("tokens_seen")), number(counts.get("training_seconds"))
+        saving = number(counts.get("saving_seconds"))
         figures = [
             shown(counts.get("steps"), lambda value: f"{value:.0f}"),
             shown(tokens, format_count),
@@ -38,9 +39,10 @@ def models_section(models: Mapping[str, JsonObject]) -> Section | None:
             shown(counts.get("parameters"), format_count),
             shown(seconds, format_seconds),
             format_count(tokens / seconds) if tokens and seconds else "–",
+            f"{saving / seconds:.1%}" if saving is not None and seconds else "–",
         ]
         rows.append([Cell(name), *map(Cell, figures)])
-    header = ["model", "steps", "tokens", "last loss (nats)", "parameters", "time", "tokens/s"]
+    header = ["model", "steps", "tokens", "last loss (nats)", "parameters", "time", "tokens/s", "waiting for saves"]
     return Section("Models", [Table(header, rows)]) if rows else None
 
 

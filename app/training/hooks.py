@@ -6,13 +6,13 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from app.core.errors import Preempted
+from app.core.errors import Preempted, StorageError
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,27 @@ class MetricsFile:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+class NowAndThen:
+    """Calls ``send`` at most every ``seconds``: what is logged on this machine becomes visible to others meanwhile."""
+
+    def __init__(self, send: Callable[[], None], seconds: float = 30.0) -> None:
+        self._send, self._seconds = send, seconds
+        self._sent = time.monotonic()
+
+    def start(self, step: int) -> None:
+        """Nothing has been logged yet."""
+
+    def step(self, metrics: StepMetrics) -> None:
+        """Send if it is time; a storage that fails is tried again at the next turn."""
+        if time.monotonic() - self._sent >= self._seconds:
+            self._sent = time.monotonic()
+            with suppress(StorageError):
+                self._send()
+
+    def close(self) -> None:
+        """The last state is sent by whoever opened this."""
 
 
 class StopRequest:

@@ -28,7 +28,7 @@ from app.core.records import IntArray, JsonObject, JsonValue
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
 from app.tokens.dataset import BlockDataset, TokenCorpus
-from app.training.hooks import Hook, MetricsFile, StopRequest
+from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
 from app.training.loop import TrainingSpec, train
 from app.training.trackers import TrackedModel, open_trackers
 
@@ -106,19 +106,24 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
 
 @contextmanager
 def _logs(task: ModelTask, temporary: Path) -> Iterator[list[Hook]]:
-    """Hooks that log into the model's folder; where that is remote, its logs are fetched first and put back after."""
+    """Hooks that log into the model's folder; where that is remote, its logs are fetched first and sent as it goes."""
     stage = task.stage
     folder = stage.local() if stage.is_local else temporary
     folder.mkdir(parents=True, exist_ok=True)
+
+    def send() -> None:
+        stage.write(METRICS, (folder / METRICS).read_bytes())
+
     if not stage.is_local and stage.exists(METRICS):
         (folder / METRICS).write_bytes(stage.read(METRICS))
     try:
         settings = {"languages": ",".join(sorted(task.weights)), "parent": task.parent, **asdict(task.spec)}
         model = TrackedModel(task.run, task.name, task.key, folder / TENSORBOARD, settings)
-        yield [MetricsFile(folder / METRICS), *open_trackers(task.trackers, model)]
+        hooks: list[Hook] = [MetricsFile(folder / METRICS), *open_trackers(task.trackers, model)]
+        yield hooks if stage.is_local else [*hooks, NowAndThen(send)]
     finally:
         if not stage.is_local and (folder / METRICS).exists():
-            stage.write(METRICS, (folder / METRICS).read_bytes())
+            send()
             if (folder / TENSORBOARD).exists():
                 stage.upload(folder / TENSORBOARD, TENSORBOARD)
 

@@ -30,7 +30,7 @@ def test_the_artifacts_page_shows_every_stage_and_every_name_of_the_layout() -> 
 def test_every_dependency_has_its_reason() -> None:
     page = _read("docs/dependencies.md").lower()
     block = re.search(r"dependencies = \[(.*?)\n\]", _read("pyproject.toml"), re.S)
-    dev = re.search(r"^dev = \[(.*)\]", _read("pyproject.toml"), re.M)
+    dev = re.search(r"^dev = \[(.*?)^\]", _read("pyproject.toml"), re.M | re.S)
     assert block and dev
     named = re.findall(r'"([A-Za-z_-]+)', block.group(1) + dev.group(1))
     assert named and [name for name in named if name.lower() not in page] == []

@@ -57,7 +57,7 @@ def test_a_plan_for_the_hubs_corpus_does_not_ask_the_hub(
     def refuse() -> None:
         raise AssertionError("the Hub was asked")
 
-    monkeypatch.setattr("app.corpora.mc4._hub", refuse)
+    monkeypatch.setattr("app.corpora.hub.hub_filesystem", refuse)
     assert _main("allocate", "--preset", preset, "--dry-run", "--format", "json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert "problem" not in plan["inputs"] and len(plan["clusters"]) == int(preset.removeprefix("paper-k"))

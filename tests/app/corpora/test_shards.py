@@ -3,30 +3,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.artifacts.store import Folder
 from app.core.records import Document, JsonObject
 from app.corpora.base import Reject, SourceFile, document_id, split_of
 from app.corpora.shards import SHARD_SCHEMA, part_names, read_documents, read_part, shard_file
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A corpus of one file with the given rows."""
-
-    rows: Sequence[Document | Reject]
-
-    def files(self) -> Sequence[SourceFile]:
-        return [SourceFile("rows")]
-
-    def read(self, file: SourceFile) -> Iterator[Document | Reject]:
-        yield from self.rows
-
-    def fingerprint(self) -> JsonObject:
-        return {}
 
 
 def _document(lang: str, text: str) -> Document:
@@ -36,7 +19,7 @@ def _document(lang: str, text: str) -> Document:
 def _shard(
     rows: Sequence[Document | Reject], place: Path, split: str | None = None, part_bytes: int = 1000
 ) -> JsonObject:
-    return shard_file(_Rows(rows), SourceFile("rows", None, split), 7, Folder(str(place)), 0.2, part_bytes)
+    return shard_file(rows, SourceFile("rows", None, split), 7, Folder(str(place)), 0.2, part_bytes)
 
 
 def _digests(place: Path) -> dict[str, str]:

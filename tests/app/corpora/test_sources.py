@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-from importlib import import_module
-from pathlib import Path
+import typing
 
 import pytest
 
+from app.config.schema import CorpusConfig
 from app.core.errors import ConfigError
 from app.corpora.base import CorpusSettings
 from app.corpora.sources import CORPORA, open_corpus
 
 
-@pytest.mark.parametrize("source", CORPORA)
-def test_every_source_has_a_module_and_a_test_of_its_name(source: str) -> None:
-    module = import_module(f"app.corpora.{source}")
-    assert CORPORA[source].__module__ == module.__name__
-    assert Path(__file__).with_name(f"test_{source}.py").exists()
+def test_the_configuration_names_every_source_and_no_other() -> None:
+    assert set(typing.get_args(CorpusConfig.model_fields["source"].annotation)) == set(CORPORA)
 
 
 def test_a_corpus_is_opened_by_its_source() -> None:

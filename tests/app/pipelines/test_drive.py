@@ -129,6 +129,7 @@ def test_no_more_run_at_once_than_there_are_slots_and_slots_may_grow() -> None:
             "OSError: No space left on device",
         ),
         ("one line", "one line"),
+        ("Training failed:\n[Rank 0 Error Snippet]:\nThe actor died.\nIts pid was 7.\n", "The actor died."),
         ("", "RuntimeError"),
     ],
 )

@@ -14,10 +14,13 @@ def test_exposure_is_a_ratio_of_tokens() -> None:
 
 
 def test_models_and_data_leave_unknown_figures_open() -> None:
-    models: dict[str, Any] = {"dense": {"steps": 10, "tokens_seen": 5000, "training_seconds": 2.0}, "seed": {}}
+    models: dict[str, Any] = {
+        "dense": {"steps": 10, "tokens_seen": 5000, "training_seconds": 2.0, "saving_seconds": 0.05},
+        "seed": {},
+    }
     assert texts(models_section(models)) == [
-        ["dense", "10", "5k", "–", "–", "2.0s", "2.5k"],
-        ["seed", "–", "–", "–", "–", "–", "–"],
+        ["dense", "10", "5k", "–", "–", "2.0s", "2.5k", "2.5%"],
+        ["seed", "–", "–", "–", "–", "–", "–", "–"],
     ]
     tokens: JsonObject = {"de/train": {"documents": 3, "bytes": 2048, "tokens": 1024}}
     section = data_section(tokens, {"duplicates": {"de": 1}, "rejects": {"bad_json": 2}})

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.core.errors import Preempted
-from app.training.hooks import MetricsFile, StepMetrics, StopRequest, running
+from app.core.errors import Preempted, StorageError
+from app.training.hooks import MetricsFile, NowAndThen, StepMetrics, StopRequest, running
 from tests.support.tiny_training import Recorder
 
 
@@ -101,6 +101,22 @@ def test_a_hook_that_cannot_close_does_not_keep_the_others_open() -> None:
     with pytest.raises(OSError, match="disk full"), running(hooks, 0):
         pass
     assert hooks[0].closed == hooks[2].closed == 1
+
+
+def test_now_and_then_sends_not_at_every_step_and_goes_on_when_the_storage_fails() -> None:
+    calls: list[int] = []
+
+    def send() -> None:
+        calls.append(1)
+        raise StorageError("away")
+
+    for seconds, expected in ((0.0, 3), (1000.0, 0)):
+        calls.clear()
+        hook = NowAndThen(send, seconds)
+        with running([hook], 0):
+            for step in (1, 2, 3):
+                hook.step(metrics(step))
+        assert len(calls) == expected
 
 
 def test_a_stop_says_why_where_and_how_to_go_on() -> None:

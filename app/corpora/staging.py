@@ -1,0 +1,122 @@
+"""Files of a Hub data set at a pinned revision: listed with retries, downloaded once, never half a file."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import logging
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.core.errors import CorpusError
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT_SECONDS = 60.0
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """One data set.
+
+    ``open_hub`` returns the fsspec file system, ``sleep`` waits between tries, ``hint`` ends the error's message.
+    """
+
+    repository: str
+    revision: str
+    staging: Path
+    retries: int
+    retry_wait_seconds: float
+    open_hub: Callable[[], Any]
+    sleep: Callable[[float], None]
+    hint: str = ""
+
+    @property
+    def place(self) -> str:
+        """Address of the data set at its revision."""
+        return f"{self.repository}@{self.revision}"
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly below a folder, sorted. Raises CorpusError after the last try."""
+        place = f"{self.place}/{folder}".rstrip("/")
+        details = self._retry(lambda: self.open_hub().ls(place, detail=True), place)
+        return sorted(str(info["name"]).rpartition("/")[2] for info in details if info["type"] == "directory")
+
+    def sizes(self, pattern: str) -> Mapping[str, int | None]:
+        """Address and bytes of the files that match. Raises CorpusError after the last try."""
+        place = f"{self.place}/{pattern}"
+        details = self._retry(lambda: self.open_hub().glob(place, detail=True), place)
+        return {path: info.get("size") for path, info in details.items()}
+
+    def stage(self, uri: str, size_bytes: int | None, name: str) -> Path:
+        """Local copy of one file under ``<staging>/<revision>/<name>``, downloaded once.
+
+        A failed or killed download goes on where it stopped; a file is under its own name only when it is whole.
+        Two runs with one staging folder wait for each other. Raises CorpusError after the last try.
+        """
+        target = self.staging / self.revision / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._retry(functools.partial(self._download, uri, size_bytes, target), uri)
+        return target
+
+    def _download(self, uri: str, size_bytes: int | None, target: Path) -> None:
+        partial = target.with_name(f"{target.name}.partial")
+        with partial.open("ab") as copy:
+            fcntl.flock(copy, fcntl.LOCK_EX)
+            if target.exists():  # another run was quicker, and may have renamed the very file we hold
+                partial.unlink(missing_ok=True)
+                return
+            with self.open_hub().open(uri, "rb") as source:
+                if done := copy.tell():
+                    source.seek(done)
+                shutil.copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+            size = copy.tell()
+            if size_bytes is not None and size > size_bytes:
+                copy.truncate(0)
+            if size_bytes is not None and size != size_bytes:
+                raise OSError(f"got {size} of {size_bytes} bytes")
+            partial.rename(target)
+
+    def _retry(self, action: Callable[[], _Result], what: str) -> _Result:
+        """Run ``action`` until it succeeds, waiting twice as long each time, at most a minute.
+
+        The Hub answers too many requests with errors of several kinds, "file not found" among them, so every
+        OSError is tried again. Raises CorpusError after the last try, naming the file and the number of tries.
+        """
+        wait = self.retry_wait_seconds
+        for number in range(1, self.retries + 1):
+            try:
+                return action()
+            except _transient_errors() as error:
+                if number == self.retries:
+                    raise CorpusError(
+                        f"{what}: given up after {number} tries, the last error: {type(error).__name__}: {error};"
+                        " check the network, or raise corpus.retries; what was downloaded is kept"
+                        f"{self.hint and f' ({self.hint})'}"
+                    ) from error
+                log.warning("%s: try %d failed (%s); next in %.0f s", what, number, error, wait)
+            self.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        raise CorpusError(f"corpus.retries is {self.retries}; it must be at least 1")
+
+
+def hub_filesystem() -> Any:
+    """The Hub as an fsspec file system."""
+    from huggingface_hub import HfFileSystem  # imported late: only a corpus from the Hub needs it
+
+    return HfFileSystem()
+
+
+def _transient_errors() -> tuple[type[Exception], ...]:
+    """OSError, and what the Hub client's HTTP library raises: the base of the client's own error, whatever it is."""
+    from huggingface_hub.errors import HfHubHTTPError  # imported late, as above
+
+    return (OSError, *HfHubHTTPError.__bases__)

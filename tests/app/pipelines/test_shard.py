@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.config.schema import Config
+from app.core.records import Document
+from app.corpora.almanac import AlmanacCorpus
+from app.corpora.base import CorpusSettings
+from app.corpora.identify import confidence
+from app.corpora.shards import read_documents
+from app.pipelines.shard import make_shards
+
+pytestmark = pytest.mark.ray
+
+SCREENS = ("corpus.near_duplicates=minhash", "corpus.language_identification=lingua")
+
+
+def _pages(lang: str, number: int) -> list[str]:
+    """Almanac pages that look like their language: they hold so many names that not every one does."""
+    corpus = AlmanacCorpus(CorpusSettings("almanac", None, (lang,), documents_per_language=10 * number))
+    rows = [row for file in corpus.files() if file.split == "train" for row in corpus.read(file)]
+    texts = [row.text for row in rows if isinstance(row, Document)]
+    return [text for text in texts if (confidence(lang, text) or (0.0, ""))[0] > 0.9][:number]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three files of German and one of Swahili; copies with a changed end, and German under the wrong name."""
+    root = tmp_path_factory.mktemp("corpus")
+    german, swahili = _pages("de", 36), _pages("sw", 12)
+    files = {
+        "de/a.jsonl": german[:12],
+        "de/b.jsonl": [*(f"{text}." for text in german[:5]), *german[12:24]],
+        "de/c.jsonl": [german[30], f"{german[12]}!", german[30], *german[24:30]],
+        "sw/d.jsonl": [*swahili, german[31], german[32], german[0]],
+    }
+    for name, texts in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return root
+
+
+def _config(root: Path, corpus: Path, *more: str) -> Config:
+    where = (f"artifacts.root={root}", "corpus.source=files", f"corpus.path={corpus}", "corpus.languages=de,sw")
+    return load_config("demo", overrides=[*where, *more])
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"  # holds the seconds it took
+    }
+
+
+def test_what_is_dropped_is_counted_by_reason_and_kept(ray_running: None, corpus: Path, tmp_path: Path) -> None:
+    assert ray_running is None
+    stage = make_shards(_config(tmp_path, corpus, *SCREENS), Store(str(tmp_path)))["shards"]
+    card = stage.read_json("data_card.json")
+    assert card["rejects"] == {"misidentified": 3, "near_duplicate": 7}
+    assert card["rejects_by_language"] == {"de": {"near_duplicate": 7}, "sw": {"misidentified": 3}}
+    assert card["duplicates"] == {"de": 0, "sw": 0} and card["languages_not_identified"] == []
+    texts = {
+        lang: [row["text"] for split in ("train", "validation") for row in read_documents(stage, lang, split)]
+        for lang in ("de", "sw")
+    }
+    assert (len(texts["de"]), len(texts["sw"])) == (31, 12)
+    kept = [json.loads(line) for name in stage.names("rejects") for line in stage.read(f"rejects/{name}").splitlines()]
+    assert [(Path(row["file"]).name, row["line"]) for row in kept if row["reason"] == "near_duplicate"] == [
+        *(("b.jsonl", line) for line in range(1, 6)),
+        ("c.jsonl", 2),
+        ("c.jsonl", 3),
+    ]
+    assert not stage.exists("signatures")
+
+
+def test_killed_at_any_point_and_run_again_it_ends_with_the_same_files(
+    ray_running: None, corpus: Path, tmp_path: Path
+) -> None:
+    assert ray_running is None
+    config, store = _config(tmp_path, corpus, *SCREENS), Store(str(tmp_path))
+    folder = Path(make_shards(config, store)["shards"].local())
+    expected = _digests(folder)
+    for done in ("00000", "00001", "00003"):  # the one file that was sharded before the kill
+        (folder / "DONE").unlink()
+        for path in [*folder.glob("*/*/part-*"), *folder.glob("sidecars/*"), *folder.glob("rejects/*")]:
+            if done not in path.name:
+                path.unlink()
+        make_shards(config, store)
+        assert _digests(folder) == expected
+
+
+def test_a_corpus_without_the_steps_keeps_its_documents(ray_running: None, corpus: Path, tmp_path: Path) -> None:
+    assert ray_running is None
+    card = make_shards(_config(tmp_path, corpus), Store(str(tmp_path)))["shards"].read_json("data_card.json")
+    assert card["rejects"] == {} and "languages_not_identified" not in card
