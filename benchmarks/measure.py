@@ -89,11 +89,12 @@ def run_side(function: str, arguments: JsonObject) -> JsonObject:
 
 
 def in_turns(sides: Sequence[str], arguments: JsonObject, turns: int) -> dict[str, list[JsonObject]]:
-    """Each side once per turn, one after the other; results by side, in order."""
+    """Each side once per turn, one after the other; results by side, in order. Says on stderr how far it is."""
     results: dict[str, list[JsonObject]] = {side: [] for side in sides}
-    for _ in range(turns):
+    for turn in range(turns):
         for side in sides:
             results[side].append(run_side(side, arguments))
+            print(f"{side}: turn {turn + 1} of {turns}", file=sys.stderr, flush=True)
     return results
 
 

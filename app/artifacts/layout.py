@@ -10,7 +10,7 @@ from typing import Literal, get_args
 Stage = Literal["shards", "tokenizer", "tokens", "allocation", "model", "scores", "evaluation"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when the content of any stage changes its meaning."""
 
 MANIFEST = "manifest.json"

@@ -302,7 +302,8 @@ class ClusterConfig(Section):
     object_store_bytes: PositiveInt = 268_435_456
     """Shared memory of a local Ray, bytes."""
     slots: NonNegativeInt = 0
-    """Most training runs at once; 0 means as many as the cluster's resources hold."""
+    """Most training runs at once; 0 means as many as the cluster's resources hold. Set it where there are more models
+    than an autoscaling cluster may have machines: it adds none for a request it can never meet."""
 
 
 class Config(Section):

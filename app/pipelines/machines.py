@@ -58,7 +58,11 @@ class RayMachines:
         self._run.write_json(STOP, {"reason": reason})
 
     def ask_for(self, runs: int) -> None:
-        """Tell an autoscaling cluster for how many runs it should have machines; without it, it would never grow."""
+        """Tell an autoscaling cluster for how many runs it should have machines; without it, it would never grow.
+
+        Not for more than ``cluster.slots``: a request that the cluster can never meet makes it add nothing at all.
+        """
+        runs = min(runs, self._config.cluster.slots or runs)
         if self._config.cluster.address != "local" and runs != self._asked:
             request_resources(bundles=[self._resources()] * runs)
             self._asked = runs
