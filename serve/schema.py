@@ -42,13 +42,10 @@ class CompletionRequest(BaseModel):
 
     def prompts(self) -> list[str | list[int]]:
         """One entry for each text to complete."""
-        match self.prompt:
-            case str():
-                return [self.prompt]
-            case [int(), *_]:
-                return [self.prompt]  # type: ignore[list-item]
-            case _:
-                return list(self.prompt)  # type: ignore[arg-type]
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        ids = [part for part in self.prompt if isinstance(part, int)]
+        return [ids] if ids else [part for part in self.prompt if not isinstance(part, int)]
 
     def stops(self) -> tuple[str, ...]:
         """Strings that end a text."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import errors
 
 from app.core.errors import CorpusError
 from app.corpora.staging import HubFiles
@@ -56,7 +57,6 @@ def test_a_hub_that_always_fails_is_an_error_with_the_file_the_number_of_tries_a
 
 
 def test_errors_of_the_hub_clients_own_http_library_are_tried_again(tmp_path: Path) -> None:
-    errors = pytest.importorskip("huggingface_hub.errors")
     transport = errors.HfHubHTTPError.__bases__[0]
 
     class _Unplugged(FakeHub):
