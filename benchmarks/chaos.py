@@ -21,7 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import chaos_parts as parts
-from benchmarks.chaos_parts import Driver, Raylets, Run, Victim
+from benchmarks.chaos_parts import Driver, Run, Victim
+from benchmarks.raylets import Raylets, with_token
 
 KINDS = ("worker", "raylet", "driver", "torn", "drain", "disk", "storage")
 _NEEDS_ROOT = ("disk", "storage")
@@ -47,9 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tokens-per-kill", type=int, default=1_500_000, help="budget, so that kills find work")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     arguments = parser.parse_args(argv)
-    if os.environ.get("RAY_AUTH_MODE") != "token":  # Ray reads it when it is imported
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.chaos", *(sys.argv[1:] if argv is None else argv)])
+    with_token("benchmarks.chaos", argv)
     kinds = [kind for kind in arguments.kinds.split(",") if os.geteuid() == 0 or kind not in _NEEDS_ROOT]
     with tempfile.TemporaryDirectory(prefix="xelm-chaos-") as folder:
         budget = arguments.tokens_per_kill * (arguments.kills + 1)
@@ -63,7 +62,8 @@ def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_
     chance = random.Random(seed)
     bag = [kinds[number % len(kinds)] for number in range(kills)]
     chance.shuffle(bag)
-    quiet, loud = Run(folder / "quiet", budget_tokens), Run(folder / "loud", budget_tokens)
+    budget = f"training.budget_tokens={budget_tokens}"
+    quiet, loud = Run(folder / "quiet", budget), Run(folder / "loud", budget)
     quiet.prepare()
     quiet.train()
     done: list[Kill] = []
@@ -117,8 +117,10 @@ def _strike(kind: str, chance: random.Random, run: Run, driver: Driver, raylets:
             victim.kill_worker()
         case "raylet":
             raylets.kill_one(chance)
+            raylets.add()
         case "drain":
-            raylets.drain_one(chance)
+            raylets.drain_one(chance, 30.0)
+            raylets.add()
         case "driver":
             driver.kill()
             driver.start()

@@ -1,11 +1,10 @@
-"""What the chaos benchmark kills: raylets, the driver, workers, checkpoints, the disk."""
+"""What the chaos benchmark kills: the driver, workers, checkpoints, the disk. Raylets are in ``raylets``."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -17,8 +16,6 @@ from typing import Any
 import psutil
 
 from app.core.errors import TrainingError
-from app.pipelines.drain import drain_node
-from app.training.notices import Notice
 
 EXPERTS = 4
 _DISK_MEGABYTES = 400
@@ -112,13 +109,13 @@ class Victim:
 class Run:
     """A run of the small configuration under a folder."""
 
-    def __init__(self, root: Path, budget_tokens: int) -> None:
+    def __init__(self, root: Path, *more: str) -> None:
         self.root = root
-        self._settings = [*_SMALL, f"artifacts.root={root}", f"training.budget_tokens={budget_tokens}"]
+        self.settings = [*_SMALL, f"artifacts.root={root}", *more]
 
     def command(self, job: str, *more: str) -> list[str]:
         """The command line of a job."""
-        settings = [f"--set={item}" for item in (*self._settings, *more)]
+        settings = [f"--set={item}" for item in (*self.settings, *more)]
         return [sys.executable, "-m", f"jobs.{job}", "--preset", "demo", *settings]
 
     def prepare(self) -> None:
@@ -195,46 +192,6 @@ class Driver:
         if self.is_running:
             self.kill()
         self._log.close()
-
-
-class Raylets:
-    """A head without work and some nodes of one CPU; what is killed is replaced."""
-
-    def __init__(self, folder: Path, nodes: int) -> None:
-        self._folder, self._count = folder, nodes
-
-    def __enter__(self) -> Raylets:
-        from ray.cluster_utils import Cluster
-
-        self._sessions = Path(f"{self._folder}-ray")  # short: sockets have long names
-        self._sessions.mkdir()
-        head = {"num_cpus": 0, "object_store_memory": 100 << 20, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": str(self._sessions)})
-        self.address = str(self._cluster.address)
-        self._nodes = [self._add() for _ in range(self._count)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._cluster.shutdown()
-        shutil.rmtree(self._sessions, ignore_errors=True)
-
-    def kill_one(self, chance: random.Random) -> None:
-        """kill -9 a raylet with all its children, as a machine that is gone; another takes its place."""
-        node = self._nodes.pop(chance.randrange(len(self._nodes)))
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        for process in [raylet, *raylet.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._nodes.append(self._add())
-
-    def drain_one(self, chance: random.Random) -> None:
-        """Give a node notice of thirty seconds; a replacement comes at once."""
-        node = self._nodes.pop(chance.randrange(len(self._nodes)))
-        drain_node(self.address, node.node_id, Notice("test", time.time() + 30, "chaos"))
-        self._nodes.append(self._add())
-
-    def _add(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=100 << 20, wait=True)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from app.artifacts.store import Folder
 from app.config.schema import Config
 from app.core.records import JsonObject
 from app.pipelines.ray_session import training_slots
-from app.pipelines.worker import Assignment, train_in_worker
+from app.pipelines.worker import Assignment, Work, train_in_worker
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,12 @@ _MOST_RUNS_AT_ONCE = 256
 
 
 class RayMachines:
-    """See ``Machines``. ``cpus``: cores of each run."""
+    """See ``Machines``. ``cpus``: cores of each run. ``work``: what its worker does."""
 
-    def __init__(self, config: Config, run: Folder, cpus: float, pool: ThreadPoolExecutor) -> None:
-        self._config, self._run, self._cpus, self._pool = config, run, cpus, pool
+    def __init__(
+        self, config: Config, run: Folder, cpus: float, pool: ThreadPoolExecutor, work: Work = train_in_worker
+    ) -> None:
+        self._config, self._run, self._cpus, self._pool, self._work = config, run, cpus, pool, work
         self._stopping = threading.Event()
         self._asked = 0
 
@@ -79,7 +81,7 @@ class RayMachines:
             resources_per_worker=self._resources(),
         )
         trainer = TorchTrainer(
-            train_in_worker,
+            self._work,
             train_loop_config={"assignment": Assignment(task, max(1, int(self._cpus)), self._run)},
             scaling_config=scaling,
             run_config=RunConfig(
@@ -93,10 +95,12 @@ class RayMachines:
 
 
 @contextmanager
-def ray_machines(config: Config, run: Folder, cpus: float | None = None) -> Iterator[RayMachines]:
+def ray_machines(
+    config: Config, run: Folder, cpus: float | None = None, work: Work = train_in_worker
+) -> Iterator[RayMachines]:
     """Machines for runs of ``cpus`` cores (default: the experts'); SIGTERM stops them politely while this is open."""
     with ThreadPoolExecutor(_MOST_RUNS_AT_ONCE, thread_name_prefix="fleet") as pool:
-        machines = RayMachines(config, run, cpus or config.training.cpus_per_expert, pool)
+        machines = RayMachines(config, run, cpus or config.training.cpus_per_expert, pool, work)
         try:
             with _stopped_by_sigterm(machines):
                 yield machines

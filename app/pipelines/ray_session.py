@@ -20,7 +20,7 @@ _DRIVER_ENVIRONMENT = {
     # Train notices a finished or dead worker at its next poll; the default of 2 s adds up over many short experts.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
 }
-_WORKER_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # cuBLAS adds in the same order every time only with a workspace of fixed size.
@@ -44,7 +44,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
         return
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    runtime_env = {"env_vars": _WORKER_ENVIRONMENT}
+    runtime_env = {"env_vars": WORKER_ENVIRONMENT}
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if cluster.address == "local":
         _ensure_token()

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from app.artifacts.store import Folder
 from app.core.errors import Preempted, StorageError, XelmError
 from app.core.records import JsonObject
 from app.pipelines.metrics import PrometheusMetrics
-from app.training.hooks import StopRequest
+from app.training.hooks import Hook, StopRequest
 from app.training.model_task import ModelTask, run_model_task
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,15 @@ class Assignment:
     run: Folder
 
 
-def train_in_worker(loop_config: dict[str, Assignment]) -> JsonObject:
+LoopConfig = dict[str, Assignment]
+Work = Callable[[LoopConfig], JsonObject]
+"""What a worker runs; it gets its assignment under ``assignment``."""
+
+
+def train_in_worker(loop_config: LoopConfig, hooks: Sequence[Hook] = ()) -> JsonObject:
     """The finished model's counts, or ``preempted`` or ``failed`` with the reason: Ray would wrap an error.
 
-    Storage that fails is left to raise: like a lost process it is worth another try.
+    Storage that fails is left to raise: like a lost process it is worth another try. hooks: beside the task's own.
     """
     assignment = loop_config["assignment"]
     torch.set_num_threads(assignment.threads)
@@ -46,7 +51,7 @@ def train_in_worker(loop_config: dict[str, Assignment]) -> JsonObject:
         task = assignment.task
         more = [PrometheusMetrics(task.run, task.name)] if "prometheus" in task.trackers else []
         with _watching(assignment.run) as stop:
-            return run_model_task(task, stop, more)
+            return run_model_task(task, stop, [*more, *hooks])
     except Preempted as error:
         return {"preempted": str(error)}
     except StorageError:

@@ -1,0 +1,188 @@
+"""What the fleet costs: its makespan on slots that come and go, and the overhead of Ray around the loop.
+
+``python -m benchmarks.fleet --format json``. Elastic: eight experts whose steps last a fixed time (they sleep, so that
+two cores feed any number of slots) start on one node; three are added, later two are killed. ``makespan_over_best`` is
+the time they take over that of the best schedule on the same slots. Overhead: ``ray_overhead`` is what a step costs
+more, in CPU seconds of the process that trains, in a Ray Train worker than without Ray; start-up apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.core.records import JsonObject
+from app.pipelines.control import metrics_rows
+from app.pipelines.drive import Machines, drive
+from app.pipelines.machines import ray_machines
+from app.pipelines.models import expert_tasks
+from app.pipelines.ray_session import ray_session
+from app.pipelines.worker import LoopConfig, train_in_worker
+from app.training.fleet import plan_fleet
+from app.training.hooks import StepMetrics
+from app.training.model_task import ModelTask
+from benchmarks.chaos_parts import Run
+from benchmarks.fleet_overhead import measure_overhead
+from benchmarks.fleet_schedule import best_makespan
+from benchmarks.raylets import Raylets, with_token
+
+LANGUAGES = ("de", "en", "es", "fr", "hi", "ja", "ru", "zh")
+_TOKENS_PER_STEP = 512
+_ADDED, _LOST = 3, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description=__doc__)
+    parser.add_argument("--parts", default="elastic,overhead", help="comma-separated")
+    parser.add_argument("--experts", type=int, default=len(LANGUAGES), help="at most 8")
+    parser.add_argument("--steps", type=int, default=120, help="of each expert")
+    parser.add_argument("--seconds-per-step", type=float, default=1.0, help="at least 0.6")
+    parser.add_argument("--pairs", type=int, default=9, help="of runs with and without Ray")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    arguments = parser.parse_args(argv)
+    with_token("benchmarks.fleet", argv)
+    record: JsonObject = {"benchmark": "fleet"}
+    with tempfile.TemporaryDirectory(prefix="xelm-fleet-") as folder:
+        if "elastic" in arguments.parts:
+            record |= measure_elastic(Path(folder), arguments.experts, arguments.steps, arguments.seconds_per_step)
+        if "overhead" in arguments.parts:
+            record |= measure_overhead(Path(folder), arguments.pairs)
+    print(json.dumps(record, indent=None if arguments.format == "json" else 1))
+    return 0
+
+
+class Pace:
+    """A hook that makes every step last so long; the loop tells hooks of steps that are half a second apart."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def start(self, step: int) -> None:
+        """For the first step, which could otherwise be over too soon to be told of."""
+        time.sleep(self._seconds)
+        self._until = time.monotonic() + self._seconds
+
+    def step(self, metrics: StepMetrics) -> None:
+        """Wait for the end of the time that the next step has."""
+        time.sleep(max(0.0, self._until - time.monotonic()))
+        self._until = time.monotonic() + self._seconds
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def paced(seconds: float, loop_config: LoopConfig) -> JsonObject:
+    """What a worker does, at a fixed pace."""
+    return train_in_worker(loop_config, [Pace(seconds)])
+
+
+class Timed:
+    """Machines that note when runs are started and when they end."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+        self.starts: list[tuple[str, float]] = []
+        self.ends: list[tuple[str, float]] = []
+        self.slots, self.saved_step, self.is_stopping = machines.slots, machines.saved_step, machines.is_stopping
+
+    def start(self, task: ModelTask) -> Future[JsonObject]:
+        """See Machines."""
+        self.starts.append((task.key, time.time()))
+        future = self._machines.start(task)
+        future.add_done_callback(lambda _: self.ends.append((task.key, time.time())))
+        return future
+
+
+def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: float) -> JsonObject:
+    """Eight paced experts on one slot, then four, then two, against the best schedule."""
+    run = Run(
+        folder / "run",
+        f"corpus.languages={','.join(LANGUAGES[:experts])}",
+        f"allocation.k={experts}",
+        f"training.tokens_per_step={_TOKENS_PER_STEP}",
+        f"training.budget_tokens={experts * steps * _TOKENS_PER_STEP}",
+        "training.checkpoint_every_steps=10",
+    )
+    run.prepare()
+    work = experts * steps * seconds_per_step
+    with Raylets(folder, 1) as raylets:
+        config = load_config("demo", overrides=[*run.settings, f"cluster.address={raylets.address}"])
+        tasks = {task.key: task for task in expert_tasks(config, Store(config.artifacts.root))}
+        plan = plan_fleet([(key, task.spec.budget_tokens, False) for key, task in tasks.items()], max_failures=5)
+        folder_of_run = Store(config.artifacts.root).run(config.run.name)
+        worker = partial(paced, seconds_per_step)
+        with ray_session(config.cluster), ray_machines(config, folder_of_run, work=worker) as machines:
+            timed = Timed(machines)
+            began = time.time()
+            changes = _Changes(raylets, began, add_after=work / 16, lose_after=work / 4)
+            changes.start()
+            fleet = drive(plan, tasks, timed, lambda _: None)
+            makespan = time.time() - began
+            changes.join()
+    startup, ending = _measured_overheads(timed, list(tasks.values()))
+    best = best_makespan([steps * seconds_per_step] * experts, startup + ending, changes.timeline)
+    return {
+        "experts": experts,
+        "experts_finished": sum(member.state == "done" for member in fleet.members),
+        "seconds_each": steps * seconds_per_step,
+        "slots": [[round(at, 1), count] for at, count in changes.timeline],
+        "runs_started": len(timed.starts),
+        "startup_seconds": startup,
+        "ending_seconds": ending,
+        "makespan_seconds": makespan,
+        "best_seconds": best,
+        "makespan_over_best": makespan / best,
+        "makespan_target": "<= 1.15",
+    }
+
+
+class _Changes(threading.Thread):
+    """Adds nodes and kills nodes at their times; ``timeline`` is when there were how many slots."""
+
+    def __init__(self, raylets: Raylets, began: float, add_after: float, lose_after: float) -> None:
+        super().__init__(name="changes", daemon=True)
+        self._raylets, self._began, self._add_after, self._lose_after = raylets, began, add_after, lose_after
+        self.timeline: list[tuple[float, int]] = [(0.0, 1)]
+
+    def run(self) -> None:
+        """Add, then lose."""
+        time.sleep(self._add_after)
+        for _ in range(_ADDED):
+            self._raylets.add()
+            self._note(+1)
+        time.sleep(max(0.0, self._began + self._lose_after - time.time()))
+        for _ in range(_LOST):
+            self._note(-1)
+            self._raylets.kill_one(random.Random(0))
+
+    def _note(self, more: int) -> None:
+        self.timeline.append((time.time() - self._began, self.timeline[-1][1] + more))
+
+
+def _measured_overheads(timed: Timed, tasks: Sequence[ModelTask]) -> tuple[float, float]:
+    """Medians of the seconds from the start of a run to its loop, and from its last step to the free slot."""
+    startups, endings = [], []
+    for task in tasks:
+        rows = metrics_rows(task.stage)
+        starts = sorted(at for key, at in timed.starts if key == task.key)
+        loops = sorted({round(float(str(row["time"])) - float(str(row["seconds"])), 1) for row in rows})
+        startups.append(loops[0] - starts[0])
+        endings.append(max(at for key, at in timed.ends if key == task.key) - float(str(rows[-1]["time"])))
+    return median(startups), median(endings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

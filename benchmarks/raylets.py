@@ -1,0 +1,66 @@
+"""Several Ray nodes on one machine, to add, to drain and to kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from app.pipelines.drain import drain_node
+from app.training.notices import Notice
+
+
+def with_token(module: str, arguments: Sequence[str] | None) -> None:
+    """Start ``python -m module`` again with token authentication on; Ray reads the mode when it is imported."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.execv(sys.executable, [sys.executable, "-m", module, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+class Raylets:
+    """A head without work and some nodes of one CPU."""
+
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self._folder, self._count = folder, nodes
+
+    def __enter__(self) -> Raylets:
+        from ray.cluster_utils import Cluster
+
+        self._sessions = Path(f"{self._folder}-ray")  # short: sockets have long names
+        self._sessions.mkdir()
+        head = {"num_cpus": 0, "object_store_memory": 100 << 20, "include_dashboard": False}
+        self._cluster = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": str(self._sessions)})
+        self.address = str(self._cluster.address)
+        self._nodes: list[Any] = []
+        for _ in range(self._count):
+            self.add()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cluster.shutdown()
+        shutil.rmtree(self._sessions, ignore_errors=True)
+
+    def add(self) -> None:
+        """One more node, ready when this returns."""
+        self._nodes.append(self._cluster.add_node(num_cpus=1, object_store_memory=100 << 20, wait=True))
+
+    def kill_one(self, chance: random.Random) -> None:
+        """kill -9 a raylet with all its children, as a machine that is gone."""
+        node = self._nodes.pop(chance.randrange(len(self._nodes)))
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        for process in [raylet, *raylet.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def drain_one(self, chance: random.Random, seconds: float) -> None:
+        """Give a node notice of so many seconds."""
+        node = self._nodes.pop(chance.randrange(len(self._nodes)))
+        drain_node(self.address, node.node_id, Notice("test", time.time() + seconds, "chaos"))
