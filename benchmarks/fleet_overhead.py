@@ -157,4 +157,3 @@ def _cpu_seconds(processes: Iterable[psutil.Process]) -> float:
             continue
         total += times.user + times.system
     return total
-

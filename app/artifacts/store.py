@@ -11,8 +11,8 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -59,22 +59,23 @@ class Folder:
     def exists(self, name: str = "") -> bool:
         """Whether a file or folder is there."""
         fs, path = self._fs()
-        return bool(fs.exists(f"{path}/{name}" if name else path))
+        with self._using("look for", name):
+            return bool(fs.exists(f"{path}/{name}" if name else path))
 
     def names(self, name: str = "") -> list[str]:
         """Names directly below a folder, sorted; empty if there is no such folder."""
         fs, path = self._fs()
         where = f"{path}/{name}" if name else path
-        if not fs.exists(where):
-            return []
-        fs.invalidate_cache()
-        return sorted(PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
+        with self._using("list", name), suppress(FileNotFoundError):
+            fs.invalidate_cache()
+            return sorted(PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
+        return []
 
     def read(self, name: str) -> bytes:
         """A file's bytes. Raises MissingArtifact if it is not there."""
         fs, path = self._fs()
         try:
-            with fs.open(f"{path}/{name}", "rb") as file:
+            with self._using("read", name), fs.open(f"{path}/{name}", "rb") as file:
                 return bytes(file.read())
         except FileNotFoundError:
             raise MissingArtifact(f"{self.uri}/{name} is missing") from None
@@ -91,19 +92,15 @@ class Folder:
         """Write a file atomically: temporary name, flush to disk, rename."""
         fs, path = self._fs()
         target = f"{path}/{name}"
-        fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
         temporary = f"{target}.{uuid.uuid4().hex}{_TEMPORARY}"
-        try:
+        with self._using("write", name, temporary):
+            fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
             with fs.open(temporary, "wb") as file:
                 file.write(data)
                 if self.is_local:
                     file.flush()
                     os.fsync(file.fileno())
             fs.mv(temporary, target)
-        except OSError as error:
-            with suppress(OSError):
-                fs.rm(temporary)
-            raise StorageError(f"cannot write {self.uri}/{name}: {error}; check space, rights and network") from error
 
     def write_json(self, name: str, value: Mapping[str, JsonValue]) -> None:
         """Write readable JSON atomically."""
@@ -120,7 +117,8 @@ class Folder:
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             partial = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.tmp")
-            fs.get(where, str(partial), recursive=True)
+            with self._using("fetch", name):
+                fs.get(where, str(partial), recursive=True)
             partial.replace(copy)
         return copy
 
@@ -132,7 +130,7 @@ class Folder:
         fs, path = self._fs()
         target = f"{path}/{name}"
         staged = f"{target}.{uuid.uuid4().hex}{_TEMPORARY}" if self.is_local else target
-        try:
+        with self._using("write", name, staged):
             if self.is_local:
                 fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
                 fs.put(str(folder), staged, recursive=True)
@@ -143,16 +141,31 @@ class Folder:
                 Path(staged).replace(target)
             else:
                 fs.put(str(folder), target, recursive=True)
-        except OSError as error:
-            with suppress(OSError):
-                fs.rm(staged, recursive=True)
-            raise StorageError(f"cannot write {self.uri}/{name}: {error}; check space, rights and network") from error
 
     def remove(self, name: str) -> None:
         """Remove a file or folder if it is there."""
         fs, path = self._fs()
-        if fs.exists(f"{path}/{name}"):
-            fs.rm(f"{path}/{name}", recursive=True)
+        with self._using("remove", name):
+            if fs.exists(f"{path}/{name}"):
+                fs.rm(f"{path}/{name}", recursive=True)
+
+    @contextmanager
+    def _using(self, verb: str, name: str, leftover: str = "") -> Iterator[None]:
+        """Raise what the filesystem raises as StorageError, without the leftover; a missing file stays what it is.
+
+        Clients of remote storages raise classes of their own: any is taken for the storage's.
+        """
+        failures: type[Exception] = OSError if self.is_local else Exception
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except failures as error:
+            if leftover:
+                with suppress(Exception):
+                    self._fs()[0].rm(leftover, recursive=True)
+            why = str(error) or type(error).__name__
+            raise StorageError(f"cannot {verb} {self.uri}/{name}: {why}; check space, rights and network") from error
 
 
 @dataclass(frozen=True)

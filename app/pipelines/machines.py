@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from ray.autoscaler.sdk import request_resources
@@ -18,6 +18,7 @@ from app.artifacts.checkpoints import ModelCheckpoints
 from app.artifacts.layout import RAY_RUNS, STOP
 from app.artifacts.store import Folder
 from app.config.schema import Config
+from app.core.errors import StorageError
 from app.core.records import JsonObject
 from app.pipelines.ray_session import training_slots
 from app.pipelines.worker import Assignment, Work, train_in_worker
@@ -47,12 +48,16 @@ class RayMachines:
         return self._pool.submit(self._fit, task)
 
     def saved_step(self, task: ModelTask) -> int:
-        """See Machines."""
-        return max(ModelCheckpoints(task.stage, 1).steps(), default=0)
+        """See Machines; 0 also while the storage is away."""
+        with suppress(StorageError):
+            return max(ModelCheckpoints(task.stage, 1).steps(), default=0)
+        return 0
 
     def is_stopping(self) -> bool:
-        """See Machines."""
-        return self._stopping.is_set() or self._run.exists(STOP)
+        """See Machines; a storage that is away for a moment stops nothing."""
+        with suppress(StorageError):
+            return self._stopping.is_set() or self._run.exists(STOP)
+        return False
 
     def stop(self, reason: str) -> None:
         """Ask every worker, wherever it is, to save and end at its next step."""

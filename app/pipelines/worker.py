@@ -77,7 +77,7 @@ def _watch(run: Folder, stop: StopRequest, closed: threading.Event) -> None:
     while not stop.is_asked and not closed.wait(_SECONDS_BETWEEN_LOOKS):
         try:
             look(run, stop)
-        except OSError as error:  # a storage that is away for a moment; the next look will do
+        except StorageError as error:  # a storage that is away for a moment; the next look will do
             log.warning("cannot look for a stop: %s", error)
 
 

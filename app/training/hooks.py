@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import threading
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from app.core.errors import Preempted, StorageError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,13 @@ class MetricsFile:
     """Appends one JSON line per logged step; on resume, lines beyond the resumed step are dropped.
 
     The file is replaced at the start and held open: an orphaned attempt goes on writing into the one that it replaced.
+    What a full disk refuses is kept in memory and written with the next step.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
+        self._unwritten = b""
 
     def start(self, step: int) -> None:
         """Keep only what the resumed state has seen."""
@@ -58,19 +63,29 @@ class MetricsFile:
         kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
         partial = self._path.with_suffix(".tmp")
         partial.write_text("".join(f"{row}\n" for row in kept))
-        self._file = partial.open("a")
+        self._file = partial.open("ab", buffering=0)
         partial.replace(self._path)
 
     def step(self, metrics: StepMetrics) -> None:
         """Append one line."""
-        assert self._file is not None
-        self._file.write(json.dumps(asdict(metrics)) + "\n")
-        self._file.flush()
+        self._unwritten += (json.dumps(asdict(metrics)) + "\n").encode()
+        self._write()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what it could not take until now is lost, and said to be."""
         if self._file is not None:
+            self._write()
             self._file.close()
+        if self._unwritten:
+            log.warning("%s: the last %d lines are lost", self._path, self._unwritten.count(b"\n"))
+
+    def _write(self) -> None:
+        assert self._file is not None
+        try:
+            while self._unwritten:
+                self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
+        except OSError as error:
+            log.warning("%s: %s; its lines are kept until there is room", self._path, error)
 
 
 class NowAndThen:

@@ -8,7 +8,7 @@ import pytest
 
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import Store
-from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact
+from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact, StorageError
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -91,3 +91,35 @@ def test_torn_json_is_an_error_that_names_the_file(store: Store) -> None:
     run.write("run.json", b"{")
     with pytest.raises(CorruptArtifact, match=r"run\.json is torn"):
         run.read_json("run.json")
+
+
+def test_a_place_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    folder = Store(str(tmp_path / "file")).stage("model", "m")
+    with pytest.raises(StorageError, match=r"cannot write .*m/a\.json.*; check space, rights and network"):
+        folder.write("a.json", b"{}")
+    with pytest.raises(StorageError, match="cannot list"):
+        folder.names()
+
+
+def test_errors_of_a_remote_client_are_storage_errors_whatever_their_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ConnectionClosedError(Exception):
+        """As the clients of object stores raise them: not an OSError."""
+
+    def closed(*_: object, **__: object) -> None:
+        raise ConnectionClosedError("connection was closed")
+
+    folder = Store("memory://away", str(tmp_path)).stage("model", "m")
+    folder.write("a.json", b"{}")
+    for name in ("_open", "ls", "rm", "mv"):
+        monkeypatch.setattr(fsspec.filesystem("memory"), name, closed)
+    for use in (
+        lambda: folder.write("b.json", b"{}"),
+        lambda: folder.read("a.json"),
+        lambda: folder.names(),
+        lambda: folder.remove("a.json"),
+    ):
+        with pytest.raises(StorageError, match="connection was closed"):
+            use()

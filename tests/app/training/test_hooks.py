@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,43 @@ def test_rows_beyond_the_resumed_step_are_dropped(tmp_path: Path, resumed: int, 
         assert written(path) == kept
         again.step(metrics(resumed + 1))
     assert written(path) == [*kept, resumed + 1]
+
+
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """Every file of this process is full at this size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_lines_that_a_full_disk_refuses_are_written_when_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    with running([file], 0):
+        file.step(metrics(1))
+        with largest_file(path.stat().st_size + 10):  # ten bytes of the second line
+            file.step(metrics(2))
+            file.step(metrics(3))
+        file.step(metrics(4))
+    assert written(path) == [1, 2, 3, 4]
+    assert "kept until there is room" in caplog.text
+
+
+def test_lines_that_are_lost_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    file.start(0)
+    with largest_file(0):
+        file.step(metrics(1))
+        file.step(metrics(2))
+        file.close()
+    assert "the last 2 lines are lost" in caplog.text
 
 
 def test_a_line_torn_by_a_kill_is_dropped(tmp_path: Path) -> None:
