@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -25,18 +25,31 @@ from benchmarks.chaos_parts import Driver, Run, Victim
 from benchmarks.raylets import Raylets, with_token
 
 KINDS = ("worker", "raylet", "driver", "torn", "drain", "disk", "storage")
-_NEEDS_ROOT = ("disk", "storage")
+TARGETS = {"worker": 15.0, "raylet": 45.0, "driver": 30.0}
+"""Seconds to the next step, beyond the steps of one checkpoint interval."""
+_NEEDS_ROOT = _THROWS_NOBODY_BACK = ("disk", "storage")
+_HIT_ONE = ("worker", "torn", "raylet", "drain")
 _LONGEST_SECONDS_TO_NEXT_STEP = 180.0
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill and what it cost. ``seconds_to_next_step``: until the model, or any for a driver, logged a new step."""
+    """One kill: when, by Unix time, and the step at which each expert was that it may have thrown back.
+
+    ``seconds_to_next_step``: until the first step logged by the model (any of them, for a driver) after it was loaded
+    again, or for a disk or a storage, which throw nobody back, until the next step; None if that never came.
+    """
 
     kind: str
     model: str
+    time: float
+    steps_before: Mapping[str, int]
     seconds_to_next_step: float | None
-    steps_redone: int
+
+    def steps_redone(self, models: Sequence[Victim]) -> int:
+        """Steps that had to be done again, at most: metrics are logged twice a second, so not of every step."""
+        kept = {model.name: model.step_kept(self.time) for model in models}
+        return sum(max(0, step - kept[name]) for name, step in self.steps_before.items())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,32 +96,35 @@ def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_
         kind: median(k.seconds_to_next_step for k in done if k.kind == kind and k.seconds_to_next_step is not None)
         for kind in {k.kind for k in done if k.seconds_to_next_step is not None}
     }
+    each = [{**asdict(kill), "steps_redone": kill.steps_redone(models)} for kill in done]
     return {
         "experts": parts.EXPERTS,
         "experts_finished": sum(model.is_done for model in models),
         "driver_status": finished,
         "kills": len(done),
         "kills_asked": kills,
-        "by_kind": dict(Counter(k.kind for k in done)),
+        "by_kind": dict(Counter(kill.kind for kill in done)),
         "weights_equal": loud.weights() == quiet.weights(),
         "steps_written_twice": sum(model.steps_twice for model in models),
-        "steps_redone": sum(k.steps_redone for k in done),
+        "steps_redone": sum(kill.steps_redone(models) for kill in done),
         "median_seconds_to_next_step": medians,
-        "each": [asdict(kill) for kill in done],
+        "target_seconds_to_next_step": TARGETS,
+        "each": each,
     }
 
 
 def _wait_for_new_steps(run: Run, driver: Driver, seconds: float) -> bool:
     """Let the fleet work for a while, and until something has been saved; False once it is all over."""
     deadline = time.monotonic() + seconds
-    while driver.is_running and (time.monotonic() < deadline or not run.running()):
+    while driver.is_running and (time.monotonic() < deadline or not run.training()):
         time.sleep(0.05)
     return driver.is_running
 
 
 def _strike(kind: str, chance: random.Random, run: Run, driver: Driver, raylets: Raylets) -> Kill:
-    victim = chance.choice(run.running())
-    before, struck = victim.last_step, time.time()
+    victim = chance.choice(run.training())
+    hit = [victim] if kind in _HIT_ONE else run.training()
+    before, struck = {model.name: model.last_step for model in hit}, time.time()
     match kind:
         case "worker":
             victim.kill_worker()
@@ -116,10 +132,10 @@ def _strike(kind: str, chance: random.Random, run: Run, driver: Driver, raylets:
             victim.tear_newest_checkpoint()
             victim.kill_worker()
         case "raylet":
-            raylets.kill_one(chance)
+            raylets.kill_host_of(victim.pid)
             raylets.add()
         case "drain":
-            raylets.drain_one(chance, 30.0)
+            raylets.drain_host_of(victim.pid, 30.0)
             raylets.add()
         case "driver":
             driver.kill()
@@ -128,28 +144,18 @@ def _strike(kind: str, chance: random.Random, run: Run, driver: Driver, raylets:
             parts.fill_disk(run.root, 5.0)
         case "storage":
             parts.storage_away(run.root, 10.0)
-    watched: Sequence[Victim] = [victim] if kind in ("worker", "torn") else run.every()
-    seconds, redone = _recovered(watched, struck, before if kind in ("worker", "torn") else None, driver)
-    return Kill(kind, victim.name, seconds, redone)
+    return Kill(kind, victim.name, struck, before, _seconds_to_next_step(kind, hit, struck, driver))
 
 
-def _recovered(
-    watched: Sequence[Victim], struck: float, before: int | None, driver: Driver
-) -> tuple[float | None, int]:
-    """Seconds until a watched model logged a step after the strike, and the steps it had to do again."""
+def _seconds_to_next_step(kind: str, hit: Sequence[Victim], struck: float, driver: Driver) -> float | None:
     deadline = time.monotonic() + _LONGEST_SECONDS_TO_NEXT_STEP
-    attempts = {victim.name: victim.attempt for victim in watched}
-    while time.monotonic() < deadline:
-        for victim in watched:
-            new_attempt = before is None or victim.attempt != attempts[victim.name]
-            row = victim.last_row
-            if new_attempt and row is not None and row["time"] > struck + 0.5:
-                first = victim.first_step_after(struck)
-                return row["time"] - struck, 0 if before is None else max(0, before - first + 1)
-        if not driver.is_running:
-            break
+    while time.monotonic() < deadline and driver.is_running:
+        for model in hit:
+            when = model.next_step_after(struck) if kind in _THROWS_NOBODY_BACK else model.loaded_after(struck)
+            if when is not None:
+                return when - struck
         time.sleep(0.05)
-    return None, 0
+    return None
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ class Victim:
         return (self._folder / "DONE").exists()
 
     @property
-    def attempt(self) -> str:
-        """Who holds the lease."""
+    def pid(self) -> int:
+        """The process that trains it, or did so last; 0 before the first."""
         lease = self._lease()
-        return str(lease["attempt"]) if lease else ""
+        return int(lease["pid"]) if lease else 0
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -59,16 +59,10 @@ class Victim:
         return []
 
     @property
-    def last_row(self) -> dict[str, Any] | None:
-        """The newest metrics."""
-        rows = self.rows
-        return rows[-1] if rows else None
-
-    @property
     def last_step(self) -> int:
         """The newest logged step, 0 before the first."""
-        row = self.last_row
-        return int(row["step"]) if row else 0
+        rows = self.rows
+        return int(rows[-1]["step"]) if rows else 0
 
     @property
     def steps_twice(self) -> int:
@@ -81,16 +75,27 @@ class Victim:
         """Whether there is a checkpoint."""
         return any(self._folder.glob("step-*/manifest.json"))
 
-    def first_step_after(self, when: float) -> int:
-        """The first step logged after a moment."""
-        return next((int(row["step"]) for row in self.rows if row["time"] > when + 0.5), self.last_step)
+    def next_step_after(self, when: float) -> float | None:
+        """When the first step after a moment was logged."""
+        return next((row["time"] for row in self.rows if row["time"] > when), None)
+
+    def loaded_after(self, when: float) -> float | None:
+        """When the first step was logged of an attempt that began after a moment."""
+        return next((row["time"] for row in self.rows if row["time"] - row["seconds"] > when), None)
+
+    def step_kept(self, when: float) -> int:
+        """The last logged step from which the first attempt after a moment went on; the last one if there was none."""
+        kept = 0
+        for row in self.rows:
+            if row["time"] - row["seconds"] > when:
+                return kept
+            kept = int(row["step"])
+        return kept
 
     def kill_worker(self) -> None:
         """kill -9 the process that trains it."""
-        lease = self._lease()
-        if lease:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(int(lease["pid"])).kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            psutil.Process(self.pid).kill()
 
     def tear_newest_checkpoint(self) -> None:
         """Cut its newest checkpoint short, as a crash of the storage would."""
@@ -140,9 +145,10 @@ class Run:
 
     models = every
 
-    def running(self) -> list[Victim]:
-        """The experts that train and have saved something."""
-        return [model for model in self.every() if model.has_saved and not model.is_done]
+    def training(self) -> list[Victim]:
+        """The experts that train now and have saved something."""
+        found = [model for model in self.every() if model.has_saved and not model.is_done]
+        return [model for model in found if psutil.pid_exists(model.pid)]
 
     def weights(self) -> dict[str, bytes]:
         """Final weights of each finished model, by key."""

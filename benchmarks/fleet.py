@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -127,18 +125,18 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
         with ray_session(config.cluster), ray_machines(config, folder_of_run, work=worker) as machines:
             timed = Timed(machines)
             began = time.time()
-            changes = _Changes(raylets, began, add_after=work / 16, lose_after=work / 4)
-            changes.start()
-            fleet = drive(plan, tasks, timed, lambda _: None)
+            with ThreadPoolExecutor(1) as pool:  # the main thread changes the cluster: Ray sets signal handlers then
+                driving = pool.submit(drive, plan, tasks, timed, lambda _: None)
+                timeline = _change_slots(raylets, began, add_after=work / 16, lose_after=work / 4)
+                fleet = driving.result()
             makespan = time.time() - began
-            changes.join()
     startup, ending = _measured_overheads(timed, list(tasks.values()))
-    best = best_makespan([steps * seconds_per_step] * experts, startup + ending, changes.timeline)
+    best = best_makespan([steps * seconds_per_step] * experts, startup + ending, timeline)
     return {
         "experts": experts,
         "experts_finished": sum(member.state == "done" for member in fleet.members),
         "seconds_each": steps * seconds_per_step,
-        "slots": [[round(at, 1), count] for at, count in changes.timeline],
+        "slots": [[round(at, 1), count] for at, count in timeline],
         "runs_started": len(timed.starts),
         "startup_seconds": startup,
         "ending_seconds": ending,
@@ -149,27 +147,18 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
     }
 
 
-class _Changes(threading.Thread):
-    """Adds nodes and kills nodes at their times; ``timeline`` is when there were how many slots."""
-
-    def __init__(self, raylets: Raylets, began: float, add_after: float, lose_after: float) -> None:
-        super().__init__(name="changes", daemon=True)
-        self._raylets, self._began, self._add_after, self._lose_after = raylets, began, add_after, lose_after
-        self.timeline: list[tuple[float, int]] = [(0.0, 1)]
-
-    def run(self) -> None:
-        """Add, then lose."""
-        time.sleep(self._add_after)
-        for _ in range(_ADDED):
-            self._raylets.add()
-            self._note(+1)
-        time.sleep(max(0.0, self._began + self._lose_after - time.time()))
-        for _ in range(_LOST):
-            self._note(-1)
-            self._raylets.kill_one(random.Random(0))
-
-    def _note(self, more: int) -> None:
-        self.timeline.append((time.time() - self._began, self.timeline[-1][1] + more))
+def _change_slots(raylets: Raylets, began: float, add_after: float, lose_after: float) -> list[tuple[float, int]]:
+    """Add nodes and kill nodes at their times; since when, after ``began``, there were how many slots."""
+    timeline = [(0.0, 1)]
+    time.sleep(max(0.0, began + add_after - time.time()))
+    for _ in range(_ADDED):
+        raylets.add()
+        timeline.append((time.time() - began, timeline[-1][1] + 1))
+    time.sleep(max(0.0, began + lose_after - time.time()))
+    for _ in range(_LOST):
+        timeline.append((time.time() - began, timeline[-1][1] - 1))
+        raylets.kill_newest()
+    return timeline
 
 
 def _measured_overheads(timed: Timed, tasks: Sequence[ModelTask]) -> tuple[float, float]:

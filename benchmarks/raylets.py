@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import sys
 import time
@@ -52,15 +51,34 @@ class Raylets:
         """One more node, ready when this returns."""
         self._nodes.append(self._cluster.add_node(num_cpus=1, object_store_memory=100 << 20, wait=True))
 
-    def kill_one(self, chance: random.Random) -> None:
-        """kill -9 a raylet with all its children, as a machine that is gone."""
-        node = self._nodes.pop(chance.randrange(len(self._nodes)))
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        for process in [raylet, *raylet.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+    def kill_host_of(self, pid: int) -> None:
+        """kill -9 the raylet that started this process, with all its children, as a machine that is gone."""
+        _kill(self._nodes.pop(self._host_of(pid)))
 
-    def drain_one(self, chance: random.Random, seconds: float) -> None:
-        """Give a node notice of so many seconds."""
-        node = self._nodes.pop(chance.randrange(len(self._nodes)))
+    def kill_newest(self) -> None:
+        """The same with the node that was added last."""
+        _kill(self._nodes.pop())
+
+    def drain_host_of(self, pid: int, seconds: float) -> None:
+        """Give the node on which this process runs notice of so many seconds."""
+        node = self._nodes.pop(self._host_of(pid))
         drain_node(self.address, node.node_id, Notice("test", time.time() + seconds, "chaos"))
+
+    def _host_of(self, pid: int) -> int:
+        """Number of the node that started a process; the last one if that has just ended."""
+        parents: set[int] = set()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parents = {parent.pid for parent in psutil.Process(pid).parents()}
+        numbers = [number for number, node in enumerate(self._nodes) if _raylet(node).pid in parents]
+        return numbers[0] if numbers else len(self._nodes) - 1
+
+
+def _raylet(node: Any) -> psutil.Process:
+    return psutil.Process(node.all_processes["raylet"][0].process.pid)
+
+
+def _kill(node: Any) -> None:
+    raylet = _raylet(node)
+    for process in [raylet, *raylet.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
