@@ -18,6 +18,7 @@ from app.config.load import load_config
 from app.config.schema import Config
 from app.pipelines.control import request_stop
 from tests.support.processes import kill_family
+from tests.support.stages import UNTIL_EXPERTS, make
 from tests.support.tiny import TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -41,11 +42,6 @@ def loaded(root: Path) -> tuple[Config, Store]:
 def run(job: str, root: Path) -> None:
     done = subprocess.run(command(job, root), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-def prepare(root: Path) -> None:
-    for job in ("shard", "seed", "tokenize", "allocate"):
-        run(job, root)
 
 
 def experts(root: Path) -> dict[str, dict[str, object]]:
@@ -72,8 +68,7 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], seco
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("undisturbed")
-    prepare(root)
-    run("train", root)
+    make(root, [*TINY, *LONG], UNTIL_EXPERTS)
     return root
 
 

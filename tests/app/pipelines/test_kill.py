@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import kill_family
+from tests.support.stages import UNTIL_EXPERTS, make
 from tests.support.tiny import TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -53,8 +54,7 @@ def _files(root: Path, stage: str) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("undisturbed")
-    for job in ("shard", "seed", "tokenize", "allocate", "train"):
-        _run(job, root)
+    make(root, [*TINY, *_CUT], UNTIL_EXPERTS)
     return root
 
 
