@@ -10,7 +10,7 @@ from benchmarks.chaos_parts import Victim
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Victim:
-    """Steps 5 and 9 of an attempt loaded at 100; killed at 103; loaded again at 110 from step 8, logged at 10 and 14."""
+    """Steps 5 and 8 of an attempt loaded at 100, killed at 103; loaded again at 110, logged at steps 10 and 14."""
     logged = [(5, 101.0, 1.0), (8, 102.0, 2.0), (10, 110.5, 0.5), (14, 111.5, 1.5)]
     rows = [json.dumps({"step": step, "time": time, "seconds": seconds}) for step, time, seconds in logged]
     (tmp_path / "metrics.jsonl").write_text("".join(f"{row}\n" for row in rows) + '{"step": 15, "ti')
