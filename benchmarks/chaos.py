@@ -88,10 +88,13 @@ def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_
                 if not _wait_for_new_steps(loud, driver, chance.uniform(1.0, 4.0)):
                     break
                 done.append(_strike(kind, chance, loud, driver, raylets))
-            finished = driver.finish()
+            return _record(bag, done, driver.finish(), loud, quiet)  # while the disk is still there
         finally:
             driver.end()
-        models = loud.models()
+
+
+def _record(bag: Sequence[str], done: Sequence[Kill], driver_status: int, loud: Run, quiet: Run) -> dict[str, object]:
+    models = loud.every()
     medians = {
         kind: median(k.seconds_to_next_step for k in done if k.kind == kind and k.seconds_to_next_step is not None)
         for kind in {k.kind for k in done if k.seconds_to_next_step is not None}
@@ -100,9 +103,9 @@ def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_
     return {
         "experts": parts.EXPERTS,
         "experts_finished": sum(model.is_done for model in models),
-        "driver_status": finished,
+        "driver_status": driver_status,
         "kills": len(done),
-        "kills_asked": kills,
+        "kills_asked": len(bag),
         "by_kind": dict(Counter(kill.kind for kill in done)),
         "weights_equal": loud.weights() == quiet.weights(),
         "steps_written_twice": sum(model.steps_twice for model in models),

@@ -143,8 +143,6 @@ class Run:
         """The experts."""
         return [Victim(name, self.root / "store/model" / key) for name, key in self._keys().items()]
 
-    models = every
-
     def training(self) -> list[Victim]:
         """The experts that train now and have saved something."""
         found = [model for model in self.every() if model.has_saved and not model.is_done]
