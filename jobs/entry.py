@@ -34,6 +34,7 @@ def run_job(
     """Parse the command line, then plan (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
     usage, 75 stopped early.
 
+    A result that says ``ok: false`` is printed and is status 1.
     shortcuts: options of this job alone, each with the config key that it sets.
     """
     named = shortcuts or {}
@@ -57,7 +58,7 @@ def run_job(
         print(f"{name}: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     print(json.dumps(result, ensure_ascii=False) if arguments.format == "json" else _as_text(result))
-    return 0
+    return 1 if result.get("ok") is False else 0
 
 
 def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.core.records import JsonValue
-from app.reporting.redact import HIDDEN, redact
+from app.core.redact import HIDDEN, redact
 
 
 @pytest.mark.parametrize(
