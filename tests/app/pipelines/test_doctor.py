@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_the_machine_itself_is_examined_before_anything_was_run_and_keeps_nothin
 def test_every_node_of_a_running_cluster_is_examined_and_what_fits_nowhere_fails(tmp_path: Path) -> None:
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     settings = (f"artifacts.root={tmp_path / 'root'}", "training.gpus_per_expert=1")
-    with Raylets(tmp_path / "r", 2) as raylets:
+    with tempfile.TemporaryDirectory() as short, Raylets(Path(short) / "r", 2) as raylets:
         command = [sys.executable, "-m", "jobs.doctor", "--preset", "demo", "--format", "json"]
         command += [f"--set={item}" for item in (*settings, f"cluster.address={raylets.address}")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
