@@ -37,8 +37,12 @@ class FakeCloud:
             for monitor in psutil.Process(self.process.pid).children(recursive=True):
                 with suppress(psutil.Error):
                     if "monitor.py" in " ".join(monitor.cmdline()):
-                        found += [child for child in monitor.children() if child.name() == "raylet"]
+                        found += [child for child in monitor.children() if _is_alive(child)]
         return sorted(found, key=lambda raylet: raylet.pid)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    return process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE
 
 
 @contextmanager
@@ -55,20 +59,9 @@ def fake_cloud(folder: Path, most_nodes: int) -> Iterator[FakeCloud]:
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "0",  # its scheduler never gives the fake's nodes any work
     }
-    command = [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        "--head",
-        "--block",
-        "--num-cpus=0",
-        f"--port={port}",
-    ]
-    command += [
-        f"--temp-dir={folder}",
-        "--include-dashboard=false",
-        "--disable-usage-stats",
-        "--ray-client-server-port=0",
-    ]
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "start", "--head", "--block", "--num-cpus=0", f"--port={port}", f"--temp-dir={folder}"]
+    command += ["--include-dashboard=false", "--disable-usage-stats", "--ray-client-server-port=0"]
     command += [f"--autoscaling-config={config}", f"--object-store-memory={100 << 20}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env={**environment, **started}, stdout=log, stderr=log)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from tests.support.tiny import TINY
 
 LONG = (
@@ -51,6 +53,12 @@ def weights(root: Path) -> dict[str, bytes]:
 def steps_saved(root: Path) -> int:
     """How many checkpoints there are."""
     return len(list((root / "store/model").glob("*/step-*/manifest.json")))
+
+
+def holder(model: Path) -> tuple[str, int]:
+    """Who trains a model: the attempt, and the process id of the raylet that it runs under."""
+    lease = json.loads((model / "lease.json").read_text())
+    return lease["attempt"], psutil.Process(lease["pid"]).ppid()
 
 
 def without_experts(root: Path, other: Path) -> Path:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.support.autoscaling import fake_cloud
-from tests.support.fleets import command, members, steps_saved, wait_for, weights
+from tests.support.fleets import command, holder, members, steps_saved, wait_for, weights
 from tests.support.processes import kill_family
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -29,14 +29,14 @@ def test_nodes_come_for_the_fleet_one_may_be_lost_and_all_go_afterwards(undistur
 
         try:
             wait_for(saved_on_two_nodes, process, seconds=240)
-            lost = cloud.nodes()[0]
+            saved = next((prepared / "store/model").glob("*/step-*/manifest.json")).parents[1]
+            lost = psutil.Process(holder(saved)[1])
             for member in [lost, *lost.children(recursive=True)]:
                 member.kill()
             _, said = process.communicate(timeout=400)
         finally:
             kill_family(process)
         assert process.returncode == 0, said[-3000:]
-        psutil.wait_procs([lost], timeout=1)
         wait_for(lambda: cloud.nodes() == [], cloud.process, seconds=120)
     assert weights(prepared) == weights(undisturbed)
     assert {name: entry["state"] for name, entry in members(prepared).items() if name != "seed"} == {

@@ -11,11 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from benchmarks.chaos_parts import Raylets
-from tests.support.fleets import command, members, wait_for
+from tests.support.fleets import command, holder, members, wait_for
 from tests.support.processes import kill_family
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -43,12 +42,6 @@ def experts_of(process: subprocess.Popen[bytes], root: Path) -> dict[str, str]:
     finished = members(root)
     wait_for(lambda: members(root) != finished, process)
     return {name: str(entry["key"]) for name, entry in members(root).items() if name != "seed"}
-
-
-def holder(model: Path) -> tuple[str, int]:
-    """Who trains a model: the attempt, and the raylet that it runs under."""
-    lease = json.loads((model / "lease.json").read_text())
-    return lease["attempt"], psutil.Process(lease["pid"]).ppid()
 
 
 def test_the_expert_of_a_drained_node_saves_is_not_charged_and_goes_on_elsewhere(
