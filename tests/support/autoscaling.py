@@ -48,8 +48,8 @@ def _is_alive(process: psutil.Process) -> bool:
 @contextmanager
 def fake_cloud(folder: Path, most_nodes: int) -> Iterator[FakeCloud]:
     """A head with 0 CPUs and from 0 to ``most_nodes`` workers of one CPU. folder: short, sockets have long names."""
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
+    with socket.create_server(("", 0)) as one, socket.create_server(("", 0)) as other:
+        port, unused = one.getsockname()[1], other.getsockname()[1]
     address = f"{get_node_ip_address()}:{port}"
     config = folder / "fake.json"
     config.write_text(json.dumps(_cluster(address, most_nodes)))
@@ -61,7 +61,7 @@ def fake_cloud(folder: Path, most_nodes: int) -> Iterator[FakeCloud]:
     }
     ray = str(Path(sys.executable).with_name("ray"))
     command = [ray, "start", "--head", "--block", "--num-cpus=0", f"--port={port}", f"--temp-dir={folder}"]
-    command += ["--include-dashboard=false", "--disable-usage-stats", "--ray-client-server-port=0"]
+    command += ["--include-dashboard=false", "--disable-usage-stats", f"--ray-client-server-port={unused}"]
     command += [f"--autoscaling-config={config}", f"--object-store-memory={100 << 20}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env={**environment, **started}, stdout=log, stderr=log)
