@@ -14,6 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from http.client import HTTPException
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -162,7 +163,7 @@ def _opens(process: str, port: int) -> bool:
     try:
         with _DIRECT.open(f"http://127.0.0.1:{port}{_GUARDED_PATHS[process]}", timeout=_HTTP_SECONDS):
             return True
-    except (OSError, ValueError):  # refused, asked for a token, or another protocol
+    except (OSError, HTTPException):  # refused, asked for a token, or another protocol
         return False
 
 

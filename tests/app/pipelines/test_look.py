@@ -95,12 +95,15 @@ def test_ports_on_every_interface_are_listed_for_the_family_of_the_raylet_alone(
         kill_family(parent)
 
 
-@pytest.mark.parametrize(("status", "opens"), [(200, True), (401, False), (404, False)])
+@pytest.mark.parametrize(("status", "opens"), [(200, True), (401, False), (404, False), (0, False)])
 def test_a_port_opens_if_a_guarded_path_is_answered(
     status: int, opens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if not status:
+                self.wfile.write(b"another protocol\r\n")
+                return
             self.send_response(status)
             self.end_headers()
 
