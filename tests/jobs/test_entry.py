@@ -13,6 +13,7 @@ from jobs.entry import run_job
 
 SAID = "s3://KEY:hidden@bucket refuses"
 _LOGGING_JOB = f"""
+import logging
 from jobs.entry import run_job
 run_job("x", [], "", lambda c, s: {{}}, lambda c, s: logging.getLogger("lib").warning("{SAID}") or {{}})
 """
