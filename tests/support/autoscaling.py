@@ -66,7 +66,7 @@ def fake_cloud(folder: Path, most_nodes: int) -> Iterator[FakeCloud]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, env={**environment, **started}, stdout=log, stderr=log)
     try:
-        _wait_for_port(process, port, folder / "log")
+        _wait_until_started(process, folder / "log")
         yield FakeCloud(address, environment, process)
     finally:
         kill_family(process)
@@ -102,11 +102,9 @@ def _cluster(address: str, most_nodes: int) -> dict[str, object]:
     }
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _SECONDS_TO_START
-    while time.monotonic() < deadline and process.poll() is None:
-        with suppress(OSError):
-            socket.create_connection((get_node_ip_address(), port), 1).close()
-            return
+    while "Ray runtime started" not in log.read_text():
+        if time.monotonic() > deadline or process.poll() is not None:
+            raise AssertionError(f"the head did not start: {log.read_text()[-2000:]}")
         time.sleep(0.2)
-    raise AssertionError(f"the head did not start: {log.read_text()[-2000:]}")
