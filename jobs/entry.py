@@ -15,6 +15,7 @@ from app.config.load import load_config, preset_names, resolved
 from app.config.schema import Config
 from app.core.errors import ConfigError, Preempted, XelmError
 from app.core.records import JsonObject
+from app.core.redact import redact
 
 _STATUSES = {ConfigError: 2, Preempted: 75, XelmError: 1}
 """75 is sysexits' TEMPFAIL: run the same command again."""
@@ -34,11 +35,14 @@ def run_job(
     """Parse the command line, then plan (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
     usage, 75 stopped early.
 
+    A result that says ``ok: false`` is printed and is status 1.
     shortcuts: options of this job alone, each with the config key that it sets.
     """
     named = shortcuts or {}
     arguments = _parser(name, description, named).parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(_Redacting("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[shown])
     for noisy in ("httpx", "fsspec", "urllib3", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
@@ -51,13 +55,20 @@ def run_job(
         else:
             result = {"job": name, "run": config.run.name, **work(config, store)}
     except XelmError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {redact(str(error))}", file=sys.stderr)
         return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
     except KeyboardInterrupt:
         print(f"{name}: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     print(json.dumps(result, ensure_ascii=False) if arguments.format == "json" else _as_text(result))
-    return 0
+    return 1 if result.get("ok") is False else 0
+
+
+class _Redacting(logging.Formatter):
+    """What a library says may hold what a configuration may not."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return str(redact(super().format(record)))
 
 
 def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argparse.ArgumentParser:

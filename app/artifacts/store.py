@@ -71,6 +71,14 @@ class Folder:
             return sorted(PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
         return []
 
+    def modified(self, name: str) -> float | None:
+        """When a file was written by the storage's clock, Unix time; None where the storage does not tell."""
+        fs, path = self._fs()
+        try:
+            return float(fs.modified(f"{path}/{name}").timestamp())
+        except NotImplementedError:
+            return None
+
     def read(self, name: str) -> bytes:
         """A file's bytes. Raises MissingArtifact if it is not there."""
         fs, path = self._fs()

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from app.config.schema import Config
 from app.core.errors import ConfigError
+from app.core.records import JsonValue
+from app.core.redact import holds_secret, redact
 from app.core.suggest import nearest, unknown_value
 
 
@@ -39,14 +41,31 @@ def load_config(preset: str | None = None, file: str | None = None, overrides: S
         name = preset or (Path(file).stem if file else "default")
         tree = _merged(tree, {"run": {"name": name}})
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+    _refuse_secrets(resolved(config))
+    return config
 
 
 def resolved(config: Config) -> dict[str, Any]:
     """The whole tree as plain JSON types."""
     return config.model_dump(mode="json")
+
+
+def _refuse_secrets(value: JsonValue, where: str = "") -> None:
+    """A configuration is shown, logged and kept beside the run, so it never holds what must not be seen."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _refuse_secrets(inner, f"{where}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_secrets(inner, where)
+    elif isinstance(value, str) and holds_secret(value):
+        raise ConfigError(
+            f"{where} = {redact(value)!r} holds a secret, and the configuration is kept and shown; take it out and give"
+            " it in the environment (AWS_SECRET_ACCESS_KEY, HF_TOKEN, or FSSPEC_<PROTOCOL>_<OPTION> for any storage)"
+        )
 
 
 def _read_preset(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
 
 from app.core.records import JsonObject
+from app.core.redact import redact
 from app.core.units import format_count, format_seconds
 from app.training.fleet import Fleet
 from app.training.model_task import ModelTask
@@ -62,7 +63,7 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
 def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject], got_further: bool) -> Fleet:
     """The fleet after one run: a lost process is worth another try, an error of ours would only come again."""
     if (crash := ended.exception()) is not None:
-        reason = innermost(crash)
+        reason = str(redact(innermost(crash)))
         log.warning("train: %s failed: %s", task.name, reason)
         return fleet.failed(task.key, reason, got_further=got_further)
     outcome = ended.result()
@@ -70,8 +71,9 @@ def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject], got_further
         log.info("train: %s preempted: %s", task.name, outcome["preempted"])
         return fleet.preempted(task.key)
     if "failed" in outcome:
-        log.warning("train: %s failed: %s", task.name, outcome["failed"])
-        return fleet.failed(task.key, str(outcome["failed"]), try_again=False)
+        reason = str(redact(outcome["failed"]))
+        log.warning("train: %s failed: %s", task.name, reason)
+        return fleet.failed(task.key, reason, try_again=False)
     log.info("train: %s done", _described(task, outcome))
     return fleet.done(task.key)
 

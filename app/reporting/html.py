@@ -13,9 +13,9 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 
 from app.core.records import JsonObject
+from app.core.redact import redact
 from app.reporting.allocation import allocation_section, terms_section, tree_section
 from app.reporting.cells import Section, sequence
-from app.reporting.redact import redact
 from app.reporting.results import matrix_section, perplexity_section, systems_section
 from app.reporting.tables import headline_text
 from app.reporting.work import data_section, exposure_section, loss_section, models_section, times_section

@@ -97,6 +97,17 @@ def test_workers_come_from_nothing_spot_first(name: str) -> None:
     assert spot["priority"] > on_demand.get("priority", 0)
 
 
+@pytest.mark.parametrize("name", ["raycluster", "rayjob"])
+def test_a_worker_that_is_to_end_drains_itself_within_its_time(name: str) -> None:
+    for group in cluster_spec(name)["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        shell, flag, script = container["lifecycle"]["preStop"]["exec"]["command"]
+        command = re.fullmatch(r"python -m jobs\.watch_spot --leaving-in (\d+) && sleep (\d+)", script)
+        assert (shell, flag) == ("sh", "-c") and command
+        assert max(int(command[1]), int(command[2])) < pod["terminationGracePeriodSeconds"]
+
+
 def test_the_run_trains_on_the_same_cluster_as_the_standing_one() -> None:
     assert cluster_spec("rayjob") == cluster_spec("raycluster")
 

@@ -18,6 +18,7 @@ JOBS = (
     "evaluate",
     "report",
     "all",
+    "doctor",
     "status",
     "stop",
     "export",

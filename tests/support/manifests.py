@@ -43,6 +43,7 @@ CONTAINER = closed(
     image={"type": "string", "pattern": r"^[^\s:@]+(:[0-9]+/[^\s:@]+)?(:(?!latest$)[\w.-]+|@sha256:[0-9a-f]{64})$"},
     env=listed(closed("name", name=TEXT, value={"type": "string"}, valueFrom=SECRET)),
     resources=closed("limits", "requests", limits=AMOUNTS, requests=AMOUNTS),
+    lifecycle=closed(preStop=closed("exec", exec=closed("command", command=listed(TEXT)))),
     ports=listed(closed("containerPort", containerPort=COUNT, name=NAME)),
 )
 TOLERATION = closed(

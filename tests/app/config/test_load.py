@@ -71,3 +71,17 @@ def test_a_resolved_config_loads_back_to_itself(tmp_path: Path) -> None:
 def test_equal_total_budget_in_every_paper_preset() -> None:
     budgets = {load_config(f"paper-k{k}").training.budget_tokens for k in (4, 8, 16)}
     assert len(budgets) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("artifacts.root=s3://KEY:hidden@bucket/x", "artifacts.root"),
+        ("corpus.path=https://h/x.jsonl?X-Amz-Signature=hidden", "corpus.path"),
+        ("imported.experts=de=ftp://me:hidden@host/x", "imported.experts"),
+    ],
+)
+def test_a_secret_is_refused_and_not_repeated(override: str, key: str) -> None:
+    with pytest.raises(ConfigError, match="holds a secret") as caught:
+        load_config("demo", overrides=[override])
+    assert key in str(caught.value) and "environment" in str(caught.value) and "hidden" not in str(caught.value)

@@ -136,6 +136,17 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
+def test_code_that_comes_with_a_model_is_not_run(tmp_path: Path) -> None:
+    save_model(tiny_model(), tmp_path, "")
+    config = json.loads((tmp_path / "config.json").read_text()) | {"model_type": "mine"}
+    config["auto_map"] = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w').close()\n")
+    with pytest.raises(ConfigError):
+        load_model(str(tmp_path))
+    assert not (tmp_path / "was_run").exists()
+
+
 def gpt2() -> PreTrainedModel:
     return GPT2LMHeadModel(GPT2Config(vocab_size=37, n_embd=16, n_layer=1, n_head=2, n_positions=12))
 

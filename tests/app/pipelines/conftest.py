@@ -10,6 +10,8 @@ from app.config.load import load_config
 from app.config.schema import ClusterConfig, Config
 from app.pipelines.everything import run_everything
 from app.pipelines.ray_session import ray_session
+from tests.support import fleets
+from tests.support.stages import UNTIL_EXPERTS, make
 from tests.support.tiny import TINY
 
 
@@ -31,3 +33,17 @@ def tiny_run(ray_running: None, tmp_path_factory: pytest.TempPathFactory) -> tup
     config, store = tiny_config(root), Store(str(root))
     run_everything(config, store)
     return config, store
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose experts have trained for seconds."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    make(root, [*TINY, *fleets.LONG], UNTIL_EXPERTS)
+    return root
+
+
+@pytest.fixture
+def prepared(undisturbed: Path, tmp_path: Path) -> Path:
+    """The undisturbed run without its experts."""
+    return fleets.without_experts(undisturbed, tmp_path / "disturbed")

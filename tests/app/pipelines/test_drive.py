@@ -108,6 +108,12 @@ def test_an_error_of_ours_is_not_tried_again() -> None:
     assert fleet.member("a").reason == "the parent is missing; run jobs.seed"
 
 
+@pytest.mark.parametrize("outcome", [{"failed": "s3://K:hidden@b is full"}, RuntimeError("s3://K:hidden@b is full")])
+def test_a_reason_is_kept_without_the_secret_that_a_storage_repeats(outcome: object) -> None:
+    fleet, _ = run({"a": [outcome]}, max_failures=0)
+    assert "b is full" in fleet.member("a").reason and "hidden" not in fleet.member("a").reason
+
+
 def test_preemptions_are_counted_apart_and_never_exhaust_the_tries() -> None:
     fleet, cluster = run({"a": [{"preempted": "spot"}] * 4 + ["done"]}, max_failures=0)
     assert fleet.member("a").state == "done" and len(cluster.started) == 5

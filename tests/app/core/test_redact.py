@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.core.records import JsonValue
-from app.reporting.redact import HIDDEN, redact
+from app.core.redact import HIDDEN, holds_secret, redact
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,20 @@ def test_secrets_in_addresses_and_well_known_tokens_are_hidden() -> None:
 def test_everything_else_stays() -> None:
     value: JsonValue = {"a": [1, 2.5, None, True, "text"], "b": {"c": "s3://bucket/x"}}
     assert redact(value) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("s3://KEY:secret@bucket/x", True),
+        ("https://h/x?X-Amz-Signature=abc", True),
+        ("hf_abcdefghijklmnopqrst", True),
+        ("sftp://me@host/x", False),
+        ("abfs://container@account.dfs.core.windows.net/x", False),
+        ("s3://bucket/a:b@c", False),
+        ("127.0.0.1:6379", False),
+        ("facebook/xglm-564M", False),
+    ],
+)
+def test_an_address_holds_a_secret_if_it_opens_something(text: str, secret: bool) -> None:
+    assert holds_secret(text) is secret

@@ -13,6 +13,7 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
+_PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^/@:\s]*:[^/@\s]+@")
 _SECRET_IN_QUERY = re.compile(
     r"([?&][^=&\s]*(?:token|key|secret|sig|signature|credential)[^=&\s]*=)[^&\s]+", re.IGNORECASE
 )
@@ -36,3 +37,8 @@ def redact(value: JsonValue) -> JsonValue:
     if isinstance(value, Sequence):
         return [redact(inner) for inner in value]
     return value
+
+
+def holds_secret(text: str) -> bool:
+    """Whether an address brings its password or signature, or a well-known token is in it; a user's name is none."""
+    return any(pattern.search(text) for pattern in (_PASSWORD_IN_ADDRESS, _SECRET_IN_QUERY, _WELL_KNOWN))

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from app.artifacts.store import Store
+from app.config.schema import Config
+from app.core.errors import StorageError
+from app.core.records import JsonObject
+from jobs.entry import run_job
+
+SAID = "s3://KEY:hidden@bucket refuses"
+_LOGGING_JOB = f"""
+import logging
+from jobs.entry import run_job
+run_job("x", [], "", lambda c, s: {{}}, lambda c, s: logging.getLogger("lib").warning("{SAID}") or {{}})
+"""
+
+
+def _refused(_config: Config, _store: Store) -> JsonObject:
+    raise StorageError(SAID)
+
+
+def test_an_error_that_repeats_a_secret_is_shown_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_job("x", [], "", _refused, _refused) == 1
+    shown = capsys.readouterr().err
+    assert "bucket refuses" in shown and "hidden" not in shown
+
+
+def test_a_library_that_logs_a_secret_is_shown_without_it() -> None:
+    command = [sys.executable, "-c", _LOGGING_JOB]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "bucket refuses" in done.stderr and "hidden" not in done.stderr
+
+
+@pytest.mark.parametrize(("result", "status"), [({"ok": True}, 0), ({"ok": False}, 1), ({}, 0)])
+def test_a_result_that_is_not_ok_is_printed_and_is_status_1(
+    result: JsonObject, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_job("x", [], "", lambda _config, _store: {}, lambda _config, _store: result) == status
+    assert "job: x" in capsys.readouterr().out

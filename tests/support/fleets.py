@@ -1,0 +1,73 @@
+"""A small run whose experts train for seconds, by the jobs themselves; for tests that disturb it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.support.tiny import TINY
+
+LONG = (
+    "training.budget_tokens=600000",
+    "training.checkpoint_every_steps=10",
+    "evaluation.max_documents_per_language=4",
+)
+
+
+def command(job: str, root: Path, *more: str) -> list[str]:
+    """The command line of a job."""
+    overrides = [f"artifacts.root={root}", *TINY, *LONG, *more]
+    return [sys.executable, "-m", f"jobs.{job}", "--preset", "demo", *(f"--set={item}" for item in overrides)]
+
+
+def run(job: str, root: Path, *more: str) -> None:
+    """Run a job that must succeed."""
+    done = subprocess.run(command(job, root, *more), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def members(root: Path) -> dict[str, dict[str, object]]:
+    """Name -> entry of ``fleet.json``."""
+    found: dict[str, dict[str, object]] = json.loads((root / "runs/tiny/fleet.json").read_text())
+    return found
+
+
+def weights(root: Path) -> dict[str, bytes]:
+    """Key -> final weights of every model."""
+    files = sorted((root / "store/model").glob("*/final/model.safetensors"))
+    return {file.parts[-3]: file.read_bytes() for file in files}
+
+
+def steps_saved(root: Path) -> int:
+    """How many checkpoints there are."""
+    return len(list((root / "store/model").glob("*/step-*/manifest.json")))
+
+
+def holder(model: Path) -> tuple[str, int]:
+    """Who trains a model: the attempt, and the process id of the raylet that it runs under."""
+    lease = json.loads((model / "lease.json").read_text())
+    return lease["attempt"], psutil.Process(lease["pid"]).ppid()
+
+
+def without_experts(root: Path, other: Path) -> Path:
+    """A copy of a finished run as ``other`` that has its experts still to train."""
+    subprocess.run(["cp", "-r", str(root), str(other)], check=True)
+    for name, entry in members(other).items():
+        if name != "seed":
+            subprocess.run(["rm", "-rf", str(other / "store/model" / str(entry["key"]))], check=True)
+    return other
+
+
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    """Return once ``reached``; fail if the process ends or the time is over before."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert process.poll() is None, "the job ended before what was waited for"
+        assert time.monotonic() < deadline, "what was waited for did not come"
+        time.sleep(0.02)
