@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import tempfile
 from itertools import pairwise
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos_parts import Raylets
+from benchmarks.chaos_parts import Victim
+from benchmarks.raylets import Raylets
 from tests.support.fleets import command, holder, members, wait_for
 from tests.support.processes import kill_family
 
@@ -56,13 +56,10 @@ def test_the_expert_of_a_drained_node_saves_is_not_charged_and_goes_on_elsewhere
             keys = experts_of(process, prepared)
             wait_for(lambda: all(last_step(models / key) > STEPS_BEFORE for key in keys.values()), process)
             before = {name: holder(models / key) for name, key in keys.items()}
-            raylets.drain_one(random.Random(0))
-
-            def moved() -> list[str]:
-                return [name for name, key in keys.items() if holder(models / key)[0] != before[name][0]]
-
-            wait_for(lambda: bool(moved()), process)
-            (name,) = moved()
+            name = min(keys)
+            raylets.drain_host_of(Victim(name, models / keys[name]).pid, seconds=30.0)
+            raylets.add()
+            wait_for(lambda: holder(models / keys[name])[0] != before[name][0], process)
             assert holder(models / keys[name])[1] != before[name][1]
             _, said = process.communicate(timeout=600)
         finally:
