@@ -148,6 +148,11 @@ class Folder:
                 fs.rm(staged, recursive=True)
             raise StorageError(f"cannot write {self.uri}/{name}: {error}; check space, rights and network") from error
 
+    def size_bytes(self) -> int:
+        """Bytes of all files in here."""
+        fs, path = self._fs()
+        return int(fs.du(path)) if fs.exists(path) else 0
+
     def remove(self, name: str) -> None:
         """Remove a file or folder if it is there."""
         fs, path = self._fs()
