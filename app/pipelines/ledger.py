@@ -25,9 +25,11 @@ def model_records(config: Config, store: Store, models: Mapping[str, StageFolder
     foretold = forecast_gpu_hours(config)
     records: dict[str, JsonObject] = {}
     for name, stage in models.items():
-        entry = fleet.get(name)
-        status = model_status(store, entry) if isinstance(entry, dict) else {}
-        record: JsonObject = {**stage.manifest().counts, **status, "storage_bytes": stage.size_bytes()}
+        entry, counts = fleet.get(name), stage.manifest().counts
+        status: JsonObject = {"state": "done", "step": counts.get("steps"), "loss": counts.get("final_loss")}
+        if isinstance(entry, dict):
+            status |= model_status(store, entry)
+        record: JsonObject = {**counts, **status, "storage_bytes": stage.size_bytes()}
         records[name] = {**record, **_on_gpus(config, record, foretold.get(name))}
     return records
 
