@@ -19,6 +19,7 @@ LAYERS = {
     "app.ensemble": 2,
     "app.training": 3,
     "app.evaluation": 3,
+    "app.planning": 3,
     "app.reporting": 4,
     "app.pipelines": 5,
     "jobs": 6,
@@ -26,7 +27,7 @@ LAYERS = {
     "serve": 6,
 }
 # (importer, imported) of one layer that are allowed all the same.
-SIBLINGS: set[tuple[str, str]] = set()
+SIBLINGS = {("app.planning", "app.training")}
 FENCES = {
     "ray": ("app.pipelines", "jobs", "tune", "serve"),
     "pydantic": ("app.config", "serve"),

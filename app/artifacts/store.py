@@ -150,6 +150,11 @@ class Folder:
             else:
                 fs.put(str(folder), target, recursive=True)
 
+    def size_bytes(self) -> int:
+        """Bytes of all files in here."""
+        fs, path = self._fs()
+        return int(fs.du(path)) if fs.exists(path) else 0
+
     def remove(self, name: str) -> None:
         """Remove a file or folder if it is there."""
         fs, path = self._fs()

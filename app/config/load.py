@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -119,7 +119,8 @@ def _explain(item: Any) -> str:
     if item["type"] == "extra_forbidden":
         section: Any = Config
         for part in path[:-1]:
-            section = section.model_fields[part].annotation
+            is_table = get_origin(section) is dict
+            section = get_args(section)[1] if is_table else section.model_fields[part].annotation
         known = list(section.model_fields)
         full = {".".join([*path[:-1], name]) for name in known}
         close = nearest(path[-1], known, n=1) or nearest(where, _all_keys(Config), n=1)

@@ -39,7 +39,7 @@ def _rows(section: type[BaseModel], prefix: str) -> list[str]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             rows += _rows(kind, f"{prefix}{name}.")
             continue
-        default = json.dumps(field.get_default(call_default_factory=True), ensure_ascii=False)
+        default = json.dumps(getattr(section(), name), ensure_ascii=False, default=BaseModel.model_dump)
         rows.append(f"| `{prefix}{name}` | {_type(field)} | `{default}` | {field.description} |")
     return rows
 

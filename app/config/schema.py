@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from app.config.fields import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
+from app.config.planning import PlanningConfig
 
 
 def _as_names(value: object) -> object:
@@ -33,12 +30,6 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 
 
 Trackers = Annotated[tuple[Literal["tensorboard", "prometheus", "wandb", "mlflow"], ...], BeforeValidator(_as_names)]
-
-
-class Section(BaseModel):
-    """Base of every section."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class RunConfig(Section):
@@ -117,7 +108,7 @@ class CorpusConfig(Section):
     """`lingua` drops documents that are not in their language (extra `langid`); languages unknown to it are kept."""
     language_confidence: Fraction = 0.5
     """Least confidence of the identification in a document's language."""
-    quality_weights: dict[str, NonNegativeFloat] = {}
+    quality_weights: dict[str, NonNegativeFloat] = Field(default={})
     """Language -> factor on its share of the mixture; `source:<name>` -> share of its documents to keep, by hash."""
     mixture: Literal["uniform", "proportional", "temperature", "unimax"] = "uniform"
     """Distribution over languages that training draws from."""
@@ -327,3 +318,5 @@ class Config(Section):
     """Experts from elsewhere."""
     cluster: ClusterConfig = ClusterConfig()
     """Ray."""
+    planning: PlanningConfig = PlanningConfig()
+    """Prices and rates for `jobs.plan`."""

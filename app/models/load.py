@@ -47,12 +47,11 @@ class ModelShape:
     pad_id: int = 1
 
 
-def build_model(shape: ModelShape, seed: int) -> CausalLM:
-    """A freshly initialised model with a tied head, float32, on the CPU; the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
+def shape_config(shape: ModelShape) -> PretrainedConfig:
+    """The library's configuration of a shape: tied head, no dropout."""
     ids = {"bos_token_id": shape.start_id, "eos_token_id": shape.start_id, "pad_token_id": shape.pad_id}
     if shape.architecture == "xglm":
-        config = XGLMConfig(
+        return XGLMConfig(
             vocab_size=shape.vocab_size,
             d_model=shape.d_model,
             num_layers=shape.layers,
@@ -63,11 +62,7 @@ def build_model(shape: ModelShape, seed: int) -> CausalLM:
             **ids,
             **_NO_DROPOUT,
         )
-        with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own first
-            model = XGLM(config)
-        initialise(model, generator)
-        return model
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=shape.vocab_size,
         hidden_size=shape.d_model,
         num_hidden_layers=shape.layers,
@@ -78,6 +73,16 @@ def build_model(shape: ModelShape, seed: int) -> CausalLM:
         attn_implementation="sdpa",
         **ids,
     )
+
+
+def build_model(shape: ModelShape, seed: int) -> CausalLM:
+    """A freshly initialised model with a tied head, float32, on the CPU; the same for the same seed."""
+    config = shape_config(shape)
+    if isinstance(config, XGLMConfig):
+        with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own first
+            model = XGLM(config)
+        initialise(model, torch.Generator().manual_seed(seed))
+        return model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LibraryLM(LlamaForCausalLM(config))
@@ -153,7 +158,7 @@ def save_model(model: CausalLM, folder: Path, card: str) -> None:
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
-def count_parameters(model: CausalLM) -> int:
+def count_parameters(model: nn.Module) -> int:
     """Number of weights; a tied head counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
 

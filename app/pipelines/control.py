@@ -12,6 +12,7 @@ from app.config.schema import Config
 from app.core.errors import MissingArtifact
 from app.core.records import JsonObject, JsonValue
 from app.core.units import format_count, format_seconds
+from app.reporting.tables import text_table
 from app.training.progress import training_progress
 
 _COLUMNS = ("model", "state", "step", "tokens", "tokens/s", "loss", "host", "preempted", "failed", "lost", "seen")
@@ -33,7 +34,8 @@ def run_status(config: Config, store: Store) -> JsonObject:
     models: JsonObject = {
         name: model_status(store, entry) for name, entry in run.read_json(FLEET).items() if isinstance(entry, dict)
     }
-    return {"models": models, "text": _table(models)}
+    rows = [_row(name, status) for name, status in models.items() if isinstance(status, dict)]
+    return {"models": models, "text": text_table(_COLUMNS, rows)}
 
 
 def model_status(store: Store, entry: Mapping[str, JsonValue]) -> JsonObject:
@@ -52,6 +54,8 @@ def model_status(store: Store, entry: Mapping[str, JsonValue]) -> JsonObject:
             "loss": progress.loss,
             "attempts": progress.attempts,
             "seconds_lost": progress.seconds_lost,
+            "wall_seconds": progress.wall_seconds,
+            "worker_seconds": progress.worker_seconds,
             "seconds_since_last_step": time.time() - progress.time,
         }
     return status
@@ -61,14 +65,6 @@ def metrics_rows(model: StageFolder) -> list[JsonObject]:
     """The rows of a model's metrics so far; a line torn by a kill is left out."""
     lines = model.read(METRICS).splitlines() if model.exists(METRICS) else []
     return [json.loads(line) for line in lines if line.endswith(b"}")]
-
-
-def _table(models: JsonObject) -> str:
-    rows = [list(_COLUMNS), *(_row(name, status) for name, status in models.items() if isinstance(status, dict))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _row(name: str, status: JsonObject) -> list[str]:

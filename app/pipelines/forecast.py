@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from app.artifacts.layout import ENSEMBLE, REPORT, SUMMARY, run_folder
 from app.artifacts.store import Store
 from app.config.schema import Config
@@ -28,17 +30,29 @@ def forecast(config: Config, store: Store) -> JsonObject:
             "gpus_each": config.training.gpus_per_expert,
         },
     }
-    shares = [1.0 / config.allocation.k] * config.allocation.k
-    if is_language_level(config) and config.corpus.languages:
-        clusters = plan_clusters(config, config.corpus.languages)
-        result["clusters"] = [list(cluster) for cluster in clusters]
-        if config.training.budget_split == "by_mixture" and config.corpus.mixture == "uniform":
-            quality = language_quality(config)
-            held = [sum(quality.get(normalise(lang), 1.0) for lang in cluster) for cluster in clusters]
-            shares = [share / sum(held) for share in held]
-    result["tokens_per_expert"] = list(split_budget(config.training.budget_tokens, shares))
+    clusters = forecast_clusters(config)
+    if clusters:
+        result["clusters"] = clusters
+    result["tokens_per_expert"] = forecast_tokens(config, clusters)
     result["tokens_dense"] = config.training.budget_tokens
     return result
+
+
+def forecast_tokens(config: Config, clusters: Sequence[Sequence[str]]) -> list[int]:
+    """Budget of each expert in tokens, from the config alone; equal where only the corpus can tell."""
+    shares = [1.0 / config.allocation.k] * config.allocation.k
+    if clusters and config.training.budget_split == "by_mixture" and config.corpus.mixture == "uniform":
+        quality = language_quality(config)
+        held = [sum(quality.get(normalise(lang), 1.0) for lang in cluster) for cluster in clusters]
+        shares = [share / sum(held) for share in held]
+    return split_budget(config.training.budget_tokens, shares)
+
+
+def forecast_clusters(config: Config) -> list[list[str]]:
+    """Languages of each expert, empty where only the corpus can tell."""
+    if not is_language_level(config) or not config.corpus.languages:
+        return []
+    return [list(cluster) for cluster in plan_clusters(config, config.corpus.languages)]
 
 
 def _inputs(config: Config, store: Store) -> dict[str, JsonValue]:

@@ -16,8 +16,10 @@ from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
 from app.evaluation.published import load_published, published_baseline, published_matrix
 from app.pipelines.control import metrics_rows
-from app.pipelines.models import dense_task, expert_tasks
+from app.pipelines.ledger import model_records
+from app.pipelines.models import dense_task, expert_tasks, named, seed_stage
 from app.pipelines.parents import find_allocation, find_shards, find_tokens, languages_of
+from app.pipelines.plan import price_record
 from app.pipelines.runs import Made
 from app.pipelines.settings import allocation_settings
 from app.reporting.html import ReportRecords, render_report
@@ -56,7 +58,6 @@ def result_text(config: Config, store: Store) -> str:
 def _records(config: Config, store: Store, summary: JsonObject) -> ReportRecords:
     shards, tokens, allocation = find_shards(config, store), find_tokens(config, store), find_allocation(config, store)
     models = [dense_task(config, store), *expert_tasks(config, store)]
-    manifests = {task.name: task.stage.manifest() for task in models}
     lineage = store.run(config.run.name).read_json(RUN)
     return ReportRecords(
         summary=summary,
@@ -66,13 +67,19 @@ def _records(config: Config, store: Store, summary: JsonObject) -> ReportRecords
         published=_published(config),
         data_card=shards.read_json(DATA_CARD),
         tokens=dict(tokens.manifest().counts),
-        models={name: dict(manifest.counts) for name, manifest in manifests.items()},
+        models=model_records(config, store, {**_trained_seed(config, store), **named(models)}),
+        prices=price_record(config),
         curves={task.name: _curve(task.stage) for task in models},
         lineage=lineage,
         config=resolved(config),
         environment=_environment(),
         stages={name: _work(store, entry) for name, entry in lineage.items()},
     )
+
+
+def _trained_seed(config: Config, store: Store) -> Made:
+    """The seed, where it was trained for this project; a copied one took nothing."""
+    return {"seed": seed_stage(config, store)} if config.seed.source == "trained" else {}
 
 
 def _merges(config: Config, languages: Sequence[str]) -> list[JsonObject]:

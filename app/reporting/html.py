@@ -18,7 +18,8 @@ from app.reporting.allocation import allocation_section, terms_section, tree_sec
 from app.reporting.cells import Section, sequence
 from app.reporting.results import matrix_section, perplexity_section, systems_section
 from app.reporting.tables import headline_text
-from app.reporting.work import data_section, exposure_section, loss_section, models_section, times_section
+from app.reporting.training import status_section, took_section
+from app.reporting.work import data_section, exposure_section, loss_section, times_section
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class ReportRecords:
     published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
     tokens: ``<lang>/<split>`` -> documents, tokens, bytes.
-    models: name -> steps, tokens_seen, final_loss, parameters, training_seconds. curves: name -> (tokens, loss) pairs.
+    models: name -> counts of its manifest, its status as ``jobs.status`` shows it, ``storage_bytes``, and on GPUs
+        ``gpu_hours``, ``gpu_hours_foretold``, ``money_spot``, ``money_on_demand``.
+    prices: ``currency``, ``gpu``, and whose they are (``of``).
+    curves: name -> (tokens, loss) pairs.
     lineage: readable name -> stage and key. config: the resolved tree; secrets in it are hidden.
     environment: name -> version. stages: name -> ``seconds`` of wall clock, ``documents`` or ``tokens`` handled.
     """
@@ -47,6 +51,7 @@ class ReportRecords:
     data_card: JsonObject = field(default_factory=dict)
     tokens: JsonObject = field(default_factory=dict)
     models: Mapping[str, JsonObject] = field(default_factory=dict)
+    prices: JsonObject = field(default_factory=dict)
     curves: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
     lineage: JsonObject = field(default_factory=dict)
     config: JsonObject = field(default_factory=dict)
@@ -79,10 +84,11 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         tree_section(records.merges, len(sequence(records.allocation.get("experts")))),
         terms_section(records.terms),
         loss_section(records.curves),
-        models_section(records.models),
+        status_section(records.models),
         exposure_section(records.summary),
         data_section(records.tokens, records.data_card),
         times_section(records.stages),
+        took_section(records.models, records.prices),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What was done: exposure, models, data, time."""
+"""What was done: exposure, data, losses, time of the stages."""
 
 from __future__ import annotations
 
@@ -24,26 +24,6 @@ def exposure_section(summary: JsonObject) -> Section | None:
     notes = ["Equal budgets compare fairly only at equal exposure: a ratio of 1 in every language."]
     header = ["language", "dense", "all experts together", "ratio"]
     return Section("Exposure: training tokens of each language", [Table(header, rows)], notes)
-
-
-def models_section(models: Mapping[str, JsonObject]) -> Section | None:
-    """Steps, tokens, loss and speed of each model that was trained."""
-    rows = []
-    for name, counts in models.items():
-        tokens, seconds = number(counts.get("tokens_seen")), number(counts.get("training_seconds"))
-        saving = number(counts.get("saving_seconds"))
-        figures = [
-            shown(counts.get("steps"), lambda value: f"{value:.0f}"),
-            shown(tokens, format_count),
-            shown(counts.get("final_loss"), lambda value: f"{value:.3f}"),
-            shown(counts.get("parameters"), format_count),
-            shown(seconds, format_seconds),
-            format_count(tokens / seconds) if tokens and seconds else "–",
-            f"{saving / seconds:.1%}" if saving is not None and seconds else "–",
-        ]
-        rows.append([Cell(name), *map(Cell, figures)])
-    header = ["model", "steps", "tokens", "last loss (nats)", "parameters", "time", "tokens/s", "waiting for saves"]
-    return Section("Models", [Table(header, rows)]) if rows else None
 
 
 def data_section(tokens: JsonObject, data_card: JsonObject) -> Section | None:

@@ -30,11 +30,15 @@ class TokenMeta:
     pad_id: int
 
 
+def token_dtype(vocab_size: int) -> Literal["uint16", "uint32"]:
+    """The smallest type that holds the vocabulary."""
+    return "uint16" if vocab_size <= 1 << 16 else "uint32"
+
+
 def token_meta(tokenizer: Tokenizer) -> TokenMeta:
     """The record for this tokenizer."""
-    dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
     ids = (tokenizer.start_id, tokenizer.end_id, tokenizer.pad_id)
-    return TokenMeta(tokenizer.digest, tokenizer.vocab_size, dtype, *ids)
+    return TokenMeta(tokenizer.digest, tokenizer.vocab_size, token_dtype(tokenizer.vocab_size), *ids)
 
 
 def framed(ids: IntArray, start_id: int, end_id: int) -> IntArray:

@@ -84,7 +84,8 @@ class TrainingSpec:
 class TrainingResult:
     """How a finished run ended; ``final_loss`` in nats per token of the last step.
 
-    ``seconds``: this attempt's time; ``saving_seconds``: the part of it that training waited for checkpoints.
+    ``seconds``: this attempt's time; ``saving_seconds``: the part of it that training waited for its ``saves``
+    checkpoints; ``save_seconds``: the last one's time from start to commit, None without any.
     """
 
     steps: int
@@ -92,6 +93,8 @@ class TrainingResult:
     final_loss: float
     seconds: float
     saving_seconds: float
+    saves: int
+    save_seconds: float | None
 
 
 class Rows(Protocol):
@@ -146,7 +149,8 @@ def train(
                 saver.wait()
                 stop.raise_preempted(progress.step, saved)
     seconds = time.monotonic() - meter.started
-    return TrainingResult(progress.step, progress.tokens_seen, progress.loss, seconds, saver.stalled_seconds)
+    saving = (saver.stalled_seconds, saver.saves, saver.last_seconds)
+    return TrainingResult(progress.step, progress.tokens_seen, progress.loss, seconds, *saving)
 
 
 class _Meter:
@@ -184,6 +188,12 @@ def make_optimizer(spec: TrainingSpec, model: nn.Module) -> torch.optim.AdamW:
 def choose_device(name: str) -> torch.device:
     """``auto`` is the GPU where there is one."""
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def device_name(name: str) -> str:
+    """What a model is trained on: the GPU's product name, or ``cpu``."""
+    device = choose_device(name)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:

@@ -29,7 +29,7 @@ from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
 from app.tokens.dataset import BlockDataset, TokenCorpus
 from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
-from app.training.loop import TrainingSpec, train
+from app.training.loop import TrainingSpec, device_name, train
 from app.training.trackers import TrackedModel, open_trackers
 
 
@@ -92,6 +92,9 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
             "final_loss": result.final_loss,
             "training_seconds": result.seconds,
             "saving_seconds": result.saving_seconds,
+            "saves": result.saves,
+            "save_seconds": result.save_seconds,
+            "device": device_name(task.spec.device),
             "parameters": count_parameters(model),
             "torch": torch.__version__,
         }

@@ -19,10 +19,8 @@ from app.core.errors import ConfigError
 from app.core.suggest import unknown_value
 
 _TIMEOUT_SECONDS = 2.0
-_GCE_SECONDS = 30.0
-"""GCE gives no time: an instance is stopped half a minute after the notice."""
-_AZURE_SECONDS = 30.0
-"""The least notice of an event that has no time because it has begun."""
+NOTICE_SECONDS = {"aws": 120.0, "gce": 30.0, "azure": 30.0}
+"""What each cloud promises between notice and end. GCE gives no time, nor does Azure for an event that has begun."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def _ec2(base: str) -> Notice | None:
 
 def _gce(base: str) -> Notice | None:
     said = _get(f"{base}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
-    return Notice("gce", time.time() + _GCE_SECONDS, "preempted") if said and said.strip() == "TRUE" else None
+    return Notice("gce", time.time() + NOTICE_SECONDS["gce"], "preempted") if said and said.strip() == "TRUE" else None
 
 
 def _azure(base: str) -> Notice | None:
@@ -70,7 +68,8 @@ def _azure(base: str) -> Notice | None:
     for event in json.loads(said or "{}").get("Events", []):
         if event["EventType"] in ("Preempt", "Terminate") and own in event["Resources"]:
             when = event.get("NotBefore")
-            deadline = email.utils.parsedate_to_datetime(when).timestamp() if when else time.time() + _AZURE_SECONDS
+            least = time.time() + NOTICE_SECONDS["azure"]
+            deadline = email.utils.parsedate_to_datetime(when).timestamp() if when else least
             return Notice("azure", deadline, f"scheduled event {event['EventType']}")
     return None
 

@@ -11,7 +11,11 @@ from app.core.records import JsonObject
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Newest row of the metrics and what all of them add up to; times in seconds, ``time`` Unix."""
+    """Newest row of the metrics and what all of them add up to; times in seconds, ``time`` Unix.
+
+    ``wall_seconds``: from the first step's begin to the newest row; ``worker_seconds``: without what lies between two
+    attempts.
+    """
 
     step: int
     tokens_seen: int
@@ -20,6 +24,8 @@ class TrainingProgress:
     time: float
     attempts: int
     seconds_lost: float
+    wall_seconds: float
+    worker_seconds: float
 
 
 def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
@@ -50,4 +56,6 @@ def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
         time=times[-1],
         attempts=len(breaks) + 1,
         seconds_lost=lost,
+        wall_seconds=times[-1] - times[0] + seconds[0],
+        worker_seconds=sum(seconds[i] for i, _ in breaks) + seconds[-1],
     )

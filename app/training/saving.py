@@ -40,17 +40,23 @@ class NoCheckpoints:
         """Nothing is saved."""
 
 
+def save_fits(save_seconds: float, seconds: float) -> bool:
+    """Whether a save that takes so long can be relied on to end in time: half as long again must fit."""
+    return 1.5 * save_seconds < seconds
+
+
 class Saver:
     """Saves one state at a time; the next one waits for the last. Close it by leaving its context.
 
-    ``stalled_seconds``: how long training waited for saving in all. ``last_seconds``: how long the last save took from
-    start to commit, None before the first.
+    ``saves``: how many were begun. ``stalled_seconds``: how long training waited for saving in all. ``last_seconds``:
+    how long the last save took from start to commit, None before the first.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="saving")
         self._pending: Future[None] | None = None
+        self.saves = 0
         self.stalled_seconds = 0.0
         self.last_seconds: float | None = None
 
@@ -70,6 +76,7 @@ class Saver:
         self.wait()
         started = time.monotonic()
         self._pending = self._pool.submit(self._commit, capture())
+        self.saves += 1
         self.stalled_seconds += time.monotonic() - started
 
     def wait(self) -> None:
@@ -85,7 +92,7 @@ class Saver:
 
     def fits(self, seconds: float) -> bool:
         """Whether one save can be expected to end within so many seconds; unknown before the first: try."""
-        return self.last_seconds is None or 1.5 * self.last_seconds < seconds
+        return self.last_seconds is None or save_fits(self.last_seconds, seconds)
 
     def _commit(self, state: State) -> None:
         started = time.monotonic()

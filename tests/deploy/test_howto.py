@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.pipelines.plan import make_plan
 from tests.support.cluster_files import configured, load
 from tests.support.source import ROOT
 
@@ -26,6 +30,11 @@ def test_every_file_it_names_exists() -> None:
     manifests = {f"deploy/kuberay/{name}.yaml" for name in re.findall(r"^manifest (\w+)", PAGE, re.M)}
     missing = [name for name in named | manifests if "$" not in name and not (ROOT / name.rstrip("/")).exists()]
     assert manifests and missing == []
+
+
+def test_the_cost_table_is_what_the_job_prints(tmp_path: Path) -> None:
+    (printed,) = re.findall(r"^```text\n(.*?)^```$", PAGE, re.M | re.S)
+    assert printed.rstrip("\n") == make_plan(load_config("paper-k8"), Store(str(tmp_path)))["text"]
 
 
 def test_it_makes_what_the_files_ask_for() -> None:

@@ -23,6 +23,7 @@ JOBS = (
     "stop",
     "export",
     "import_experts",
+    "plan",
 )
 PUBLISHED_K4 = [["en", "es", "bg", "ru"], ["ja", "ko", "tr", "zh"], ["de", "el", "fr", "ar"], ["hi", "ur", "vi", "sw"]]
 

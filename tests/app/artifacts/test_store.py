@@ -30,6 +30,14 @@ def test_a_stage_is_complete_only_after_publish(store: Store) -> None:
     assert stage.names("de/train") == ["a.bin"] and stage.names("nowhere") == []
 
 
+def test_the_size_of_a_folder_is_that_of_its_files(store: Store) -> None:
+    stage = store.stage("model", "k")
+    assert stage.size_bytes() == 0
+    stage.write("a", b"123")
+    stage.write("b/c", b"45")
+    assert stage.size_bytes() == 5
+
+
 def test_publishing_removes_what_killed_writers_left(store: Store) -> None:
     stage = store.stage("tokens", "k1")
     stage.write("de/train/a.bin", b"123")

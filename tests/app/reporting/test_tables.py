@@ -16,6 +16,7 @@ from app.reporting.tables import (
     per_language,
     table_csv,
     terminal_table,
+    text_table,
 )
 
 
@@ -86,6 +87,10 @@ def test_markdown_has_the_lowest_of_each_row_in_bold(summary: JsonObject) -> Non
         "| de | 12.00 | 10.00 | **9.50** | -5.0% [-7.0%, -3.0%] clear |",
         "| sw | 130.12 | **100.00** | 101.00 | +1.0% [-1.0%, +3.0%] |",
     ]
+
+
+def test_a_plain_table_has_names_to_the_left_and_figures_to_the_right() -> None:
+    assert text_table(["a", "long"], [["name", "1"], ["b", "22"]]) == "a     long\nname     1\nb       22"
 
 
 def test_a_bar_in_a_markdown_cell_does_not_end_it() -> None:

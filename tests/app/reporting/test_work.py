@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from app.core.records import JsonObject
-from app.reporting.work import data_section, exposure_section, loss_section, models_section, thin_curve, times_section
+from app.reporting.work import data_section, exposure_section, loss_section, thin_curve, times_section
 from tests.support.summary import SUMMARY, texts
 
 
@@ -13,15 +11,7 @@ def test_exposure_is_a_ratio_of_tokens() -> None:
     assert texts(exposure_section(SUMMARY)) == [["ar", "1k", "990", "0.990"], ["de", "0", "1k", "–"]]
 
 
-def test_models_and_data_leave_unknown_figures_open() -> None:
-    models: dict[str, Any] = {
-        "dense": {"steps": 10, "tokens_seen": 5000, "training_seconds": 2.0, "saving_seconds": 0.05},
-        "seed": {},
-    }
-    assert texts(models_section(models)) == [
-        ["dense", "10", "5k", "–", "–", "2.0s", "2.5k", "2.5%"],
-        ["seed", "–", "–", "–", "–", "–", "–", "–"],
-    ]
+def test_data_leave_unknown_figures_open() -> None:
     tokens: JsonObject = {"de/train": {"documents": 3, "bytes": 2048, "tokens": 1024}}
     section = data_section(tokens, {"duplicates": {"de": 1}, "rejects": {"bad_json": 2}})
     assert texts(section) == [["de", "3", "2.0 KiB", "1.02k", "0.500", "1", "–"]]

@@ -21,6 +21,7 @@ def test_an_undisturbed_run_has_lost_nothing() -> None:
     found = training_progress([row(step, 100.0 + 2 * step, 2.0 * step) for step in range(1, 6)])
     assert found is not None
     assert (found.step, found.tokens_seen, found.attempts, found.seconds_lost) == (5, 50, 1, 0.0)
+    assert (found.wall_seconds, found.worker_seconds) == (10.0, 10.0)
 
 
 def test_what_an_interruption_cost_is_the_gap_less_the_steps_it_brought() -> None:
@@ -29,6 +30,7 @@ def test_what_an_interruption_cost_is_the_gap_less_the_steps_it_brought() -> Non
     rows += [row(step, 130.0 + 2 * step, 2.0 * (step - 4)) for step in range(5, 8)]
     found = training_progress(rows)
     assert found is not None and found.attempts == 2 and found.seconds_lost == pytest.approx(30.0)
+    assert (found.wall_seconds, found.worker_seconds) == (44.0, 8.0 + 6.0)
 
 
 def test_without_a_row_there_is_no_progress() -> None:

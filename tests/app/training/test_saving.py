@@ -17,7 +17,7 @@ from app.core.errors import LeaseLost, Preempted, StorageError
 from app.training import loop, saving
 from app.training.hooks import StopRequest
 from app.training.loop import train
-from app.training.saving import Saver
+from app.training.saving import Saver, save_fits
 from app.training.state import Progress, State
 from tests.support.tiny_models import tiny_model
 from tests.support.tiny_training import SPEC, Counting, Recorder
@@ -68,7 +68,16 @@ def test_states_are_saved_in_order_one_at_a_time() -> None:
         for step in (1, 2, 3):
             saver.save(lambda step=step: state(step))  # type: ignore[misc]
     assert slow.steps == [1, 2, 3]
-    assert saver.stalled_seconds >= 0.02 and saver.last_seconds is not None and saver.last_seconds >= 0.01
+    assert (
+        saver.saves == 3
+        and saver.stalled_seconds >= 0.02
+        and saver.last_seconds is not None
+        and saver.last_seconds >= 0.01
+    )
+
+
+def test_a_save_fits_where_half_as_long_again_would() -> None:
+    assert save_fits(19.9, 30.0) and not save_fits(20.0, 30.0)
 
 
 @pytest.fixture

@@ -1,0 +1,99 @@
+"""Hours, interruptions and money of independent trainings on n GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from app.core.records import JsonObject
+from app.planning.costs import Gpu, gpu_seconds, money, slot_counts
+from app.planning.interval import slowdown
+from app.planning.schedule import makespan
+
+_HOUR = 3600.0
+SEED, DENSE = "seed", "dense"
+"""Names of the two models that are no experts: a trained seed is first and alone."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training run: tokens it will see, steps, and the model's own FLOPs of all of them."""
+
+    name: str
+    tokens: int
+    steps: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What is reckoned with: ``gpus_each`` of ``gpu`` for each run, at this share of their peak; an interruption every
+    ``between`` seconds, ``restart`` seconds until training goes on; a save takes ``save`` seconds, training waits for
+    ``stall`` of them; the head's price for an hour.
+    """
+
+    gpu: Gpu
+    gpus_each: float
+    utilisation: float
+    between: float
+    restart: float
+    save: float
+    stall: float
+    head_per_hour: float
+
+    def seconds(self, work: Work) -> float:
+        """Undisturbed time of one run."""
+        return gpu_seconds(work.flops, self.gpu, self.utilisation) / self.gpus_each
+
+    def slower(self, interval: float) -> float:
+        """Expected time on spot machines as a multiple of the undisturbed, with a save each ``interval`` seconds.
+
+        A save waits for the one before, so the interval is never shorter than that takes.
+        """
+        return slowdown(max(interval, self.save), self.stall, self.restart + self.save, self.between)
+
+
+def gpu_outlook(works: Sequence[Work], assumed: Assumptions, best: float, every_steps: int) -> JsonObject:
+    """GPU-hours of each run, what saving every so many steps costs, and a row for each number of GPUs.
+
+    best: the best interval in seconds, to compare ``every_steps`` with.
+    """
+    seconds = {work.name: assumed.seconds(work) for work in works}
+    step = seconds[DENSE] / next(work.steps for work in works if work.name == DENSE)
+    best_steps = max(1, round(best / step))
+    spot = assumed.slower(every_steps * step)
+    interruptions = sum(seconds.values()) * spot / assumed.between
+    slots = slot_counts(sum(work.name != SEED for work in works))
+    return {
+        "gpu": asdict(assumed.gpu) | {"gpus_each": assumed.gpus_each, "utilisation": assumed.utilisation},
+        "gpu_hours": {name: time * assumed.gpus_each / _HOUR for name, time in seconds.items()},
+        "checkpoints": {
+            "seconds_per_step": step,
+            "best_steps": best_steps,
+            "slowdown_at_best": assumed.slower(best_steps * step),
+            "steps": every_steps,
+            "slowdown": spot,
+            "interruptions": interruptions,
+            "hours_redone": interruptions * (every_steps * step / 2 + assumed.save) / _HOUR,
+        },
+        "wall": [_row(works, seconds, assumed, number, spot) for number in slots],
+    }
+
+
+def _row(
+    works: Sequence[Work], seconds: Mapping[str, float], assumed: Assumptions, slots: int, spot: float
+) -> JsonObject:
+    """Hours and money with so many runs at once, in the fleet's order."""
+    fleet = {work.name: work.tokens for work in works if work.name != SEED}
+    experts = {name: tokens for name, tokens in fleet.items() if name != DENSE}
+    first = seconds.get(SEED, 0.0)
+    alone, whole = ((first + makespan(part, seconds, slots)) / _HOUR for part in (experts, fleet))
+    used = sum(seconds.values()) * assumed.gpus_each / _HOUR
+    return {
+        "gpus": slots * assumed.gpus_each,
+        "hours_experts": alone,
+        "hours": whole,
+        "hours_spot": whole * spot,
+        "money_on_demand": money(used, assumed.gpu.on_demand, whole, assumed.head_per_hour),
+        "money_spot": money(used * spot, assumed.gpu.spot, whole * spot, assumed.head_per_hour),
+    }

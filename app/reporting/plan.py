@@ -1,0 +1,148 @@
+"""What ``jobs.plan`` prints, from its record."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from app.core.records import JsonObject
+from app.core.units import format_bytes, format_count, format_seconds
+from app.reporting.tables import text_table
+
+_HOUR = 3600
+_WIDTH = 120
+_NAME = 10
+
+
+def plan_text(plan: JsonObject) -> str:
+    """Models, then n GPUs, each as a table; then memory, storage, saving, prices, a paragraph each."""
+    record: dict[str, Any] = dict(plan)
+    on_gpus = record["gpu"] is not None
+    notes = [("memory", _memory(record)), ("storage", _storage(record)), ("save", _save(record))]
+    notes += [("interval", _interval(record)), ("notice", _notice(record["saving"]))]
+    notes += [("prices", _prices(record)), ("not in it", _left_out())] if on_gpus else [("time", _no_time())]
+    return "\n\n".join([_seed(record), _models(record), *([_wall(record)] if on_gpus else []), _paragraphs(notes)])
+
+
+def _paragraphs(notes: Sequence[tuple[str, str]]) -> str:
+    indent = " " * (_NAME + 1)
+    return "\n".join(
+        textwrap.fill(f"{name:<{_NAME}} {text}", _WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+        for name, text in notes
+    )
+
+
+def _seed(plan: dict[str, Any]) -> str:
+    seed = plan["seed"]
+    return (
+        f"{plan['run']}: {seed['model']}, {format_count(seed['parameters'])} parameters ({seed['layers']} layers of"
+        f" {seed['width']}, vocabulary {seed['vocabulary']})"
+    )
+
+
+def _models(plan: dict[str, Any]) -> str:
+    """Models that are alike share a line."""
+    hours = plan.get("gpu_hours") or {}
+    alike: dict[int, list[dict[str, Any]]] = {}
+    for model in plan["models"]:
+        alike.setdefault(model["tokens"], []).append(model)
+    rows = []
+    for group in alike.values():
+        first = group[0]
+        name = first["name"] if len(group) == 1 else f"{first['name']} and {len(group) - 1} like it, each"
+        spent = [f"{hours[first['name']]:.1f}"] if hours else []
+        rows.append([name, format_count(first["tokens"]), str(first["steps"]), f"{first['flops']:.2e}", *spent])
+    tokens, flops = (sum(model[name] for model in plan["models"]) for name in ("tokens", "flops"))
+    spent = [f"{sum(hours.values()):.1f}"] if hours else []
+    rows.append(["together", format_count(tokens), "", f"{flops:.2e}", *spent])
+    return text_table(["model", "tokens", "steps", "FLOPs", *(["GPU-hours"] if hours else [])], rows)
+
+
+def _wall(plan: dict[str, Any]) -> str:
+    currency = plan["prices"]["currency"]
+    header = ["GPUs", "experts alone", "with dense", "the same on spot", f"{currency} on demand", f"{currency} spot"]
+    rows = [
+        [
+            f"{row['gpus']:g}",
+            *(format_seconds(row[name] * _HOUR) for name in ("hours_experts", "hours", "hours_spot")),
+            *(f"{row[name]:.0f}" for name in ("money_on_demand", "money_spot")),
+        ]
+        for row in plan["wall"]
+    ]
+    return text_table(header, rows)
+
+
+def _memory(plan: dict[str, Any]) -> str:
+    needed, gpu = plan["memory"]["training_bytes"], plan["gpu"]
+    text = f"{format_bytes(needed)} for weights, gradients and AdamW's moments, beside activations"
+    if gpu is None:
+        return text
+    room = gpu["memory"] * min(gpu["gpus_each"], 1)  # each GPU of a run holds all of it
+    if needed < room:
+        return f"{text}, in the {format_bytes(room)} of one {gpu['name']}"
+    return f"{text}: DOES NOT FIT the {format_bytes(room)} of one {gpu['name']}; choose another with planning.gpu"
+
+
+def _storage(plan: dict[str, Any]) -> str:
+    storage = plan["storage"]
+    held = {name: format_bytes(size) for name, size in storage.items()}
+    return (
+        f"models {held['models']}, tokens {held['tokens']}, text {held['shards']} (if dense sees all text once):"
+        f" {storage['kept_per_month']:.2f} {plan['prices']['currency']} a month; while training, checkpoints of"
+        f" {held['checkpoints_of_a_model']} a model, at most {held['checkpoints_at_most']}"
+    )
+
+
+def _save(plan: dict[str, Any]) -> str:
+    saving = plan["saving"]
+    whence = "measured in this run" if saving["measured"] else "reckoned from planning.copy_ and save_bytes_per_second"
+    return (
+        f"{format_bytes(saving['checkpoint_bytes'])} in {format_seconds(saving['save_seconds'])}, training waits for"
+        f" {format_seconds(saving['stall_seconds'])} of it ({whence})"
+    )
+
+
+def _interval(plan: dict[str, Any]) -> str:
+    saving, checkpoints = plan["saving"], plan.get("checkpoints")
+    best, daly, young, between = (
+        format_seconds(saving[name])
+        for name in ("interval_seconds", "daly_seconds", "young_seconds", "seconds_between_interruptions")
+    )
+    text = f"best {best} between saves, at one interruption in {between} (Daly {daly}, Young {young})"
+    if checkpoints is None:
+        return text
+    every = format_seconds(checkpoints["steps"] * checkpoints["seconds_per_step"])
+    return (
+        f"{text}: training.checkpoint_every_steps={checkpoints['best_steps']}, with which spot takes"
+        f" {checkpoints['slowdown_at_best'] - 1:.1%} longer; the config's {checkpoints['steps']} steps are {every}:"
+        f" {checkpoints['slowdown'] - 1:.1%} longer, about {checkpoints['interruptions']:.0f} interruptions over all"
+        f" models, {checkpoints['hours_redone']:.1f} hours of training done again"
+    )
+
+
+def _notice(saving: dict[str, Any]) -> str:
+    told = ", ".join(
+        f"{cloud} ({notice['seconds']:g} s) {'yes' if notice['fits'] else 'no'}"
+        for cloud, notice in saving["notices"].items()
+    )
+    return f"does a save fit the notice of a cloud? {told}; where not, training goes back to its last periodic save"
+
+
+def _prices(plan: dict[str, Any]) -> str:
+    gpu, prices = plan["gpu"], plan["prices"]
+    return (
+        f"{gpu['name']} {gpu['on_demand']:g} on demand, {gpu['spot']:g} spot, {prices['currency']} an hour, at"
+        f" {gpu['utilisation']:.0%} of {gpu['peak'] / 1e12:g} TFLOP/s ({prices['of']}); put yours into planning.*"
+    )
+
+
+def _left_out() -> str:
+    return "tokenizing, evaluation, traffic, the machines' own disks, machines that wait"
+
+
+def _no_time() -> str:
+    return (
+        "not foretold: training.gpus_per_expert is 0, and the speed of your CPUs is not known before they have run;"
+        " --set training.gpus_per_expert=1 plans for GPUs"
+    )

@@ -1,0 +1,19 @@
+"""Show what a run will take before anything is started: GPU-hours, wall time for n GPUs, storage, saves, money."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from app.pipelines.forecast import forecast
+from app.pipelines.plan import make_plan
+from jobs.entry import run_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    return run_job("plan", argv, __doc__ or "", forecast, make_plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

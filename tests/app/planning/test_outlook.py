@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.planning.costs import Gpu
+from app.planning.outlook import Assumptions, Work, gpu_outlook
+
+GPU = Gpu("one", peak=1e12, memory=1e9, on_demand=2.0, spot=1.0)
+ASSUMED = Assumptions(GPU, 1.0, 0.5, between=36_000.0, restart=300.0, save=60.0, stall=6.0, head_per_hour=0.1)
+HOUR_OF_FLOPS = round(0.5e12 * 3600)
+WORKS = [
+    Work("dense", 4000, 400, 4 * HOUR_OF_FLOPS),
+    Work("expert-00", 3000, 300, 3 * HOUR_OF_FLOPS),
+    Work("expert-01", 1000, 100, HOUR_OF_FLOPS),
+]
+
+
+def outlook(works: list[Work] = WORKS, assumed: Assumptions = ASSUMED, every: int = 50) -> dict[str, Any]:
+    return dict(gpu_outlook(works, assumed, 600.0, every))
+
+
+def test_hours_and_money_of_each_number_of_gpus_by_hand() -> None:
+    found = outlook()
+    assert found["gpu_hours"] == {"dense": 4.0, "expert-00": 3.0, "expert-01": 1.0}
+    assert [(row["gpus"], row["hours_experts"], row["hours"]) for row in found["wall"]] == [
+        (1.0, 4.0, 8.0),
+        (2.0, 3.0, 4.0),
+        (3.0, 3.0, 4.0),
+    ]
+    assert [row["money_on_demand"] for row in found["wall"]] == pytest.approx([16.8, 16.4, 16.4])
+    slower = found["checkpoints"]["slowdown"]
+    assert found["wall"][1]["money_spot"] == pytest.approx(8 * slower + 0.1 * 4 * slower)
+    assert found["wall"][1]["hours_spot"] == pytest.approx(4 * slower)
+
+
+def test_steps_that_come_nearest_to_the_best_interval_are_named_and_cost_less() -> None:
+    checkpoints = outlook()["checkpoints"]
+    assert checkpoints["seconds_per_step"] == pytest.approx(36.0) and checkpoints["best_steps"] == 17
+    assert 1 < checkpoints["slowdown_at_best"] < checkpoints["slowdown"]
+    assert checkpoints["interruptions"] == pytest.approx(0.8 * checkpoints["slowdown"])
+    assert checkpoints["hours_redone"] == pytest.approx(checkpoints["interruptions"] * (900 + 60) / 3600)
+
+
+def test_saves_are_never_closer_than_one_takes() -> None:
+    assert ASSUMED.slower(1.0) == ASSUMED.slower(60.0) > 1
+
+
+def test_two_gpus_for_a_run_halve_its_time_and_leave_gpu_hours() -> None:
+    found = outlook(assumed=replace(ASSUMED, gpus_each=2.0))
+    assert found["gpu_hours"] == {"dense": 4.0, "expert-00": 3.0, "expert-01": 1.0}
+    assert [(row["gpus"], row["hours"]) for row in found["wall"]] == [(2.0, 4.0), (4.0, 2.0), (6.0, 2.0)]
+
+
+def test_a_trained_seed_comes_before_everything_and_alone() -> None:
+    found = outlook([Work("seed", 9000, 900, 9 * HOUR_OF_FLOPS), *WORKS])
+    assert [(row["gpus"], row["hours_experts"], row["hours"]) for row in found["wall"]] == [
+        (1.0, 13.0, 17.0),
+        (2.0, 12.0, 13.0),
+        (3.0, 12.0, 13.0),
+    ]
