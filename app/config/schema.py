@@ -175,7 +175,7 @@ class SeedConfig(Section):
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of a trained seed."""
     cpus: PositiveFloat = 1.0
-    """CPU cores a trained seed is trained with; nothing else can run meanwhile, so all of them are well used."""
+    """CPU cores a trained seed is trained with, all its workers together; nothing else can run meanwhile."""
 
     @model_validator(mode="after")
     def _width_divides(self) -> SeedConfig:
