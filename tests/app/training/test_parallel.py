@@ -80,6 +80,12 @@ def test_two_workers_end_where_one_does(
     assert steps(tmp_path / "two") == steps(tmp_path / "one") == [6, 8]
 
 
+def test_in_bfloat16_a_sharded_model_is_the_model_held_whole(two: Team, tmp_path: Path) -> None:
+    data, sharded = (together(two, order(tmp_path / p, p, precision="bf16"))[0] for p in ("data", "fsdp"))
+    assert_close(sharded.weights, data.weights)
+    np.testing.assert_allclose(sharded.losses, data.losses, rtol=1e-4)
+
+
 @pytest.mark.parametrize("rows", [4, 5, 1])
 @BOTH
 def test_the_workers_rows_are_together_those_of_one_in_the_same_order(
