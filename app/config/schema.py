@@ -25,8 +25,15 @@ def _as_off(value: object) -> object:
     return "off" if value is False else value
 
 
+def _as_range(value: object) -> object:
+    """Accept one number for a range of nothing else, and ``1,4`` from a command line."""
+    parts = _as_names(value) if isinstance(value, str) else value
+    return (parts, parts) if isinstance(parts, int) else parts
+
+
 SOURCE_PREFIX = "source:"
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+Range = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_range)]
 
 
 Trackers = Annotated[tuple[Literal["tensorboard", "prometheus", "wandb", "mlflow"], ...], BeforeValidator(_as_names)]
@@ -159,7 +166,7 @@ class SeedConfig(Section):
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of a trained seed."""
     cpus: PositiveFloat = 1.0
-    """CPU cores a trained seed is trained with; nothing else can run meanwhile, so all of them are well used."""
+    """CPU cores a trained seed is trained with, all its workers together; nothing else can run meanwhile."""
 
     @model_validator(mode="after")
     def _width_divides(self) -> SeedConfig:
@@ -235,9 +242,13 @@ class TrainingConfig(Section):
     keep_checkpoints: PositiveInt = 2
     """Checkpoints kept per model."""
     cpus_per_expert: PositiveFloat = 1.0
-    """CPU cores each training run asks for."""
+    """CPU cores each worker of a training run asks for."""
     gpus_per_expert: NonNegativeFloat = 0.0
-    """GPUs each training run asks for."""
+    """GPUs each worker of a training run asks for."""
+    workers_per_expert: Range = (1, 1)
+    """Workers that train one model together, least and most: `2`, or `1,4` for as many as are free and join later."""
+    parallelism: Literal["data", "fsdp"] = "data"
+    """Several workers: each holds the whole model (`data`), or its part of it (`fsdp`, for seeds larger than a GPU)."""
     max_failures: NonNegativeInt = 2
     """Times a failing training run is started again without having saved anything new; preemptions are not counted."""
     trackers: Trackers = ("tensorboard", "prometheus")
@@ -248,6 +259,13 @@ class TrainingConfig(Section):
         if self.tokens_per_step % self.sequence_length:
             raise ValueError(
                 f"tokens_per_step {self.tokens_per_step} is not a multiple of sequence_length {self.sequence_length}"
+            )
+        least, most = self.workers_per_expert
+        if least > most:
+            raise ValueError(f"workers_per_expert {least},{most}: the least is above the most; exchange them")
+        if most > (rows := self.tokens_per_step // self.sequence_length):
+            raise ValueError(
+                f"workers_per_expert {most} is more than the {rows} rows of a step; raise tokens_per_step or take fewer"
             )
         return self
 

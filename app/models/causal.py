@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -19,6 +20,11 @@ class CausalLM(nn.Module, ABC):
     @abstractmethod
     def head(self) -> torch.Tensor:
         """(V, D) weight of the output projection; the same tensor as the input embedding where they are tied."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """The transformer layers, first to last: what is put together at a time where a model is sharded."""
 
     @property
     def context(self) -> int | None:

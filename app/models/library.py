@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from app.models.causal import CausalLM
@@ -25,6 +26,12 @@ class LibraryLM(CausalLM):
         """See CausalLM."""
         weight: torch.Tensor = self.inner.get_output_embeddings().weight
         return weight
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """See CausalLM: the library keeps them in its longest list of modules."""
+        lists = [list(module) for module in self.inner.base_model.modules() if isinstance(module, nn.ModuleList)]
+        return max(lists, key=len)
 
     @property
     def context(self) -> int | None:

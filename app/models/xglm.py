@@ -104,6 +104,11 @@ class XGLM(CausalLM):
         return self.model.embed_tokens.weight
 
     @property
+    def layers(self) -> list[nn.Module]:
+        """See CausalLM."""
+        return list(self.model.layers)
+
+    @property
     def context(self) -> int:
         """See CausalLM."""
         return self.positions.shape[0]

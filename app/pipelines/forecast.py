@@ -26,6 +26,7 @@ def forecast(config: Config, store: Store) -> JsonObject:
         "outputs": [f"{store.root}/{run}/{name}" for name in (ENSEMBLE, SUMMARY, REPORT)],
         "machines": {
             "training_runs": config.allocation.k + 1,
+            "workers_each": list(config.training.workers_per_expert),
             "cpus_each": config.training.cpus_per_expert,
             "gpus_each": config.training.gpus_per_expert,
         },

@@ -108,9 +108,13 @@ def allocation_inputs(config: Config, languages: Sequence[str], shards_key: str 
 
 
 def optimisation_fields(config: Config) -> dict[str, JsonValue]:
-    """The training settings that change a model's weights (not the resources it is given)."""
+    """The training settings that change a model's weights (not the resources it is given).
+
+    The number of workers and what each holds are resources as cores are: the same rows are summed in another order.
+    """
     left_out = {"budget_tokens", "budget_split", "checkpoint_every_steps", "keep_checkpoints"}
     left_out |= {"cpus_per_expert", "gpus_per_expert", "max_failures", "loss_chunk_tokens", "trackers"}
+    left_out |= {"workers_per_expert", "parallelism"}
     return dict(config.training.model_dump(exclude=left_out))
 
 

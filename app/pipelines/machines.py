@@ -30,18 +30,19 @@ _MOST_RUNS_AT_ONCE = 256
 
 
 class RayMachines:
-    """See ``Machines``. ``cpus``: cores of each run. ``work``: what its worker does."""
+    """See ``Machines``. ``cpus``: cores of each worker of a run. ``work``: what its workers do."""
 
     def __init__(
         self, config: Config, run: Folder, cpus: float, pool: ThreadPoolExecutor, work: Work = train_in_worker
     ) -> None:
         self._config, self._run, self._cpus, self._pool, self._work = config, run, cpus, pool, work
+        self._workers = config.training.workers_per_expert
         self._stopping = threading.Event()
         self._asked = 0
 
     def slots(self) -> int:
         """See Machines."""
-        return training_slots(self._config.cluster, self._cpus, self._config.training.gpus_per_expert)
+        return training_slots(self._config.cluster, self._resources(), self._workers[0])
 
     def start(self, task: ModelTask) -> Future[JsonObject]:
         """See Machines."""
@@ -71,7 +72,7 @@ class RayMachines:
         """
         runs = min(runs, self._config.cluster.slots or runs)
         if self._config.cluster.address != "local" and runs != self._asked:
-            request_resources(bundles=[self._resources()] * runs)
+            request_resources(bundles=[self._resources()] * runs * self._workers[0])
             self._asked = runs
 
     def _resources(self) -> dict[str, float]:
@@ -79,9 +80,14 @@ class RayMachines:
         return {"CPU": self._cpus, **({"GPU": gpus} if gpus else {})}
 
     def _fit(self, task: ModelTask) -> JsonObject:
-        """One Ray Train run with one worker; what is trained and saved is decided by the task alone."""
+        """One Ray Train run; what is trained and saved is decided by the task alone.
+
+        With a range of workers, Ray starts as many as there is room for and starts them anew when there is more; they
+        go on from the newest checkpoint.
+        """
+        least, most = self._workers
         scaling = ScalingConfig(
-            num_workers=1,
+            num_workers=least if least == most else (least, most),
             use_gpu=bool(self._config.training.gpus_per_expert),
             resources_per_worker=self._resources(),
         )
@@ -103,7 +109,7 @@ class RayMachines:
 def ray_machines(
     config: Config, run: Folder, cpus: float | None = None, work: Work = train_in_worker
 ) -> Iterator[RayMachines]:
-    """Machines for runs of ``cpus`` cores (default: the experts'); SIGTERM stops them politely while this is open."""
+    """Machines for runs on workers of ``cpus`` cores (default: the experts'); SIGTERM stops them politely meanwhile."""
     with ThreadPoolExecutor(_MOST_RUNS_AT_ONCE, thread_name_prefix="fleet") as pool:
         machines = RayMachines(config, run, cpus or config.training.cpus_per_expert, pool, work)
         try:

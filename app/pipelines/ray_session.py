@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,10 +78,11 @@ def _ensure_token() -> None:
         os.close(descriptor)
 
 
-def training_slots(cluster: ClusterConfig, cpus_per_expert: float, gpus_per_expert: float) -> int:
-    """How many training runs the cluster holds at once, at least 1, at most ``cluster.slots`` if that is set."""
+def training_slots(cluster: ClusterConfig, worker: Mapping[str, float], workers: int) -> int:
+    """How many training runs the cluster holds at once, at least 1, at most ``cluster.slots`` if that is set.
+
+    worker: what each of the ``workers`` of a run asks for, by Ray's name of the resource.
+    """
     resources = ray.cluster_resources()
-    slots = int(resources.get("CPU", 0) // cpus_per_expert)
-    if gpus_per_expert:
-        slots = min(slots, int(resources.get("GPU", 0) // gpus_per_expert))
+    slots = min(int(resources.get(name, 0) // amount) for name, amount in worker.items()) // workers
     return max(1, min(slots, cluster.slots) if cluster.slots else slots)

@@ -38,7 +38,8 @@ def make_seed(config: Config, store: Store) -> Made:
         if config.seed.source == "pretrained":
             _copy_seed(config, stage)
         else:
-            train_fleet(config, [_seed_task(config, store, tokenizer, tokens)], config.seed.cpus)
+            _, most = config.training.workers_per_expert
+            train_fleet(config, [_seed_task(config, store, tokenizer, tokens)], config.seed.cpus / most)
     return {"tokenizer": tokenizer, "seed": stage}
 
 

@@ -96,4 +96,5 @@ def training_spec(config: Config, key: str, budget_tokens: int, learning_rate: f
         loss_chunk_tokens=training.loss_chunk_tokens,
         checkpoint_every_steps=training.checkpoint_every_steps,
         device="auto",
+        parallelism=training.parallelism,
     )

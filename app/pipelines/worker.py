@@ -62,7 +62,7 @@ def train_in_worker(loop_config: LoopConfig, hooks: Sequence[Hook] = ()) -> Json
 
 @contextmanager
 def _watching(run: Folder) -> Iterator[StopRequest]:
-    """A stop request that is asked for when this node is about to go, or when ``jobs.stop`` says so."""
+    """A stop request that is asked for when a node of the run is about to go, or when ``jobs.stop`` says so."""
     stop, closed = StopRequest(), threading.Event()
     watch = threading.Thread(target=_watch, args=(run, stop, closed), name="stop-watch", daemon=True)
     watch.start()
@@ -70,7 +70,7 @@ def _watching(run: Folder) -> Iterator[StopRequest]:
         yield stop
     finally:
         closed.set()
-        watch.join()
+        watch.join(_SECONDS_BETWEEN_LOOKS)  # with several workers it may wait for one that has stopped looking
 
 
 def _watch(run: Folder, stop: StopRequest, closed: threading.Event) -> None:

@@ -122,6 +122,17 @@ class StopRequest:
         self._reason, self._deadline = reason, deadline
         self._asked.set()
 
+    def ask_too(self, deadline: float) -> None:
+        """Another worker of the model was asked: stop with it, by the earlier deadline."""
+        self._reason = self._reason or "another of its workers was asked to"
+        self._deadline = min(self._deadline, deadline)
+        self._asked.set()
+
+    @property
+    def deadline(self) -> float:
+        """Unix time at which the machine goes; infinite where none is known."""
+        return self._deadline
+
     @property
     def seconds_left(self) -> float:
         """Time until the machine goes."""

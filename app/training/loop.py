@@ -24,7 +24,8 @@ from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
 from app.training.budget import steps_for
 from app.training.hooks import Hook, StepMetrics, StopRequest, running
-from app.training.saving import Checkpoints, Saver
+from app.training.parallel import Alone, Parallelism, Workers, kept_on, share, whole
+from app.training.saving import Checkpoints, NoCheckpoints, Saver
 from app.training.schedule import Schedule, learning_rate_factor
 from app.training.state import Progress, capture_state, load_state
 
@@ -57,6 +58,7 @@ class TrainingSpec:
     loss_chunk_tokens: int
     checkpoint_every_steps: int
     device: str = "auto"
+    parallelism: Parallelism = "data"
 
     def __post_init__(self) -> None:
         """Raise ConfigError for what would train something else than it says."""
@@ -111,46 +113,55 @@ def train(
     checkpoints: Checkpoints,
     hooks: Sequence[Hook] = (),
     stop: StopRequest | None = None,
+    workers: Workers | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place to the end of its budget, from its newest checkpoint if there is one.
 
-    Raises NonFiniteLoss naming the step; Preempted when ``stop`` is asked for, after saving if there is time for it;
-    StorageError when a checkpoint could not be saved for half a minute; LeaseLost when another attempt trains this
-    model; TrainingError if the rows are longer than the model's context.
+    workers: those of this model, of which this process is one; without them it is alone. Raises NonFiniteLoss naming
+    the step; Preempted when ``stop`` is asked for, after saving if there is time for it; StorageError when a checkpoint
+    could not be saved for half a minute; LeaseLost when another attempt trains this model; TrainingError if the rows
+    are longer than the model's context.
     """
     if model.context is not None and spec.sequence_length > model.context:
         raise TrainingError(
             f"training.sequence_length {spec.sequence_length} is longer than the model's context of {model.context}"
             " tokens; lower it or choose another seed"
         )
-    device = choose_device(spec.device)
-    model.to(device).train()
+    stop, workers = stop or StopRequest(), workers or Alone(choose_device(spec.device))
     if spec.activation_checkpointing:
         model.use_activation_checkpointing()
+    workers.place(model.train())
     optimizer = make_optimizer(spec, model)
     progress = Progress(spec.key, 0, 0, math.nan)
-    if (folder := checkpoints.latest()) is not None:
-        progress = load_state(folder, spec.key, model, optimizer)
+    if (folder := workers.shared(checkpoints.latest)) is not None:
+        progress = load_state(folder, spec.key, model, optimizer, workers)
         log.info("%s: resumed at step %d, row %d", spec.key, progress.step, progress.step * spec.rows_per_step)
-    precision, meter = autocast(spec.precision, device), _Meter(hooks, progress)
+    meter = _Meter(hooks, progress)
     saved = progress.step
-    with running(hooks, progress.step), same_sums(device), Saver(checkpoints) as saver:
+    store = checkpoints if workers.rank == 0 else NoCheckpoints()
+    with running(hooks, progress.step), same_sums(workers.device), Saver(store) as saver:
         while progress.step < spec.num_steps:
-            rate, norm, loss = _step(spec, model, optimizer, rows, progress.step, device, precision)
+            rate, norm, loss = _step(spec, model, optimizer, rows, progress.step, workers)
             progress = Progress(spec.key, progress.step + 1, progress.tokens_seen + spec.tokens_per_step, loss)
             last = progress.step == spec.num_steps
             meter.step(progress, rate, norm, last)
-            stopping = stop is not None and stop.is_asked and not last
+            stopping = workers.stopping(stop) and not last
             due = last or progress.step - saved >= spec.checkpoint_every_steps
-            if due or (stopping and stop is not None and saver.fits(stop.seconds_left)):
-                saver.save(partial(capture_state, model, optimizer, progress))
+            if due or (stopping and workers.shared(partial(_fits, saver, stop))):
+                workers.shared(saver.wait)
+                saver.save(partial(capture_state, model, optimizer, progress, kept_on(workers)))
                 saved = progress.step
-            if stopping and stop is not None:
-                saver.wait()
+            if stopping:
+                workers.shared(saver.wait)
                 stop.raise_preempted(progress.step, saved)
+        workers.shared(saver.wait)
     seconds = time.monotonic() - meter.started
     saving = (saver.stalled_seconds, saver.saves, saver.last_seconds)
     return TrainingResult(progress.step, progress.tokens_seen, progress.loss, seconds, *saving)
+
+
+def _fits(saver: Saver, stop: StopRequest) -> bool:
+    return saver.fits(stop.seconds_left)
 
 
 class _Meter:
@@ -196,10 +207,15 @@ def device_name(name: str) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
-    """Context of the forward pass. ``auto`` is bf16 on GPUs that have it and float32 on CPUs; weights stay float32."""
+def autocast(
+    precision: str, device: torch.device, keep_casts: bool = True
+) -> Callable[[], AbstractContextManager[object]]:
+    """Context of the forward pass. ``auto`` is bf16 on GPUs that have it and float32 on CPUs; weights stay float32.
+
+    keep_casts: whether a weight in bf16 is kept to the end of the pass; where weights are sharded that would be all.
+    """
     bf16 = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
-    return (lambda: torch.autocast(device.type, torch.bfloat16)) if bf16 else nullcontext
+    return (lambda: torch.autocast(device.type, torch.bfloat16, cache_enabled=keep_casts)) if bf16 else nullcontext
 
 
 @contextmanager
@@ -230,23 +246,23 @@ def _step(
     optimizer: torch.optim.Optimizer,
     rows: Rows,
     step: int,
-    device: torch.device,
-    precision: Callable[[], AbstractContextManager[object]],
+    workers: Workers,
 ) -> tuple[float, float, float]:
-    """One optimizer step, accumulated over micro-batches. Returns learning rate, gradient norm and mean loss."""
+    """One optimizer step, summed over micro-batches and workers. Returns learning rate, gradient norm and mean loss."""
     factor = learning_rate_factor(
         spec.schedule, step, spec.num_steps, spec.warmup_fraction, spec.final_learning_rate_fraction
     )
     for group in optimizer.param_groups:
         group["lr"] = spec.learning_rate * factor
-    batch = torch.from_numpy(rows.rows(step * spec.rows_per_step, (step + 1) * spec.rows_per_step))
-    total = torch.zeros((), device=device)
-    for micro in torch.split(batch, spec.micro_batch_rows):
+    total = torch.zeros((), device=workers.device)
+    precision = autocast(spec.precision, workers.device, keep_casts=spec.parallelism == "data")
+    for micro, weight in _micro_batches(spec, rows, step, workers):
         with precision():
-            loss = next_token_loss(model, micro.to(device), spec.loss_chunk_tokens) * (len(micro) / len(batch))
+            loss = next_token_loss(model, micro.to(workers.device), spec.loss_chunk_tokens) * weight
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm)
+    total = workers.add_up(model, total)
+    norm = whole(nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm))
     mean = float(total)
     if not math.isfinite(mean) or not math.isfinite(float(norm)):
         raise NonFiniteLoss(
@@ -256,3 +272,18 @@ def _step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return spec.learning_rate * factor, float(norm), mean
+
+
+def _micro_batches(spec: TrainingSpec, rows: Rows, step: int, workers: Workers) -> Iterator[tuple[torch.Tensor, float]]:
+    """This worker's rows of a step, each part with its share of the step's mean loss.
+
+    Every worker gets the same number of parts, if need be of padding that counts nothing: where a model is sharded, a
+    layer is put together by all workers or by none.
+    """
+    first, (start, stop) = step * spec.rows_per_step, share(spec.rows_per_step, workers.rank, workers.count)
+    mine = torch.from_numpy(rows.rows(first + start, first + stop))
+    parts = [part for part in torch.split(mine, spec.micro_batch_rows) if len(part)]
+    yield from ((part, len(part) / spec.rows_per_step) for part in parts)
+    largest_share = math.ceil(spec.rows_per_step / workers.count)
+    for _ in range(math.ceil(largest_share / spec.micro_batch_rows) - len(parts)):
+        yield torch.zeros(1, spec.sequence_length, dtype=torch.int64), 0.0

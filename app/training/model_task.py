@@ -10,8 +10,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
 from app.tokens.dataset import BlockDataset, TokenCorpus
 from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
-from app.training.loop import TrainingSpec, device_name, train
+from app.training.loop import TrainingSpec, choose_device, device_name, train
+from app.training.parallel import gathered, open_workers
 from app.training.trackers import TrackedModel, open_trackers
 
 
@@ -67,22 +69,26 @@ class ModelTask:
 def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Sequence[Hook] = ()) -> JsonObject:
     """Train the model unless it is finished; returns the counts of its manifest.
 
-    stop: asked for when the machine is going away. more: hooks beside the metrics file and TensorBoard.
+    stop: asked for when the machine is going away. more: hooks beside the metrics file and the trackers. Where a
+    process group is open, each of its processes calls this; the first one alone writes.
     Raises TrainingError (NonFiniteLoss, Preempted, LeaseLost), ArtifactError, and ConfigError if the parent has fewer
     ids than the tokenizer.
     """
     stage = task.stage
-    if stage.is_complete:
+    workers = open_workers(task.spec.parallelism, choose_device(task.spec.device))
+    if workers.shared(partial(_is_complete, stage)):
         return dict(stage.manifest().counts)
     started = time.monotonic()
     checkpoints = ModelCheckpoints(stage, task.keep_checkpoints)
-    checkpoints.claim()
+    workers.shared(checkpoints.claim)
     blocks = task_blocks(task)
     model = _parent_model(task)
     require_vocabulary(model, _corpus(task).vocab_size, task.name)
     with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
-        with _logs(task, Path(temporary)) as hooks:
-            result = train(task.spec, model, blocks, checkpoints, [*hooks, *more], stop)
+        logs = _logs(task, Path(temporary), more)
+        with nullcontext(()) if workers.rank else logs as hooks:
+            result = train(task.spec, model, blocks, checkpoints, hooks, stop, workers)
+        model = gathered(model, workers, partial(_parent_model, task))
         exposure: JsonObject = dict(blocks.exposure())
         counts: JsonObject = {
             "name": task.name,
@@ -97,7 +103,10 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
             "device": device_name(task.spec.device),
             "parameters": count_parameters(model),
             "torch": torch.__version__,
+            "workers": workers.count,
         }
+        if workers.rank:
+            return counts
         final = Path(temporary) / FINAL_MODEL
         save_model(model, final, _card(task, counts))
         checkpoints.check_lease("the final model")
@@ -108,8 +117,8 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
 
 
 @contextmanager
-def _logs(task: ModelTask, temporary: Path) -> Iterator[list[Hook]]:
-    """Hooks that log into the model's folder; where that is remote, its logs are fetched first and sent as it goes."""
+def _logs(task: ModelTask, temporary: Path, more: Sequence[Hook]) -> Iterator[list[Hook]]:
+    """Hooks that log into the model's folder, and ``more``; a remote one's logs are fetched first and sent."""
     stage = task.stage
     folder = stage.local() if stage.is_local else temporary
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,13 +131,17 @@ def _logs(task: ModelTask, temporary: Path) -> Iterator[list[Hook]]:
     try:
         settings = {"languages": ",".join(sorted(task.weights)), "parent": task.parent, **asdict(task.spec)}
         model = TrackedModel(task.run, task.name, task.key, folder / TENSORBOARD, settings)
-        hooks: list[Hook] = [MetricsFile(folder / METRICS), *open_trackers(task.trackers, model)]
+        hooks: list[Hook] = [MetricsFile(folder / METRICS), *open_trackers(task.trackers, model), *more]
         yield hooks if stage.is_local else [*hooks, NowAndThen(send)]
     finally:
         if not stage.is_local and (folder / METRICS).exists():
             send()
             if (folder / TENSORBOARD).exists():
                 stage.upload(folder / TENSORBOARD, TENSORBOARD)
+
+
+def _is_complete(stage: StageFolder) -> bool:
+    return stage.is_complete
 
 
 def _corpus(task: ModelTask) -> TokenCorpus:

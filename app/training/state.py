@@ -14,8 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from app.core.errors import CorruptArtifact
 from app.models.causal import CausalLM
+from app.training.parallel import Workers, whole
 
 _MODEL, _OPTIMIZER, _PROGRESS, _RNG = "model.safetensors", "optimizer.safetensors", "progress.json", "rng"
+_CUDA_RNG = f"{_RNG}.cuda"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -44,48 +46,61 @@ class State:
         (folder / _PROGRESS).write_text(json.dumps(asdict(self.progress)))
 
 
-def capture_state(model: CausalLM, optimizer: torch.optim.Optimizer, progress: Progress) -> State:
-    """Copy the state. A tied head is kept once, under its first name."""
+def capture_state(model: CausalLM, optimizer: torch.optim.Optimizer, progress: Progress, place: str = "cpu") -> State:
+    """Copy the state, whole also where it is spread over workers. A tied head is kept once, under its first name.
+
+    place: ``meta`` on workers that take part in gathering it and keep nothing.
+    """
     weights = dict(model.named_parameters())
     moments = {
-        f"{name}|{moment}": _copied(optimizer.state[weight][moment])
+        f"{name}|{moment}": _copied(optimizer.state[weight][moment], place)
         for name, weight in weights.items()
         for moment in _MOMENTS
         if weight in optimizer.state
     }
     moments[_RNG] = torch.get_rng_state()
     if torch.cuda.is_available():
-        moments[f"{_RNG}.cuda"] = torch.cuda.get_rng_state()
-    return State({name: _copied(weight) for name, weight in weights.items()}, moments, progress)
+        moments[_CUDA_RNG] = torch.cuda.get_rng_state()
+    return State({name: _copied(weight, place) for name, weight in weights.items()}, moments, progress)
 
 
-def _copied(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def _copied(tensor: torch.Tensor, place: str) -> torch.Tensor:
+    return whole(tensor).detach().to(place, copy=True).contiguous()
 
 
-def load_state(folder: Path, key: str, model: CausalLM, optimizer: torch.optim.Optimizer) -> Progress:
-    """Restore a state in place; returns how far it was.
+def load_state(folder: Path, key: str, model: CausalLM, optimizer: torch.optim.Optimizer, workers: Workers) -> Progress:
+    """Restore a state in place on every worker; returns how far it was. Worker 0 alone reads the folder.
 
     Raises CorruptArtifact if the folder belongs to another model.
     """
-    progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
-    if progress.key != key:
-        raise CorruptArtifact(f"{folder} is a checkpoint of model {progress.key}, not of {key}; delete it")
-    stored = load_file(folder / _MODEL)
-    moments = load_file(folder / _OPTIMIZER)
+    weights: dict[str, torch.Tensor] = {}
+    moments: dict[str, torch.Tensor] = {}
+
+    def read() -> tuple[Progress, set[str], dict[str, torch.Tensor]]:
+        progress = Progress(**json.loads((folder / _PROGRESS).read_text()))
+        if progress.key != key:
+            raise CorruptArtifact(f"{folder} is a checkpoint of model {progress.key}, not of {key}; delete it")
+        weights.update(load_file(folder / _MODEL))
+        moments.update(load_file(folder / _OPTIMIZER))
+        return progress, set(moments), {name: moments[name] for name in (_RNG, _CUDA_RNG) if name in moments}
+
+    progress, names, generators = workers.shared(read)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.copy_(stored[name])
-            if f"{name}|step" in moments:
+            weight.copy_(workers.spread(weights.get(name), weight))
+            if f"{name}|step" in names:
                 optimizer.state[weight] = {
-                    moment: _placed(moments[f"{name}|{moment}"], weight, moment) for moment in _MOMENTS
+                    moment: _restored(moments.get(f"{name}|{moment}"), weight, moment, workers) for moment in _MOMENTS
                 }
-    torch.set_rng_state(moments[_RNG])
-    if torch.cuda.is_available() and f"{_RNG}.cuda" in moments:
-        torch.cuda.set_rng_state(moments[f"{_RNG}.cuda"])
+    torch.set_rng_state(generators[_RNG])
+    if torch.cuda.is_available() and _CUDA_RNG in generators:
+        torch.cuda.set_rng_state(generators[_CUDA_RNG])
     return progress
 
 
-def _placed(tensor: torch.Tensor, weight: torch.Tensor, moment: str) -> torch.Tensor:
-    fused_on_gpu = weight.device.type == "cuda"  # fused AdamW keeps its step count beside the weights
-    return tensor.to(weight.device) if moment != "step" or fused_on_gpu else tensor
+def _restored(stored: torch.Tensor | None, weight: torch.Tensor, moment: str, workers: Workers) -> torch.Tensor:
+    if moment != "step":
+        return workers.spread(stored, weight).to(weight.device)
+    count = workers.spread(stored, torch.zeros(()))
+    # fused AdamW keeps its step count beside the weights on a GPU, and in main memory otherwise
+    return count.to(weight.device if weight.device.type == "cuda" else "cpu")

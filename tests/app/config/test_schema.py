@@ -26,3 +26,22 @@ def test_a_config_cannot_be_changed() -> None:
 def test_width_must_divide_into_heads() -> None:
     with pytest.raises(ValidationError, match="width 65 is not a multiple of heads 2"):
         Config.model_validate({"seed": {"width": 65}})
+
+
+@pytest.mark.parametrize(("given", "meant"), [(2, (2, 2)), ("1,4", (1, 4)), ([1, 4], (1, 4))])
+def test_workers_are_a_number_or_a_range(given: object, meant: tuple[int, int]) -> None:
+    assert Config.model_validate({"training": {"workers_per_expert": given}}).training.workers_per_expert == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (0, "greater than 0"),
+        ("4,2", "4,2: the least is above the most"),
+        (33, "33 is more than the 32 rows of a step"),
+        ("two", "at least 2 items|valid integer"),
+    ],
+)
+def test_workers_that_cannot_be_meant_are_refused(given: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Config.model_validate({"training": {"workers_per_expert": given}})

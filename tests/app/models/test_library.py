@@ -38,6 +38,15 @@ def test_logits_and_gradients_are_those_of_the_wrapped_model(kind: str) -> None:
         torch.testing.assert_close(weight.grad, theirs[name], rtol=1e-5, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_layers_are_the_two_that_hold_all_but_embeddings_and_the_last_norm(kind: str) -> None:
+    wrapped = LibraryLM(gpt2() if kind == "gpt2" else llama(True))
+    assert len(wrapped.layers) == 2
+    inside = {id(weight) for layer in wrapped.layers for weight in layer.parameters()}
+    outside = [name.split(".")[-2] for name, weight in wrapped.named_parameters() if id(weight) not in inside]
+    assert set(outside) == ({"wte", "wpe", "ln_f"} if kind == "gpt2" else {"embed_tokens", "norm"})
+
+
 def test_the_head_of_a_tied_model_is_its_embedding() -> None:
     model = LibraryLM(llama(tied=True))
     assert model.head is model.inner.get_input_embeddings().weight

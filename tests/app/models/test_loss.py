@@ -121,6 +121,10 @@ class Given(CausalLM):
     def head(self) -> torch.Tensor:
         return self._head
 
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        return []
+
     def library_config(self) -> object:
         return None
 

@@ -21,6 +21,8 @@ def test_resources_and_saving_do_not_change_a_model() -> None:
     moved = load_config(
         "demo", overrides=["training.cpus_per_expert=2", "training.keep_checkpoints=9", "training.max_failures=0"]
     )
+    shared = load_config("demo", overrides=["training.workers_per_expert=1,4", "training.parallelism=fsdp"])
+    assert optimisation_fields(plain) == optimisation_fields(shared)
     faster = load_config("demo", overrides=["training.learning_rate=0.1"])
     assert optimisation_fields(plain) == optimisation_fields(moved) != optimisation_fields(faster)
 

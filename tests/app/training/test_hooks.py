@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,3 +169,16 @@ def test_a_stop_says_why_where_and_how_to_go_on() -> None:
         stop.raise_preempted(12, saved=12)
     with pytest.raises(Preempted, match=r"after step 12, too late to save: the newest checkpoint is step 10: the spot"):
         stop.raise_preempted(12, saved=10)
+
+
+def test_a_stop_asked_for_elsewhere_keeps_a_workers_own_reason_and_the_earlier_deadline() -> None:
+    own, told = StopRequest(), StopRequest()
+    own.ask("the node goes", deadline=50.0)
+    for stop in (own, told):
+        stop.ask_too(40.0)
+        stop.ask_too(math.inf)
+        assert stop.is_asked and stop.deadline == 40.0
+    with pytest.raises(Preempted, match="step 3: the node goes;"):
+        own.raise_preempted(3, saved=3)
+    with pytest.raises(Preempted, match="step 3: another of its workers was asked to;"):
+        told.raise_preempted(3, saved=3)

@@ -10,9 +10,12 @@ from app.core.errors import CorruptArtifact
 from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
 from app.training.loop import make_optimizer
+from app.training.parallel import Alone
 from app.training.state import Progress, capture_state, load_state
 from tests.support.tiny_models import some_rows, tiny_model
 from tests.support.tiny_training import SPEC
+
+ALONE = Alone(torch.device("cpu"))
 
 
 def trained(steps: int, seed: int = 3) -> tuple[CausalLM, torch.optim.AdamW]:
@@ -35,7 +38,7 @@ def test_weights_moments_progress_and_randomness_come_back(tmp_path: Path) -> No
     capture_state(model, optimizer, Progress("k", 3, 96, 2.5)).write(tmp_path)
     drawn = torch.rand(4)
     other, other_optimizer = trained(0, seed=99)
-    assert load_state(tmp_path, "k", other, other_optimizer) == Progress("k", 3, 96, 2.5)
+    assert load_state(tmp_path, "k", other, other_optimizer, ALONE) == Progress("k", 3, 96, 2.5)
     assert torch.equal(torch.rand(4), drawn)
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
@@ -51,7 +54,7 @@ def test_a_state_before_the_first_step_has_no_moments(tmp_path: Path) -> None:
     model, optimizer = trained(0)
     capture_state(model, optimizer, Progress("k", 0, 0, math.nan)).write(tmp_path)
     other, other_optimizer = trained(0, seed=99)
-    progress = load_state(tmp_path, "k", other, other_optimizer)
+    progress = load_state(tmp_path, "k", other, other_optimizer, ALONE)
     assert progress.step == 0 and math.isnan(progress.loss)
     assert not other_optimizer.state
 
@@ -70,5 +73,5 @@ def test_a_state_of_another_model_is_refused_and_changes_nothing(tmp_path: Path)
     other, other_optimizer = trained(0, seed=99)
     before = other.head.detach().clone()
     with pytest.raises(CorruptArtifact, match=r"checkpoint of model old, not of new; delete it"):
-        load_state(tmp_path, "new", other, other_optimizer)
+        load_state(tmp_path, "new", other, other_optimizer, ALONE)
     assert torch.equal(other.head, before)
