@@ -92,7 +92,7 @@ def assumptions(config: Config, save: float, stall: float) -> Assumptions:
     planning = config.planning
     return Assumptions(
         gpu=chosen_gpu(config),
-        gpus_each=config.training.gpus_per_expert,
+        gpus_each=config.training.gpus_per_expert * config.training.workers_per_expert[0],
         utilisation=planning.utilisation,
         between=_HOUR / planning.interruptions_per_hour,
         restart=planning.restart_seconds,

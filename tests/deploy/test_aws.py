@@ -63,7 +63,7 @@ def test_spot_workers_are_spot_and_the_others_are_not(cloud: dict[str, Any]) -> 
     workers = cloud["workers"]
     assert workers["gpu_spot"]["InstanceLifecycle"] == "spot"
     assert "InstanceLifecycle" not in workers["gpu_on_demand"]
-    assert {worker["InstanceType"] for worker in workers.values()} == {"g5.2xlarge"}
+    assert {worker["InstanceType"] for worker in workers.values()} == {"g6e.2xlarge"}
 
 
 def test_ray_opens_no_port_beside_those_of_the_reader(cloud: dict[str, Any]) -> None:

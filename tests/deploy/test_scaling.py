@@ -13,6 +13,8 @@ from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import ClusterResourceConstraint
 
 from app.config.load import load_config, preset_names
+from app.pipelines.plan import seed_size
+from app.planning.costs import training_bytes
 from tests.support.cluster_files import RAY_FILES, load
 
 
@@ -59,3 +61,15 @@ def test_every_expert_of_the_largest_preset_gets_a_machine_at_once(
     nodes = started(cluster, largest, available)
     assert nodes.total() == largest <= cluster["max_workers"]
     assert nodes["gpu_on_demand"] <= cluster["available_node_types"]["gpu_on_demand"]["max_workers"]
+
+
+GPU_OF = {"g6e.2xlarge": "L40S", "a2-highgpu-1g": "A100"}
+"""By the clouds' own lists of machine types."""
+
+
+def test_the_gpus_hold_what_training_the_papers_model_takes(cluster: dict[str, Any]) -> None:
+    config = load_config("paper-k8")
+    wanted = training_bytes(seed_size(config).parameters)
+    nodes = [node["node_config"] for node in cluster["available_node_types"].values() if node["resources"].get("GPU")]
+    machines = [node.get("InstanceType") or node["machineType"] for node in nodes]
+    assert machines and all(wanted < 0.8e9 * config.planning.gpus[GPU_OF[name]].memory_gb for name in machines)

@@ -12,7 +12,7 @@ from app.config.load import load_config
 from app.models.load import load_model
 from app.pipelines.doctor import seed_parameters
 from app.pipelines.keys import seed_location
-from benchmarks.chaos_parts import Raylets
+from benchmarks.raylets import Raylets
 from jobs.doctor import main
 
 NAMES = {"versions", "auth", "ports", "storage", "disk", "gpus", "clock", "resources"}
