@@ -9,13 +9,12 @@ from typing import Literal
 from app.config.schema import Config
 from app.core.units import format_bytes
 from app.pipelines.facts import MachineFacts, NodeFacts
+from app.planning.costs import checkpoint_bytes, training_bytes
 
 State = Literal["ok", "warning", "failed", "not checked"]
 Resources = Mapping[str, float]
 
 DRIVER = "driver"
-_BYTES_SAVED, _BYTES_TRAINED = 12, 16
-"""Of a float32 parameter: itself and two moments of AdamW; while training its gradient too, and activations on top."""
 _CLOCK_WARNING_SECONDS, _CLOCK_FAILED_SECONDS = 5.0, 900.0
 """Notices of seconds are compared across machines; buckets refuse requests signed a quarter of an hour off."""
 _WEB = ("dashboard", "serve")
@@ -101,7 +100,7 @@ def _disk(where: str, machine: MachineFacts, parameters: int | None) -> Iterator
             cure = "download the seed and give its folder as seed.model"
             yield Check("disk", where, "not checked", f"{there}, but the seed's size is not known; {cure}")
             continue
-        checkpoint = _BYTES_SAVED * parameters
+        checkpoint = checkpoint_bytes(parameters)
         there = f"{there}, one checkpoint is {format_bytes(checkpoint)}"
         if free < checkpoint:
             cure = "make room, or set TMPDIR and artifacts.cache to a larger disk"
@@ -129,7 +128,7 @@ def _gpus(config: Config, node: NodeFacts, machine: MachineFacts, parameters: in
 
 def _used_gpus(config: Config, where: str, machine: MachineFacts, parameters: int | None, seen: str) -> Iterator[Check]:
     wanted, least = config.training.gpus_per_expert, min(gpu.memory for gpu in machine.gpus)
-    needed = _BYTES_TRAINED * (parameters or 0)
+    needed = training_bytes(parameters or 0)
     if needed > wanted * least:
         cure = "take GPUs with more memory or raise training.gpus_per_expert"
         yield Check("gpus", where, "failed", f"{seen}; weights, gradients, moments: {format_bytes(needed)}; {cure}")

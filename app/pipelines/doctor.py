@@ -7,27 +7,22 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 
 import ray
-import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from safetensors import SafetensorError, safe_open
 
 from app.artifacts.store import Folder, Store
 from app.config.schema import Config
-from app.core.errors import XelmError
+from app.core.errors import ConfigError
 from app.core.records import JsonObject
-from app.models.load import build_model, count_parameters
 from app.pipelines.checks import DRIVER, Check, machine_checks, node_checks, resource_checks, table
 from app.pipelines.facts import MachineFacts, NodeFacts
-from app.pipelines.keys import seed_location
 from app.pipelines.look import DRIVERS_PROBE, look
+from app.pipelines.plan import seed_size
 from app.pipelines.ray_session import ray_session
-from app.pipelines.settings import seed_shape
 
 log = logging.getLogger(__name__)
 
@@ -110,18 +105,7 @@ def _kinds_of_nodes() -> dict[str, dict[str, float]]:
 
 
 def seed_parameters(config: Config) -> int | None:
-    """Parameters of the seed without loading it; None where it is still on the Hub."""
-    if config.seed.source == "trained":
-        with torch.device("meta"):
-            return count_parameters(build_model(seed_shape(config, config.seed.vocabulary_size), 0))
-    files = sorted(Path(seed_location(config.seed.model)).glob("*.safetensors"))
-    try:
-        return sum(_numbers_in(file) for file in files) or None
-    except (OSError, SafetensorError) as error:
-        raise XelmError(f"seed.model {config.seed.model!r} cannot be read: {error}") from None
-
-
-def _numbers_in(file: Path) -> int:
-    with safe_open(file, framework="pt") as tensors:
-        shapes: Sequence[Sequence[int]] = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
-    return sum(torch.Size(shape).numel() for shape in shapes)
+    """Parameters of the seed without loading it; None where nothing at hand tells its size."""
+    with suppress(ConfigError):
+        return seed_size(config).parameters
+    return None
