@@ -71,9 +71,9 @@ class Victim:
         return len(steps) - len(set(steps))
 
     @property
-    def has_saved(self) -> bool:
-        """Whether there is a checkpoint."""
-        return any(self._folder.glob("step-*/manifest.json"))
+    def saves(self) -> int:
+        """How many checkpoints there are."""
+        return len(list(self._folder.glob("step-*/manifest.json")))
 
     def next_step_after(self, when: float) -> float | None:
         """When the first step after a moment was logged."""
@@ -143,9 +143,9 @@ class Run:
         """The experts."""
         return [Victim(name, self.root / "store/model" / key) for name, key in self._keys().items()]
 
-    def training(self) -> list[Victim]:
-        """The experts that train now and have saved something."""
-        found = [model for model in self.every() if model.has_saved and not model.is_done]
+    def training(self, saves: int = 1) -> list[Victim]:
+        """The experts that train now and have so many checkpoints."""
+        found = [model for model in self.every() if model.saves >= saves and not model.is_done]
         return [model for model in found if psutil.pid_exists(model.pid)]
 
     def weights(self) -> dict[str, bytes]:

@@ -38,4 +38,4 @@ def test_a_step_that_stands_twice_is_counted(victim: Victim, tmp_path: Path) -> 
 
 def test_an_expert_that_nobody_has_begun_has_no_process_and_no_step(tmp_path: Path) -> None:
     nobody = Victim("expert-01", tmp_path / "missing")
-    assert (nobody.pid, nobody.last_step, nobody.rows, nobody.has_saved) == (0, 0, [], False)
+    assert (nobody.pid, nobody.last_step, nobody.rows, nobody.saves) == (0, 0, [], 0)
