@@ -54,6 +54,12 @@ class Victim:
         return str(lease["attempt"]) if lease else ""
 
     @property
+    def host(self) -> str:
+        """The machine on which the holder of the lease runs."""
+        lease = self._lease()
+        return str(lease["host"]) if lease else ""
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The metrics so far."""
         with contextlib.suppress(OSError):
@@ -129,6 +135,10 @@ class Run:
     def train(self) -> None:
         """Train undisturbed, on a Ray of its own."""
         self._do("train")
+
+    def stop(self) -> None:
+        """Ask whatever trains it to save and end."""
+        self._do("stop")
 
     def copy_inputs(self, other: Run) -> None:
         """Take another run's store, but not its trained experts."""
