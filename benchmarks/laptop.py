@@ -110,8 +110,9 @@ class Laptop:
     @contextlib.contextmanager
     def dashboard(self) -> Iterator[None]:
         """The tunnel to the head's loopback while this is open."""
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        tunnel = subprocess.Popen(_ray("dashboard", _CLUSTER), cwd=self._folder, **quiet)
+        nothing = subprocess.DEVNULL
+        command = _ray("dashboard", _CLUSTER)
+        tunnel = subprocess.Popen(command, cwd=self._folder, stdin=nothing, stdout=nothing, stderr=nothing)
         try:
             deadline = time.monotonic() + _LONGEST_SECONDS
             while not answers("127.0.0.1", _PORT):
