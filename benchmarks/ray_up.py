@@ -25,7 +25,7 @@ from benchmarks.laptop import HEAD, WORKERS, Ended, Job, Laptop
 _INSIDE = "XELM_INSIDE_HOSTS"
 _LONGEST_SECONDS = 300.0
 _BUDGET_TOKENS = 2_400_000
-_WRONG = "by_colour"
+_WRONG = "allocation.k=some"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,15 +104,15 @@ class Clock:
 def _submitted(run: Run, laptop: Laptop, hosts: Hosts, clock: Clock) -> dict[str, bool]:
     """A job with a wrong setting; one that loses a machine and is then stopped; the same again. What was checked."""
     with clock.part("wrong_setting"):
-        wrong = laptop.submit("wrong", run.command("train", f"allocation.strategy={_WRONG}")).wait()
+        wrong = laptop.submit("wrong", run.command("train", _WRONG)).wait()
     command = run.command("train", "cluster.address=auto")
     job = laptop.submit("first", command)
     with clock.part("until_both_workers_train"):
         _until(job, "both workers train", lambda: {victim.host for victim in run.running()} == set(WORKERS))
     lost = run.running()[0]
-    host, before = lost.host, lost.last_step
-    struck = time.time()
+    host = lost.host
     hosts.cut(host)
+    struck, before = time.time(), lost.last_step
     with clock.part("until_the_lost_expert_goes_on"):
         _until(job, f"the expert of {host} goes on", lambda: _goes_on(lost, host, struck))
     first = lost.first_step_after(struck)
@@ -123,7 +123,9 @@ def _submitted(run: Run, laptop: Laptop, hosts: Hosts, clock: Clock) -> dict[str
         finished = laptop.submit("second", command).wait()
     print(f"ray_up: {host} was cut off at step {before}, {lost.host} went on at {first}", file=sys.stderr)
     return {
-        "wrong_setting_ends_with_2_before_ray": wrong.code == 2 and not wrong.reached_ray and _says(wrong, _WRONG),
+        "wrong_setting_ends_with_2_before_ray": wrong.code == 2
+        and not wrong.reached_ray
+        and _says(wrong, "allocation.k"),
         "lost_expert_goes_on_elsewhere_from_its_checkpoint": 1 < first <= before + 1,
         "stop_saves_and_ends_with_75": stopped.code == 75 and _says(stopped, "stopped as asked, everything is saved"),
         "same_command_finishes": finished.code == 0 and finished.client_code == 0 and finished.reached_ray,
