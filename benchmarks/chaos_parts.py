@@ -88,7 +88,13 @@ class Victim:
     @property
     def has_saved(self) -> bool:
         """Whether there is a checkpoint."""
-        return any(self._folder.glob("step-*/manifest.json"))
+        return self.saved_step > 0
+
+    @property
+    def saved_step(self) -> int:
+        """Step of its newest checkpoint, 0 before the first."""
+        saved = self._folder.glob("step-*/manifest.json")
+        return max((int(file.parent.name.removeprefix("step-")) for file in saved), default=0)
 
     def first_step_after(self, when: float) -> int:
         """The first step logged after a moment."""
