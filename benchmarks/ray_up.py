@@ -126,9 +126,8 @@ def _submitted(run: Run, laptop: Laptop, hosts: Hosts, clock: Clock) -> dict[str
         "wrong_setting_ends_with_2_before_ray": wrong.code == 2
         and not wrong.reached_ray
         and _says(wrong, "allocation.k"),
-        "lost_expert_goes_on_elsewhere_from_its_checkpoint": 0
-        < saved
-        < first,  # from its beginning it would log smaller steps first
+        # An expert that began again would log smaller steps first.
+        "lost_expert_goes_on_elsewhere_from_its_checkpoint": 0 < saved < first,
         "stop_saves_and_ends_with_75": stopped.code == 75 and _says(stopped, "stopped as asked, everything is saved"),
         "same_command_finishes": finished.code == 0 and finished.client_code == 0 and finished.reached_ray,
         "client_tells_of_failure": wrong.client_code != 0 and stopped.client_code != 0,
