@@ -148,6 +148,8 @@ class Hosts:
         """kill -9 its first process: everything on it is gone at once, and its address answers no more."""
         self._first_process(name).kill()
         self._keepers.pop(name).wait()
+        # The kernel takes its cable away too, but later.
+        subprocess.run(["ip", "link", "delete", f"to-{name}"], capture_output=True, check=False)
 
     def processes(self, name: str) -> dict[str, float]:
         """What runs on a host: command line -> time of its start."""
