@@ -23,6 +23,7 @@ from statistics import median
 from benchmarks import chaos_parts as parts
 from benchmarks.chaos_parts import Driver, Run, Victim
 from benchmarks.raylets import Raylets, with_token
+from benchmarks.stages import UNTIL_EXPERTS
 
 KINDS = ("worker", "raylet", "driver", "torn", "drain", "disk", "storage")
 TARGETS = {"worker": 15.0, "raylet": 45.0, "driver": 30.0}
@@ -79,8 +80,7 @@ def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_
     chance.shuffle(bag)
     budget = f"training.budget_tokens={budget_tokens}"
     quiet, loud = Run(folder / "quiet", budget), Run(folder / "loud", budget)
-    quiet.prepare()
-    quiet.train()
+    quiet.make(UNTIL_EXPERTS)
     done: list[Kill] = []
     with parts.limited_disk(loud.root, any(kind in _NEEDS_ROOT for kind in bag)), Raylets(folder, 3) as raylets:
         loud.copy_inputs(quiet)
@@ -90,12 +90,15 @@ def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_
                 if not _wait_for_new_steps(loud, driver, chance.uniform(1.0, 4.0), _SAVES_NEEDED.get(kind, 1)):
                     break
                 done.append(_strike(kind, chance, loud, driver, raylets))
-            return _record(bag, done, driver.finish(), loud, quiet)  # while the disk is still there
+            driver_status = driver.finish()
+            return _record(bag, done, driver_status, driver.said(), loud, quiet)  # while the disk is still there
         finally:
             driver.end()
 
 
-def _record(bag: Sequence[str], done: Sequence[Kill], driver_status: int, loud: Run, quiet: Run) -> dict[str, object]:
+def _record(
+    bag: Sequence[str], done: Sequence[Kill], driver_status: int, said: Sequence[str], loud: Run, quiet: Run
+) -> dict[str, object]:
     models = loud.every()
     medians = {
         kind: median(k.seconds_to_next_step for k in done if k.kind == kind and k.seconds_to_next_step is not None)
@@ -106,6 +109,7 @@ def _record(bag: Sequence[str], done: Sequence[Kill], driver_status: int, loud: 
         "experts": parts.EXPERTS,
         "experts_finished": sum(model.is_done for model in models),
         "driver_status": driver_status,
+        "failures": list(said),
         "kills": len(done),
         "kills_asked": len(bag),
         "by_kind": dict(Counter(kill.kind for kill in done)),
@@ -156,9 +160,9 @@ def _seconds_to_next_step(kind: str, hit: Sequence[Victim], struck: float, drive
     deadline = time.monotonic() + _LONGEST_SECONDS_TO_NEXT_STEP
     while time.monotonic() < deadline and driver.is_running:
         for model in hit:
-            when = model.next_step_after(struck) if kind in _THROWS_NOBODY_BACK else model.loaded_after(struck)
-            if when is not None:
-                return when - struck
+            row = model.next_step_after(struck) if kind in _THROWS_NOBODY_BACK else model.loaded_after(struck)
+            if row is not None:
+                return float(row["time"]) - struck
         time.sleep(0.05)
     return None
 

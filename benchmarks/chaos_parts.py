@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from app.core.errors import TrainingError
+from benchmarks.stages import Stage, make
 
 EXPERTS = 4
 _DISK_MEGABYTES = 400
@@ -51,6 +52,12 @@ class Victim:
         return int(lease["pid"]) if lease else 0
 
     @property
+    def host(self) -> str:
+        """The machine on which the holder of the lease runs."""
+        lease = self._lease()
+        return str(lease["host"]) if lease else ""
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The metrics so far."""
         with contextlib.suppress(OSError):
@@ -71,17 +78,22 @@ class Victim:
         return len(steps) - len(set(steps))
 
     @property
+    def saved_step(self) -> int:
+        """Step of its newest checkpoint, 0 before the first."""
+        return max(self._saved(), default=0)
+
+    @property
     def saves(self) -> int:
         """How many checkpoints there are."""
-        return len(list(self._folder.glob("step-*/manifest.json")))
+        return len(self._saved())
 
-    def next_step_after(self, when: float) -> float | None:
-        """When the first step after a moment was logged."""
-        return next((row["time"] for row in self.rows if row["time"] > when), None)
+    def next_step_after(self, when: float) -> dict[str, Any] | None:
+        """The first row after a moment, of whatever attempt."""
+        return next((row for row in self.rows if row["time"] > when), None)
 
-    def loaded_after(self, when: float) -> float | None:
-        """When the first step was logged of an attempt that began after a moment."""
-        return next((row["time"] for row in self.rows if row["time"] - row["seconds"] > when), None)
+    def loaded_after(self, when: float) -> dict[str, Any] | None:
+        """The first row of an attempt that began after a moment."""
+        return next((row for row in self.rows if row["time"] - row["seconds"] > when), None)
 
     def step_kept(self, when: float) -> int:
         """The last logged step from which the first attempt after a moment went on; the last one if there was none."""
@@ -104,6 +116,9 @@ class Victim:
             with contextlib.suppress(OSError):
                 os.truncate(file, file.stat().st_size // 2)
 
+    def _saved(self) -> list[int]:
+        return [int(file.parent.name.removeprefix("step-")) for file in self._folder.glob("step-*/manifest.json")]
+
     def _lease(self) -> dict[str, Any] | None:
         with contextlib.suppress(OSError, ValueError):
             found: dict[str, Any] = json.loads((self._folder / "lease.json").read_text())
@@ -123,14 +138,13 @@ class Run:
         settings = [f"--set={item}" for item in (*self.settings, *more)]
         return [sys.executable, "-m", f"jobs.{job}", "--preset", "demo", *settings]
 
-    def prepare(self) -> None:
-        """Everything before training. Raises TrainingError with the job's own words."""
-        for job in ("shard", "seed", "tokenize", "allocate"):
-            self._do(job)
+    def make(self, stages: Sequence[Stage]) -> None:
+        """Make these stages undisturbed, on a Ray of its own."""
+        make(self.settings, stages)
 
-    def train(self) -> None:
-        """Train undisturbed, on a Ray of its own."""
-        self._do("train")
+    def stop(self) -> None:
+        """Ask whatever trains it to save and end."""
+        self._do("stop")
 
     def copy_inputs(self, other: Run) -> None:
         """Take another run's store, but not its trained experts."""
@@ -143,10 +157,13 @@ class Run:
         """The experts."""
         return [Victim(name, self.root / "store/model" / key) for name, key in self._keys().items()]
 
+    def unfinished(self, saves: int = 1) -> list[Victim]:
+        """The experts that have so many checkpoints and are not done."""
+        return [model for model in self.every() if model.saves >= saves and not model.is_done]
+
     def training(self, saves: int = 1) -> list[Victim]:
-        """The experts that train now and have so many checkpoints."""
-        found = [model for model in self.every() if model.saves >= saves and not model.is_done]
-        return [model for model in found if psutil.pid_exists(model.pid)]
+        """Those of them that a process of this machine trains now."""
+        return [model for model in self.unfinished(saves) if psutil.pid_exists(model.pid)]
 
     def weights(self) -> dict[str, bytes]:
         """Final weights of each finished model, by key."""
@@ -170,7 +187,8 @@ class Driver:
 
     def __init__(self, run: Run, address: str) -> None:
         self._command = run.command("train", f"cluster.address={address}")
-        self._log = run.root.with_suffix(".log").open("a")
+        self._log_path = run.root.with_suffix(".log")
+        self._log = self._log_path.open("a")
         self.start()
 
     @property
@@ -190,6 +208,11 @@ class Driver:
     def finish(self) -> int:
         """Wait for its end; the exit status."""
         return self._process.wait(timeout=1800)
+
+    def said(self) -> list[str]:
+        """What it has said of failures, oldest first."""
+        lines = self._log_path.read_text().splitlines()
+        return [line for line in lines if "train:" in line and ("failed" in line or "not trained" in line)]
 
     def end(self) -> None:
         """Make sure nothing of it is left."""

@@ -35,6 +35,7 @@ from benchmarks.chaos_parts import Run
 from benchmarks.fleet_overhead import measure_overhead
 from benchmarks.fleet_schedule import best_makespan
 from benchmarks.raylets import Raylets, with_token
+from benchmarks.stages import UNTIL_TRAINING
 
 LANGUAGES = ("de", "en", "es", "fr", "hi", "ja", "ru", "zh")
 _TOKENS_PER_STEP = 512
@@ -114,7 +115,7 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
         f"training.budget_tokens={experts * steps * _TOKENS_PER_STEP}",
         "training.checkpoint_every_steps=10",
     )
-    run.prepare()
+    run.make(UNTIL_TRAINING)
     work = experts * steps * seconds_per_step
     with Raylets(folder, 1) as raylets:
         config = load_config("demo", overrides=[*run.settings, f"cluster.address={raylets.address}"])

@@ -27,6 +27,7 @@ from app.training.hooks import StepMetrics
 from app.training.model_task import ModelTask, run_model_task
 from benchmarks import measure
 from benchmarks.chaos_parts import EXPERTS, Run
+from benchmarks.stages import UNTIL_TRAINING
 
 _STEPS, _TOKENS_PER_STEP = 100, 4096
 _OVERHEAD_TARGET = 0.03
@@ -66,7 +67,7 @@ def measure_overhead(folder: Path, pairs: int) -> JsonObject:
         f"training.tokens_per_step={_TOKENS_PER_STEP}",
         f"training.budget_tokens={EXPERTS * _STEPS * _TOKENS_PER_STEP}",
     )
-    run.prepare()
+    run.make(UNTIL_TRAINING)
     with_ray, without = [], []
     for number in range(pairs):
         without.append(_turn(run, number, "bare"))

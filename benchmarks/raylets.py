@@ -16,6 +16,9 @@ import psutil
 from app.pipelines.drain import drain_node
 from app.training.notices import Notice
 
+HEALTH_CHECKS = {"health_check_period_ms": 1000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 5}
+"""As the cluster files start their heads: by Ray's own settings a machine that is cut off is missed after a minute."""
+
 
 def with_token(module: str, arguments: Sequence[str] | None) -> None:
     """Start ``python -m module`` again with token authentication on; Ray reads the mode when it is imported."""
@@ -35,7 +38,8 @@ class Raylets:
 
         self._sessions = Path(f"{self._folder}-ray")  # short: sockets have long names
         self._sessions.mkdir()
-        head = {"num_cpus": 0, "object_store_memory": 100 << 20, "include_dashboard": False}
+        head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": 100 << 20, "include_dashboard": False}
+        head["_system_config"] = HEALTH_CHECKS
         self._cluster = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": str(self._sessions)})
         self.address = str(self._cluster.address)
         self._nodes: list[Any] = []

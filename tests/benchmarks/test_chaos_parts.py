@@ -18,8 +18,8 @@ def victim(tmp_path: Path) -> Victim:
 
 
 def test_the_next_step_after_a_kill_is_the_first_of_an_attempt_that_was_loaded_after_it(victim: Victim) -> None:
-    assert victim.loaded_after(101.5) == 110.5 and victim.loaded_after(103.0) == 110.5
-    assert victim.next_step_after(101.5) == 102.0, "also of the attempt that goes on"
+    assert [victim.loaded_after(when) for when in (101.5, 103.0)] == [victim.rows[2]] * 2
+    assert victim.next_step_after(101.5) == victim.rows[1], "also of the attempt that goes on"
     assert victim.loaded_after(111.0) is None and victim.next_step_after(112.0) is None
 
 

@@ -10,8 +10,8 @@ from app.config.load import load_config
 from app.config.schema import ClusterConfig, Config
 from app.pipelines.everything import run_everything
 from app.pipelines.ray_session import ray_session
+from benchmarks.stages import UNTIL_EXPERTS, make
 from tests.support import fleets
-from tests.support.stages import UNTIL_EXPERTS, make
 from tests.support.tiny import TINY
 
 
@@ -39,7 +39,7 @@ def tiny_run(ray_running: None, tmp_path_factory: pytest.TempPathFactory) -> tup
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run whose experts have trained for seconds."""
     root = tmp_path_factory.mktemp("undisturbed")
-    make(root, [*TINY, *fleets.LONG], UNTIL_EXPERTS)
+    make([*TINY, *fleets.LONG, f"artifacts.root={root}"], UNTIL_EXPERTS)
     return root
 
 

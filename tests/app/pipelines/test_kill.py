@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.stages import UNTIL_EXPERTS, make
 from tests.support.processes import kill_family
-from tests.support.stages import UNTIL_EXPERTS, make
 from tests.support.tiny import TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -54,7 +54,7 @@ def _files(root: Path, stage: str) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("undisturbed")
-    make(root, [*TINY, *_CUT], UNTIL_EXPERTS)
+    make([*TINY, *_CUT, f"artifacts.root={root}"], UNTIL_EXPERTS)
     return root
 
 

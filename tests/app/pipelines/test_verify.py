@@ -8,7 +8,7 @@ import pytest
 
 from app.artifacts.store import Store
 from app.pipelines.verify import compare
-from tests.support.stages import make
+from benchmarks.stages import UNTIL_TRAINING, make
 from tests.support.tiny import TINY
 
 
@@ -52,7 +52,7 @@ def test_a_configuration_proves_itself_and_leaves_nothing_behind(tmp_path: Path)
 
     missing = job("verify_resume")
     assert missing.returncode == 1 and "python -m jobs.shard" in missing.stderr and "Traceback" not in missing.stderr
-    make(tmp_path, overrides)
+    make(overrides, UNTIL_TRAINING)
     before = sorted((tmp_path / "store/model").iterdir())
     done = job("verify_resume")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,9 +1,8 @@
-"""Stages of a run in one process and on one Ray: what a test needs before it begins, without a job's start for each."""
+"""Stages of a run in one process and on one Ray: what benchmarks and tests need first, without a start for each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from app.artifacts.store import Store
 from app.config.load import load_config
@@ -22,9 +21,10 @@ UNTIL_TRAINING: tuple[Stage, ...] = (make_shards, make_seed, make_tokens, make_a
 UNTIL_EXPERTS: tuple[Stage, ...] = (*UNTIL_TRAINING, train_experts)
 
 
-def make(root: Path, overrides: Sequence[str], stages: Sequence[Stage] = UNTIL_TRAINING) -> None:
-    """Make these stages of the demo's preset with ``overrides`` under ``root``."""
-    config, store = load_config("demo", overrides=[*overrides, f"artifacts.root={root}"]), Store(str(root))
+def make(overrides: Sequence[str], stages: Sequence[Stage]) -> None:
+    """Make these stages of the demo's preset with ``overrides``, ``artifacts.root`` among them."""
+    config = load_config("demo", overrides=overrides)
+    store = Store(config.artifacts.root)
     with ray_session(config.cluster):
         for stage in stages:
             record(config, store, stage(config, store))
