@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from benchmarks.raylets import HEALTH_CHECKS
 from tests.support.cluster_files import RAY_FILES, asked_for, load, offers
 from tests.support.source import ROOT
 
@@ -31,6 +32,15 @@ def test_every_ray_command_asks_for_a_token_that_every_node_has(cluster: dict[st
     started = cluster["head_start_ray_commands"] + cluster["worker_start_ray_commands"]
     assert started and [command for command in started if "RAY_AUTH_MODE=token" not in command] == []
     assert cluster["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+
+
+@pytest.mark.parametrize("file", [*RAY_FILES, "deploy/kuberay/Dockerfile"])
+def test_a_stopped_job_has_time_to_save_and_a_lost_machine_is_missed_soon(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert re.findall(r"RAY_JOB_STOP_WAIT_TIME_S=(\d+)", text) == ["60"]
+    assert {name: int(re.findall(rf"RAY_{name}=(\d+)", text)[0]) for name in HEALTH_CHECKS} == HEALTH_CHECKS
+    unanswered = HEALTH_CHECKS["health_check_period_ms"] + HEALTH_CHECKS["health_check_timeout_ms"]
+    assert unanswered * HEALTH_CHECKS["health_check_failure_threshold"] <= 20_000
 
 
 def test_the_dashboard_stays_on_loopback_and_no_other_address_is_given(cluster: dict[str, Any]) -> None:
