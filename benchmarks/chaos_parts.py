@@ -117,7 +117,8 @@ class Victim:
                 os.truncate(file, file.stat().st_size // 2)
 
     def _saved(self) -> list[int]:
-        return [int(file.parent.name.removeprefix("step-")) for file in self._folder.glob("step-*/manifest.json")]
+        folders = [file.parent for file in self._folder.glob("step-*/manifest.json")]
+        return [int(folder.name.removeprefix("step-")) for folder in folders if not folder.suffix]  # none half written
 
     def _lease(self) -> dict[str, Any] | None:
         with contextlib.suppress(OSError, ValueError):
