@@ -39,8 +39,9 @@ _LONGEST_SECONDS_TO_NEXT_STEP = 180.0
 class Kill:
     """One kill: when, by Unix time, and the step at which each expert was that it may have thrown back.
 
-    ``seconds_to_next_step``: until the first step logged by the model (any of them, for a driver) after it was loaded
-    again, or for a disk or a storage, which throw nobody back, until the next step; None if that never came.
+    ``seconds_to_next_step``: until the first step of the model after it was loaded again; for a driver, or a node whose
+    replacement may be given to a model that waits, of any model that was loaded after it; for a disk or a storage, which
+    throw nobody back, until the next step. None if that never came.
     """
 
     kind: str
@@ -153,13 +154,14 @@ def _strike(kind: str, chance: random.Random, run: Run, driver: Driver, raylets:
             parts.fill_disk(run.root, 5.0)
         case "storage":
             parts.storage_away(run.root, 10.0)
-    return Kill(kind, victim.name, struck, before, _seconds_to_next_step(kind, hit, struck, driver))
+    watched = [victim] if kind in ("worker", "torn") else run.every()
+    return Kill(kind, victim.name, struck, before, _seconds_to_next_step(kind, watched, struck, driver))
 
 
-def _seconds_to_next_step(kind: str, hit: Sequence[Victim], struck: float, driver: Driver) -> float | None:
+def _seconds_to_next_step(kind: str, watched: Sequence[Victim], struck: float, driver: Driver) -> float | None:
     deadline = time.monotonic() + _LONGEST_SECONDS_TO_NEXT_STEP
     while time.monotonic() < deadline and driver.is_running:
-        for model in hit:
+        for model in watched:
             row = model.next_step_after(struck) if kind in _THROWS_NOBODY_BACK else model.loaded_after(struck)
             if row is not None:
                 return float(row["time"]) - struck
