@@ -39,7 +39,7 @@ _LONGEST_SECONDS_TO_NEXT_STEP = 180.0
 class Kill:
     """One kill: when, by Unix time, and the step at which each expert was that it may have thrown back.
 
-    ``seconds_to_next_step``: until the first step of the model after it was loaded again; for a driver, or a node (whose
+    ``seconds_to_next_step``: until the first step of the model after it was loaded again; for a driver or a node (whose
     replacement may be given to a model that waits), of any model loaded after the kill; for a disk or a storage, which
     throw nobody back, until the next step. None if that never came.
     """
