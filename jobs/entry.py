@@ -16,6 +16,7 @@ from app.config.schema import Config
 from app.core.errors import ConfigError, Preempted, XelmError
 from app.core.records import JsonObject
 from app.core.redact import redact
+from app.pipelines.settings import require_strategy
 
 _STATUSES = {ConfigError: 2, Preempted: 75, XelmError: 1}
 """75 is sysexits' TEMPFAIL: run the same command again."""
@@ -49,6 +50,7 @@ def run_job(
         given = {key: getattr(arguments, option) for option, key in named.items()}
         overrides = [*arguments.set, *(f"{key}={value}" for key, value in given.items() if value is not None)]
         config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, overrides)
+        require_strategy(config)
         store = Store(config.artifacts.root, config.artifacts.cache)
         if arguments.dry_run:
             result: JsonObject = {"job": name, "dry_run": True, "config": resolved(config), **plan(config, store)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from app.allocation.base import AllocationSettings
-from app.allocation.strategies import is_language_strategy
+from app.allocation.strategies import STRATEGIES, is_language_strategy
 from app.config.schema import SOURCE_PREFIX, Config
+from app.core.errors import ConfigError
 from app.core.languages import normalise
 from app.core.seeding import derive_seed
+from app.core.suggest import unknown_value
 from app.corpora.base import CorpusSettings
 from app.models.load import ModelShape
 from app.training.loop import TrainingSpec
@@ -51,6 +53,12 @@ def allocation_settings(config: Config) -> AllocationSettings:
     """What ``app.allocation`` needs."""
     fields = config.allocation.model_dump(exclude={"k", "sample_documents"})
     return AllocationSettings(**fields)
+
+
+def require_strategy(config: Config) -> None:
+    """Raise ConfigError for a strategy that does not exist: before anything is started, and not hours later."""
+    if config.allocation.strategy not in STRATEGIES:
+        raise ConfigError(unknown_value("allocation.strategy", config.allocation.strategy, STRATEGIES))
 
 
 def is_language_level(config: Config) -> bool:
