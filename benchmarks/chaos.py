@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     with_token("benchmarks.chaos", argv)
     kinds = [kind for kind in arguments.kinds.split(",") if os.geteuid() == 0 or kind not in _NEEDS_ROOT]
-    with tempfile.TemporaryDirectory(prefix="xelm-chaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="xelm-chaos-") as folder, redirect_stdout(sys.stderr):
         budget = arguments.tokens_per_kill * (arguments.kills + 1)
         record = run_chaos(arguments.kills, arguments.seed, kinds, Path(folder), budget)
     print(json.dumps(record) if arguments.format == "json" else json.dumps(record, indent=1))

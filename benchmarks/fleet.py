@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     with_token("benchmarks.fleet", argv)
     record: JsonObject = {"benchmark": "fleet"}
-    with tempfile.TemporaryDirectory(prefix="xelm-fleet-") as folder:
+    with tempfile.TemporaryDirectory(prefix="xelm-fleet-") as folder, redirect_stdout(sys.stderr):
         if "elastic" in arguments.parts:
             record |= measure_elastic(Path(folder), arguments.experts, arguments.steps, arguments.seconds_per_step)
         if "overhead" in arguments.parts:

@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 
 import yaml
 
@@ -52,10 +53,11 @@ def run_job(
         config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, overrides)
         require_strategy(config)
         store = Store(config.artifacts.root, config.artifacts.cache)
-        if arguments.dry_run:
-            result: JsonObject = {"job": name, "dry_run": True, "config": resolved(config), **plan(config, store)}
-        else:
-            result = {"job": name, "run": config.run.name, **work(config, store)}
+        with redirect_stdout(sys.stderr):  # Ray tells of its nodes on stdout, which is for the result alone
+            if arguments.dry_run:
+                result: JsonObject = {"job": name, "dry_run": True, "config": resolved(config), **plan(config, store)}
+            else:
+                result = {"job": name, "run": config.run.name, **work(config, store)}
     except XelmError as error:
         print(f"{name}: {redact(str(error))}", file=sys.stderr)
         return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))

@@ -78,7 +78,7 @@ def test_a_config_error_is_one_clear_line_and_status_2(capsys: pytest.CaptureFix
     assert "Traceback" not in captured.err
 
 
-def test_an_unknown_strategy_is_refused_with_the_nearest_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_strategy_is_refused_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
     assert _main("train", "--preset", "demo", "--set", "allocation.strategy=typology") == 2
     assert "did you mean 'typological'" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -41,3 +42,13 @@ def test_a_result_that_is_not_ok_is_printed_and_is_status_1(
 ) -> None:
     assert run_job("x", [], "", lambda _config, _store: {}, lambda _config, _store: result) == status
     assert "job: x" in capsys.readouterr().out
+
+
+def test_what_a_library_prints_is_not_taken_for_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    def talks(_config: Config, _store: Store) -> JsonObject:
+        print("(raylet) a node has joined")
+        return {"done": True}
+
+    assert run_job("x", ["--format", "json"], "", talks, talks) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["done"] is True and "(raylet)" in printed.err
