@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import mean
 
 from app.artifacts.store import Store
 from app.config.load import load_config
@@ -164,7 +164,7 @@ def _change_slots(raylets: Raylets, began: float, add_after: float, lose_after: 
 
 
 def _measured_overheads(timed: Timed, tasks: Sequence[ModelTask]) -> tuple[float, float]:
-    """Medians of the seconds from the start of a run to its loop, and from its last step to the free slot."""
+    """Means of the seconds from the start of a run to its loop, and from its last step to the free slot."""
     startups, endings = [], []
     for task in tasks:
         rows = metrics_rows(task.stage)
@@ -172,7 +172,7 @@ def _measured_overheads(timed: Timed, tasks: Sequence[ModelTask]) -> tuple[float
         loops = sorted({round(float(str(row["time"])) - float(str(row["seconds"])), 1) for row in rows})
         startups.append(loops[0] - starts[0])
         endings.append(max(at for key, at in timed.ends if key == task.key) - float(str(rows[-1]["time"])))
-    return median(startups), median(endings)
+    return mean(startups), mean(endings)
 
 
 if __name__ == "__main__":
