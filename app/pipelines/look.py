@@ -27,8 +27,11 @@ from app.pipelines.facts import Gpu, Listener, MachineFacts, StorageProbe
 PROJECT = "xelm-ray"
 DRIVERS_PROBE = "driver"
 _PACKAGES = ("ray", "torch", "transformers", PROJECT)
-_GUARDED_PATHS = {"dashboard": "/api/version", "serve": "/v1/models"}
-"""Process -> a path that only those with a token or a key are to read."""
+_GUARDED = {"dashboard": ("/api/version", b"ray_version"), "serve": ("/v1/models", b"")}
+"""Process -> a path that only those with a token or a key are to read, and what its answer holds.
+
+The dashboard's process has a port of figures for Prometheus too, which answers every path with them.
+"""
 _HTTP_SECONDS = 3.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -158,11 +161,12 @@ def _role(name: str, words: str) -> str:
 
 def _opens(process: str, port: int) -> bool:
     """Whether a guarded path is answered without token and key."""
-    if process not in _GUARDED_PATHS:
+    if process not in _GUARDED:
         return False
+    path, held = _GUARDED[process]
     try:
-        with _DIRECT.open(f"http://127.0.0.1:{port}{_GUARDED_PATHS[process]}", timeout=_HTTP_SECONDS):
-            return True
+        with _DIRECT.open(f"http://127.0.0.1:{port}{path}", timeout=_HTTP_SECONDS) as answer:
+            return held in answer.read()
     except (OSError, HTTPException):  # refused, asked for a token, or another protocol
         return False
 

@@ -27,7 +27,15 @@ def start(*more: str) -> subprocess.Popen[str]:
     """See tests/support/two_hosts.py."""
     need("a machine that can be several hosts", not missing(), missing())
     command = [sys.executable, "-m", "tests.support.two_hosts", *more]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Tests that run in the background ignore SIGINT, and so would what they start.
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def outside() -> list[str]:

@@ -57,9 +57,11 @@ def test_the_expert_of_a_drained_node_saves_is_not_charged_and_goes_on_elsewhere
             wait_for(lambda: all(last_step(models / key) > STEPS_BEFORE for key in keys.values()), process)
             before = {name: holder(models / key) for name, key in keys.items()}
             name = min(keys)
-            raylets.drain_host_of(Victim(name, models / keys[name]).pid, seconds=30.0)
+            victim = Victim(name, models / keys[name])
+            leaving = victim.pid
+            raylets.drain_host_of(leaving, seconds=30.0)
             raylets.add()
-            wait_for(lambda: holder(models / keys[name])[0] != before[name][0], process)
+            wait_for(lambda: victim.pid != leaving, process)
             assert holder(models / keys[name])[1] != before[name][1]
             _, said = process.communicate(timeout=600)
         finally:
