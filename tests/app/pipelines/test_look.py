@@ -95,9 +95,19 @@ def test_ports_on_every_interface_are_listed_for_the_family_of_the_raylet_alone(
         kill_family(parent)
 
 
-@pytest.mark.parametrize(("status", "opens"), [(200, True), (401, False), (404, False), (0, False)])
+@pytest.mark.parametrize(
+    ("status", "body", "opens"),
+    [
+        (200, b'{"ray_version": "2.60.0"}', True),
+        (200, b"# HELP ray_tasks", False),
+        (401, b"", False),
+        (404, b"", False),
+        (0, b"", False),
+    ],
+    ids=["dashboard", "figures for Prometheus", "token asked for", "not there", "another protocol"],
+)
 def test_a_port_opens_if_a_guarded_path_is_answered(
-    status: int, opens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    status: int, body: bytes, opens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -106,6 +116,7 @@ def test_a_port_opens_if_a_guarded_path_is_answered(
                 return
             self.send_response(status)
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *args: object) -> None:
             """Quiet."""
