@@ -39,7 +39,6 @@ TESTED_ELSEWHERE = {
     "app.pipelines.settings": "tests/app/pipelines/test_everything.py",
     "app.pipelines.tokenize": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.train": "tests/app/pipelines/test_everything.py and test_kill.py",
-    "app.pipelines.machines": "tests/app/pipelines/test_elastic.py and test_autoscaling.py",
     "app.pipelines.worker": "tests/app/pipelines/test_everything.py and test_elastic.py",
 }
 

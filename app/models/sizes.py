@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from app.core.errors import ConfigError
+from app.models.library import LibraryLM
 from app.models.load import ModelShape, count_parameters, shape_config
 
 PUBLISHED: Mapping[str, ModelShape] = {
@@ -22,10 +23,11 @@ PUBLISHED: Mapping[str, ModelShape] = {
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Number of weights (a tied head once), layers, width and vocabulary."""
+    """Number of weights (a tied head once), of layers, of weights in one layer, width and vocabulary."""
 
     parameters: int
     layers: int
+    layer_parameters: int
     width: int
     vocabulary: int
 
@@ -56,4 +58,5 @@ def size_of_place(place: str, revision: str | None = None) -> ModelSize:
 def _size(config: PretrainedConfig) -> ModelSize:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    return ModelSize(count_parameters(model), config.num_hidden_layers, config.hidden_size, config.vocab_size)
+    layer = sum(weight.numel() for weight in LibraryLM(model).layers[0].parameters())
+    return ModelSize(count_parameters(model), config.num_hidden_layers, layer, config.hidden_size, config.vocab_size)

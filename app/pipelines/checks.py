@@ -8,8 +8,7 @@ from typing import Literal
 
 from app.config.schema import Config
 from app.core.units import format_bytes
-from app.pipelines.facts import MachineFacts, NodeFacts
-from app.planning.costs import checkpoint_bytes, training_bytes
+from app.pipelines.facts import MachineFacts, Needs, NodeFacts
 
 State = Literal["ok", "warning", "failed", "not checked"]
 Resources = Mapping[str, float]
@@ -30,12 +29,12 @@ class Check:
     says: str
 
 
-def machine_checks(config: Config, where: str, machine: MachineFacts, parameters: int | None) -> list[Check]:
-    """Storage and disk, which driver and nodes need alike. parameters: the seed's, None where not known."""
-    return [_storage(config, where, machine), *_disk(where, machine, parameters)]
+def machine_checks(config: Config, where: str, machine: MachineFacts, needs: Needs | None) -> list[Check]:
+    """Storage and disk, which driver and nodes need alike. needs: None where the seed's size is not known."""
+    return [_storage(config, where, machine), *_disk(where, machine, needs)]
 
 
-def node_checks(config: Config, node: NodeFacts, driver: MachineFacts, parameters: int | None) -> list[Check]:
+def node_checks(config: Config, node: NodeFacts, driver: MachineFacts, needs: Needs | None) -> list[Check]:
     """All of one node; a node without an answer has failed in one line."""
     machine = node.machine
     if machine is None:
@@ -45,8 +44,8 @@ def node_checks(config: Config, node: NodeFacts, driver: MachineFacts, parameter
         _versions(node.name, machine, driver),
         _auth(node.name, machine),
         _ports(node.name, machine),
-        *machine_checks(config, node.name, machine, parameters),
-        *_gpus(config, node, machine, parameters),
+        *machine_checks(config, node.name, machine, needs),
+        *_gpus(config, node, machine, needs),
         *_clock(node, machine),
     ]
 
@@ -92,26 +91,25 @@ def _storage(config: Config, where: str, machine: MachineFacts) -> Check:
     return Check("storage", where, "ok", f"{root} can be written, read, listed and deleted from")
 
 
-def _disk(where: str, machine: MachineFacts, parameters: int | None) -> Iterator[Check]:
+def _disk(where: str, machine: MachineFacts, needs: Needs | None) -> Iterator[Check]:
     """Checkpoints are written to the temporary folder and read through the cache."""
     for place, free in sorted(machine.free.items()):
         there = f"{format_bytes(free)} free in {place}"
-        if parameters is None:
+        if needs is None:
             cure = "download the seed and give its folder as seed.model"
             yield Check("disk", where, "not checked", f"{there}, but the seed's size is not known; {cure}")
             continue
-        checkpoint = checkpoint_bytes(parameters)
-        there = f"{there}, one checkpoint is {format_bytes(checkpoint)}"
-        if free < checkpoint:
+        there = f"{there}, one checkpoint is {format_bytes(needs.checkpoint)}"
+        if free < needs.checkpoint:
             cure = "make room, or set TMPDIR and artifacts.cache to a larger disk"
             yield Check("disk", where, "failed", f"{there}; {cure}")
-        elif free < 2 * checkpoint:
+        elif free < 2 * needs.checkpoint:
             yield Check("disk", where, "warning", f"{there}; make room: two runs on this machine would fill it")
         else:
             yield Check("disk", where, "ok", there)
 
 
-def _gpus(config: Config, node: NodeFacts, machine: MachineFacts, parameters: int | None) -> Iterator[Check]:
+def _gpus(config: Config, node: NodeFacts, machine: MachineFacts, needs: Needs | None) -> Iterator[Check]:
     wanted, offered = config.training.gpus_per_expert, int(node.resources.get("GPU", 0))
     seen = ", ".join(f"{gpu.name} ({format_bytes(gpu.memory)})" for gpu in machine.gpus) or "none"
     if machine.gpu_problem:
@@ -123,25 +121,22 @@ def _gpus(config: Config, node: NodeFacts, machine: MachineFacts, parameters: in
     elif not machine.gpus or not wanted:
         yield Check("gpus", node.name, "ok", f"{seen}; experts ask for {wanted:g}")
     else:
-        yield from _used_gpus(config, node.name, machine, parameters, seen)
+        yield from _used_gpus(config, node.name, machine, needs, seen)
 
 
-def _used_gpus(config: Config, where: str, machine: MachineFacts, parameters: int | None, seen: str) -> Iterator[Check]:
-    wanted, least = config.training.gpus_per_expert, min(gpu.memory for gpu in machine.gpus)
-    needed = training_bytes(parameters or 0)
-    if needed > wanted * least:
-        cure = "take GPUs with more memory or raise training.gpus_per_expert"
-        yield Check("gpus", where, "failed", f"{seen}; weights, gradients, moments: {format_bytes(needed)}; {cure}")
+def _used_gpus(config: Config, where: str, machine: MachineFacts, needs: Needs | None, seen: str) -> Iterator[Check]:
+    share, least = min(config.training.gpus_per_expert, 1.0), min(gpu.memory for gpu in machine.gpus)
+    takes = f"weights, gradients, moments: {format_bytes(needs.worker)} in each worker" if needs else ""
+    if needs and needs.worker > share * least:
+        cure = "take GPUs with more memory, or training.parallelism=fsdp with training.workers_per_expert=2 or more"
+        yield Check("gpus", where, "failed", f"{seen}; {takes}; {cure}")
     elif config.training.precision == "bf16" and not all(gpu.bf16 for gpu in machine.gpus):
         yield Check("gpus", where, "failed", f"{seen}: no bf16 in hardware; set training.precision=auto or fp32")
     elif not machine.cublas:
         cure = "start the job through this project, which sets CUBLAS_WORKSPACE_CONFIG=:4096:8"
         yield Check("gpus", where, "warning", f"{seen}: results differ from run to run; {cure}")
     else:
-        room = (
-            "" if parameters is None else f", weights, gradients and moments take {format_bytes(needed)} of an expert's"
-        )
-        yield Check("gpus", where, "ok", f"{seen}{room}")
+        yield Check("gpus", where, "ok", f"{seen}; {takes}" if takes else seen)
 
 
 def _clock(node: NodeFacts, machine: MachineFacts) -> Iterator[Check]:

@@ -19,10 +19,11 @@ from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.records import JsonObject
 from app.pipelines.checks import DRIVER, Check, machine_checks, node_checks, resource_checks, table
-from app.pipelines.facts import MachineFacts, NodeFacts
+from app.pipelines.facts import MachineFacts, Needs, NodeFacts
 from app.pipelines.look import DRIVERS_PROBE, look
-from app.pipelines.plan import seed_size
+from app.pipelines.plan import seed_size, worker_bytes
 from app.pipelines.ray_session import ray_session
+from app.planning.costs import checkpoint_bytes
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ def examine(config: Config, store: Store) -> JsonObject:
 def _examined(config: Config, probes: Folder) -> list[Check]:
     with suppress(Exception):  # a storage without rights shows in the driver's own probe
         probes.write(DRIVERS_PROBE, b"may be deleted")
-    driver, parameters = look(probes, config.artifacts.cache, os.getpid()), seed_parameters(config)
-    checks = [] if config.cluster.address == "local" else machine_checks(config, DRIVER, driver, parameters)
+    driver, needs = look(probes, config.artifacts.cache, os.getpid()), seed_needs(config)
+    checks = [] if config.cluster.address == "local" else machine_checks(config, DRIVER, driver, needs)
     try:
         _reach(config.cluster.address)
         with ray_session(config.cluster):
@@ -56,7 +57,7 @@ def _examined(config: Config, probes: Folder) -> list[Check]:
         said = " ".join(str(error).split()) or type(error).__name__
         return [*checks, Check("cluster", config.cluster.address, "failed", f"cannot be joined: {said}; {cure}")]
     for node in nodes:
-        checks += node_checks(config, node, driver, parameters)
+        checks += node_checks(config, node, driver, needs)
     return [*checks, *resource_checks(config, nodes, kinds)]
 
 
@@ -104,8 +105,9 @@ def _kinds_of_nodes() -> dict[str, dict[str, float]]:
     return {group.name: dict(group.resources) for group in groups if group.max_count}
 
 
-def seed_parameters(config: Config) -> int | None:
-    """Parameters of the seed without loading it; None where nothing at hand tells its size."""
+def seed_needs(config: Config) -> Needs | None:
+    """What training the seed asks of a machine; None where nothing at hand tells its size."""
     with suppress(ConfigError):
-        return seed_size(config).parameters
+        size = seed_size(config)
+        return Needs(checkpoint_bytes(size.parameters), worker_bytes(config, size))
     return None

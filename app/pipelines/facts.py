@@ -29,6 +29,14 @@ class StorageProbe:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What training asks of a machine, bytes: room for a checkpoint, and memory for a worker beside activations."""
+
+    checkpoint: int
+    worker: int
+
+
+@dataclass(frozen=True)
 class Gpu:
     """One GPU as torch sees it; memory in bytes."""
 

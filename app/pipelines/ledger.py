@@ -50,7 +50,8 @@ def _on_gpus(config: Config, record: JsonObject, foretold: float | None) -> Json
     seconds, device = record.get("worker_seconds"), record.get("device", _CPU)
     if seconds is None or device == _CPU:
         return {}
-    hours = float(str(seconds)) * config.training.gpus_per_expert / _HOUR
+    workers = int(str(record.get("workers", 1)))
+    hours = float(str(seconds)) * config.training.gpus_per_expert * workers / _HOUR
     gpu = chosen_gpu(config)
     return {
         "gpu_hours": hours,

@@ -37,7 +37,7 @@ class RayMachines:
     ) -> None:
         self._config, self._run, self._cpus, self._pool, self._work = config, run, cpus, pool, work
         self._workers = config.training.workers_per_expert
-        self._stopping = threading.Event()
+        self._stop_reason = ""
         self._asked = 0
 
     def slots(self) -> int:
@@ -55,15 +55,16 @@ class RayMachines:
         return 0
 
     def is_stopping(self) -> bool:
-        """See Machines; a storage that is away for a moment stops nothing."""
+        """See Machines; a storage that is away for a moment neither stops anything nor loses a stop."""
         with suppress(StorageError):
-            return self._stopping.is_set() or self._run.exists(STOP)
-        return False
+            if self._stop_reason and not self._run.exists(STOP):
+                self._run.write_json(STOP, {"reason": self._stop_reason})
+            return self._run.exists(STOP)
+        return bool(self._stop_reason)
 
     def stop(self, reason: str) -> None:
-        """Ask every worker, wherever it is, to save and end at its next step."""
-        self._stopping.set()
-        self._run.write_json(STOP, {"reason": reason})
+        """Ask every worker, wherever it is, to save and end at its next step, as soon as that is asked for next."""
+        self._stop_reason = reason
 
     def ask_for(self, runs: int) -> None:
         """Tell an autoscaling cluster for how many runs it should have machines; without it, it would never grow.

@@ -40,7 +40,11 @@ def make_plan(config: Config, store: Store) -> JsonObject:
         "run": config.run.name,
         "seed": {"model": _seed_name(config), **asdict(size)},
         "models": [asdict(work) for work in works],
-        "memory": {"training_bytes": costs.training_bytes(size.parameters)},
+        "memory": {
+            "training_bytes": worker_bytes(config, size),
+            "workers": config.training.workers_per_expert[0],
+            "gpu_share": min(config.training.gpus_per_expert, 1.0),
+        },
         "storage": _storage(config, size, works),
         "saving": saving,
         "gpu": None,
@@ -63,6 +67,15 @@ def seed_size(config: Config) -> ModelSize:
     if config.seed.source == "trained":
         return size_of_shape(seed_shape(config, config.seed.vocabulary_size))
     return size_of_place(seed_location(config.seed.model), config.seed.revision or None)
+
+
+def worker_bytes(config: Config, size: ModelSize) -> int:
+    """What each worker of an expert holds in memory beside activations; with FSDP two layers at a time are whole."""
+    training, workers = config.training, config.training.workers_per_expert[0]
+    if training.parallelism == "data" or workers == 1:
+        return costs.training_bytes(size.parameters)
+    cut = max(0, size.layers - 2) * size.layer_parameters
+    return costs.sharded_training_bytes(size.parameters, workers, size.parameters - cut)
 
 
 def planned_work(config: Config, size: ModelSize) -> list[Work]:

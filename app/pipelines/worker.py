@@ -15,7 +15,7 @@ import torch
 
 from app.artifacts.layout import STOP
 from app.artifacts.store import Folder
-from app.core.errors import Preempted, StorageError, XelmError
+from app.core.errors import ArtifactError, Preempted, StorageError, XelmError
 from app.core.records import JsonObject
 from app.pipelines.metrics import PrometheusMetrics
 from app.training.hooks import Hook, StopRequest
@@ -77,7 +77,7 @@ def _watch(run: Folder, stop: StopRequest, closed: threading.Event) -> None:
     while not stop.is_asked and not closed.wait(_SECONDS_BETWEEN_LOOKS):
         try:
             look(run, stop)
-        except StorageError as error:  # a storage that is away for a moment; the next look will do
+        except ArtifactError as error:  # storage away, a file that is just being removed: the next look will do
             log.warning("cannot look for a stop: %s", error)
 
 

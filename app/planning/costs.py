@@ -38,6 +38,14 @@ def training_bytes(parameters: int) -> int:
     return checkpoint_bytes(parameters) + weights_bytes(parameters)
 
 
+def sharded_training_bytes(parameters: int, workers: int, together: int) -> int:
+    """The same for one of the workers over whom the state is cut (FSDP).
+
+    together: weights that are whole, with their gradients, at a time.
+    """
+    return training_bytes(parameters) // workers + 2 * weights_bytes(together)
+
+
 def token_bytes(tokens: int, vocabulary: int) -> int:
     """Stored tokens of this vocabulary."""
     return tokens * np.dtype(token_dtype(vocabulary)).itemsize

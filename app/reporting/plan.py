@@ -74,14 +74,19 @@ def _wall(plan: dict[str, Any]) -> str:
 
 
 def _memory(plan: dict[str, Any]) -> str:
-    needed, gpu = plan["memory"]["training_bytes"], plan["gpu"]
-    text = f"{format_bytes(needed)} for weights, gradients and AdamW's moments, beside activations"
+    memory, gpu = plan["memory"], plan["gpu"]
+    needed, workers = memory["training_bytes"], memory["workers"]
+    each = f", in each of {workers} workers" if workers > 1 else ""
+    text = f"{format_bytes(needed)} for weights, gradients and AdamW's moments{each}, beside activations"
     if gpu is None:
         return text
-    room = gpu["memory"] * min(gpu["gpus_each"], 1)  # each GPU of a run holds all of it
+    room = gpu["memory"] * memory["gpu_share"]
     if needed < room:
         return f"{text}, in the {format_bytes(room)} of one {gpu['name']}"
-    return f"{text}: DOES NOT FIT the {format_bytes(room)} of one {gpu['name']}; choose another with planning.gpu"
+    return (
+        f"{text}: DOES NOT FIT the {format_bytes(room)} of one {gpu['name']}; choose another with planning.gpu, or cut"
+        " it over several with training.parallelism=fsdp and training.workers_per_expert"
+    )
 
 
 def _storage(plan: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ def test_published_models_have_the_size_in_their_name(name: str, published: floa
     attention, feed_forward = 4 * (shape.d_model**2 + shape.d_model), 2 * shape.d_model * shape.ffn
     layer = attention + feed_forward + shape.ffn + shape.d_model + 4 * shape.d_model
     by_hand = shape.vocab_size * shape.d_model + shape.layers * layer + 2 * shape.d_model
+    assert size.layer_parameters == layer
     assert size.parameters == by_hand == pytest.approx(published, rel=0.02)
 
 

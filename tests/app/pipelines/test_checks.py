@@ -6,7 +6,7 @@ import pytest
 
 from app.config.load import load_config
 from app.pipelines.checks import Check, State, node_checks, resource_checks, table
-from app.pipelines.facts import Gpu, Listener, MachineFacts, NodeFacts, StorageProbe
+from app.pipelines.facts import Gpu, Listener, MachineFacts, Needs, NodeFacts, StorageProbe
 
 GIB = 1 << 30
 MACHINE = MachineFacts(
@@ -25,16 +25,17 @@ MACHINE = MachineFacts(
 NODE = NodeFacts("n1", {"CPU": 8.0, "GPU": 1.0}, 999.0, 1003.0, MACHINE)
 CONFIG = load_config("demo", overrides=["training.gpus_per_expert=1"])
 BILLION = 10**9
+OF_A_BILLION = Needs(checkpoint=12 * BILLION, worker=16 * BILLION)
 
 
-def checked(name: str, machine: MachineFacts, *overrides: str, parameters: int | None = BILLION) -> list[Check]:
+def checked(name: str, machine: MachineFacts, *overrides: str, needs: Needs | None = OF_A_BILLION) -> list[Check]:
     config = load_config("demo", overrides=["training.gpus_per_expert=1", *overrides])
-    found = node_checks(config, replace(NODE, machine=machine), MACHINE, parameters)
+    found = node_checks(config, replace(NODE, machine=machine), MACHINE, needs)
     return [check for check in found if check.name == name]
 
 
 def test_a_node_like_the_driver_passes_every_check() -> None:
-    checks = [*node_checks(CONFIG, NODE, MACHINE, BILLION), *resource_checks(CONFIG, [NODE], {})]
+    checks = [*node_checks(CONFIG, NODE, MACHINE, OF_A_BILLION), *resource_checks(CONFIG, [NODE], {})]
     assert {check.state for check in checks} == {"ok"}
     names = {"versions", "auth", "ports", "storage", "disk", "gpus", "clock", "resources"}
     assert {check.name for check in checks} == names
@@ -70,13 +71,13 @@ def test_storage_without_a_right_or_of_another_machine_has_failed(probe: Storage
 @pytest.mark.parametrize(
     ("free", "state"), [(12 * BILLION - 1, "failed"), (24 * BILLION - 1, "warning"), (24 * BILLION, "ok")]
 )
-def test_a_checkpoint_is_twelve_bytes_a_parameter_and_two_fit(free: int, state: State) -> None:
+def test_there_is_room_for_two_checkpoints(free: int, state: State) -> None:
     (check,) = checked("disk", replace(MACHINE, free={"scratch": free}))
     assert check.state == state and "11.2 GiB" in check.says
 
 
 def test_a_seed_of_unknown_size_leaves_the_disk_unchecked() -> None:
-    (check,) = checked("disk", MACHINE, parameters=None)
+    (check,) = checked("disk", MACHINE, needs=None)
     assert check.state == "not checked" and "40.0 GiB free" in check.says
 
 
@@ -90,12 +91,13 @@ def test_a_seed_of_unknown_size_leaves_the_disk_unchecked() -> None:
         (replace(MACHINE, gpus=(Gpu("T4", 15 * GIB, False),)), (), "ok", "T4"),
         (replace(MACHINE, cublas=""), (), "warning", "CUBLAS_WORKSPACE_CONFIG"),
         (MACHINE, ("training.gpus_per_expert=0",), "ok", "experts ask for 0"),
+        (MACHINE, ("training.gpus_per_expert=0.5",), "failed", "training.parallelism=fsdp"),
     ],
 )
 def test_gpus_are_held_against_what_an_expert_needs(
     machine: MachineFacts, overrides: tuple[str, ...], state: State, words: str
 ) -> None:
-    (check,) = checked("gpus", machine, *overrides)  # 16 bytes a parameter: 14.9 GiB
+    (check,) = checked("gpus", machine, *overrides)  # a worker takes 14.9 GiB
     assert check.state == state and words in check.says
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from app.config.load import load_config
 from app.models.load import load_model
-from app.pipelines.doctor import seed_parameters
+from app.pipelines.doctor import seed_needs
+from app.pipelines.facts import Needs
 from app.pipelines.keys import seed_location
 from benchmarks.raylets import Raylets
 from jobs.doctor import main
@@ -18,17 +19,19 @@ from jobs.doctor import main
 NAMES = {"versions", "auth", "ports", "storage", "disk", "gpus", "clock", "resources"}
 
 
-def test_parameters_of_a_seed_are_counted_without_loading_it() -> None:
+def test_a_seed_takes_twelve_bytes_a_parameter_in_a_checkpoint_and_sixteen_in_training() -> None:
     pretrained, trained = load_config("demo"), load_config("demo", overrides=["seed.source=trained"])
     model = load_model(seed_location(pretrained.seed.model))
-    assert seed_parameters(pretrained) == sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert seed_needs(pretrained) == Needs(12 * parameters, 16 * parameters)
     # by hand, for V = 2048, d = 64, f = 256: embedding; per layer q, k, v, out, two norms, two linear maps; last norm
     layer = 4 * (64 * 64 + 64) + 4 * 64 + (64 * 256 + 256) + (256 * 64 + 64)
-    assert seed_parameters(trained) == 2048 * 64 + 2 * layer + 2 * 64
+    parameters = 2048 * 64 + 2 * layer + 2 * 64
+    assert seed_needs(trained) == Needs(12 * parameters, 16 * parameters)
 
 
 def test_a_seed_of_which_nothing_is_known_but_its_id_has_no_size() -> None:
-    assert seed_parameters(load_config("demo", overrides=["seed.model=someone/unpublished"])) is None
+    assert seed_needs(load_config("demo", overrides=["seed.model=someone/unpublished"])) is None
 
 
 def test_a_cluster_that_cannot_be_reached_is_a_line_of_the_table_and_status_1(

@@ -14,7 +14,7 @@ from app.pipelines.ledger import forecast_gpu_hours, model_records
 from app.training.fleet import plan_fleet
 
 
-def recorded(root: Path, device: str, *overrides: str) -> dict[str, Any]:
+def recorded(root: Path, device: str, *overrides: str, workers: int = 1) -> dict[str, Any]:
     """One finished model with two attempts of half an hour, an hour apart; one was preempted."""
     config = load_config("demo", overrides=["run.name=r", *overrides])
     store = Store(str(root))
@@ -31,7 +31,8 @@ def recorded(root: Path, device: str, *overrides: str) -> dict[str, Any]:
         for step, time, seconds in ((1, 900.0, 900.0), (2, 1800.0, 1800.0), (3, 6300.0, 900.0), (4, 7200.0, 1800.0))
     ]
     stage.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    stage.publish(Manifest("model", "k", {}, {}, {"steps": 4, "tokens_seen": 40, "final_loss": 2.0, "device": device}))
+    counts = {"steps": 4, "tokens_seen": 40, "final_loss": 2.0, "device": device, "workers": workers}
+    stage.publish(Manifest("model", "k", {}, {}, counts))
     fleet = plan_fleet([("k", 1, False)], 2).started("k").preempted("k").started("k").done("k")
     FleetRecord(store.run("r"), {"k": "dense"}).write(fleet)
     return dict(model_records(config, store, {"dense": stage})["dense"])
@@ -55,6 +56,10 @@ def test_gpu_hours_are_those_of_all_attempts_beside_the_forecast(tmp_path: Path)
     assert (found["gpu_hours"], found["money_spot"], found["money_on_demand"]) == (2.0, 1.0, 6.0)
     config = load_config("demo", overrides=overrides)
     assert found["gpu_hours_foretold"] == forecast_gpu_hours(config)["dense"] > 0
+
+
+def test_every_worker_of_a_model_is_paid_for(tmp_path: Path) -> None:
+    assert recorded(tmp_path, "NVIDIA L40S", "training.gpus_per_expert=1", workers=4)["gpu_hours"] == 4.0
 
 
 def test_a_model_that_no_fleet_has_trained_is_done(tmp_path: Path) -> None:

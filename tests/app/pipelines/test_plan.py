@@ -43,10 +43,20 @@ def test_the_papers_run_by_hand(tmp_path: Path) -> None:
     eight = plan["wall"][3]
     assert [eight["hours"], eight["hours_experts"]] == pytest.approx([hours, hours / 8])
     assert [row["money_on_demand"] for row in plan["wall"]] == pytest.approx([4 * hours] * 5)
-    assert plan["memory"]["training_bytes"] == 16 * XGLM_1_7B
+    assert plan["memory"] == {"training_bytes": 16 * XGLM_1_7B, "workers": 1, "gpu_share": 1}
     assert plan["storage"]["checkpoints_of_a_model"] == 3 * 12 * XGLM_1_7B
     assert plan["storage"]["models"] == 10 * 4 * XGLM_1_7B and plan["storage"]["tokens"] == 4 * 20_971_520_000
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("alone")
+def test_with_fsdp_each_worker_holds_its_cut_and_two_whole_layers(tmp_path: Path) -> None:
+    settings = ("training.workers_per_expert=[4,4]", "training.parallelism=fsdp")
+    memory = planned(tmp_path, "paper-k8", *settings)["memory"]
+    layer = 4 * (2048**2 + 2048) + 2 * 2048 * 8192 + 8192 + 2048 + 4 * 2048
+    whole = XGLM_1_7B - 22 * layer  # the embedding, the last norm and two of 24 layers
+    assert memory == {"training_bytes": 4 * XGLM_1_7B + 8 * whole, "workers": 4, "gpu_share": 1}
+    assert planned(tmp_path, "paper-k8", settings[0])["memory"]["training_bytes"] == 16 * XGLM_1_7B
 
 
 @pytest.mark.usefixtures("alone")

@@ -8,6 +8,7 @@ from app.planning.costs import (
     checkpoint_bytes,
     gpu_seconds,
     money,
+    sharded_training_bytes,
     slot_counts,
     token_bytes,
     training_bytes,
@@ -28,6 +29,10 @@ def test_bytes_are_those_of_a_model_an_optimizer_and_its_gradients() -> None:
     assert sum(value.nbytes for value in moments) + weights_bytes(count) == checkpoint_bytes(count) == 12 * count
     gradients = sum(weight.grad.nbytes for weight in model.parameters() if weight.grad is not None)
     assert checkpoint_bytes(count) + gradients == training_bytes(count)
+
+
+def test_one_of_four_workers_holds_a_quarter_of_the_state_and_what_is_whole_with_its_gradients() -> None:
+    assert sharded_training_bytes(100, workers=4, together=30) == 16 * 25 + 8 * 30
 
 
 def test_tokens_take_two_bytes_up_to_a_vocabulary_of_65536() -> None:

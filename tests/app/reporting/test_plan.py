@@ -32,6 +32,8 @@ def test_parts_of_unequal_size_have_a_line_each(tmp_path: Path) -> None:
 def test_a_model_too_large_for_the_gpu_is_said_aloud(tmp_path: Path) -> None:
     assert "DOES NOT FIT" in text(tmp_path, "paper-k8", "planning.gpu=A10G")
     assert "DOES NOT FIT" not in text(tmp_path, "paper-k8", "planning.gpu=H100")
+    cut = ("training.workers_per_expert=[2,2]", "training.parallelism=fsdp")
+    assert "in each of 2 workers, beside" in text(tmp_path, "paper-k8", "planning.gpu=L40S", *cut)
 
 
 def test_the_users_prices_are_named_as_theirs(tmp_path: Path) -> None:
