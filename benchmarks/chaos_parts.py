@@ -150,13 +150,17 @@ class Run:
     def copy_inputs(self, other: Run) -> None:
         """Take another run's store, but not its trained experts."""
         shutil.copytree(other.root, self.root, dirs_exist_ok=True)
-        for model in self.every():
-            shutil.rmtree(self.root / "store/model" / self._keys()[model.name], ignore_errors=True)
+        for _, entry in self._members():
+            shutil.rmtree(self._folder(entry), ignore_errors=True)
         (self.root / "runs/chaos/fleet.json").unlink()
 
     def every(self) -> list[Victim]:
         """The experts."""
-        return [Victim(name, self.root / "store/model" / key) for name, key in self._keys().items()]
+        return [Victim(name, self._folder(entry)) for name, entry in self._members()]
+
+    def waiting(self) -> list[Victim]:
+        """The experts that wait for a place."""
+        return [Victim(name, self._folder(entry)) for name, entry in self._members() if entry["state"] == "waiting"]
 
     def unfinished(self, saves: int = 1) -> list[Victim]:
         """The experts that have so many checkpoints and are not done."""
@@ -171,11 +175,13 @@ class Run:
         files = sorted((self.root / "store/model").glob("*/final/model.safetensors"))
         return {file.parts[-3]: file.read_bytes() for file in files}
 
-    def _keys(self) -> dict[str, str]:
+    def _members(self) -> list[tuple[str, dict[str, str]]]:
         place = self.root / "runs/chaos/fleet.json"
-        if not place.exists():
-            return {}
-        return {name: entry["key"] for name, entry in json.loads(place.read_text()).items() if "expert" in name}
+        entries = json.loads(place.read_text()) if place.exists() else {}
+        return [(name, entry) for name, entry in entries.items() if "expert" in name]
+
+    def _folder(self, entry: dict[str, str]) -> Path:
+        return self.root / "store/model" / entry["key"]
 
     def _do(self, job: str) -> None:
         done = subprocess.run(self.command(job), capture_output=True, text=True, check=False)

@@ -96,7 +96,8 @@ class Timed:
         self._machines = machines
         self.starts: list[tuple[str, float]] = []
         self.ends: list[tuple[str, float]] = []
-        self.slots, self.saved_step, self.is_stopping = machines.slots, machines.saved_step, machines.is_stopping
+        self.slots, self.saved_step = machines.slots, machines.saved_step
+        self.is_stopping, self.ask_for = machines.is_stopping, machines.ask_for
 
     def start(self, task: ModelTask) -> Future[JsonObject]:
         """See Machines."""

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.source import ROOT
-from tests.support.tiny import TINY
+from tests.support.whole_run import SECRETS, WholeRun
 
-SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "aws9f2c1d7e",
-    "FSSPEC_S3_SECRET": "fsspec83b1e5d2",
-    "HF_TOKEN": "hub5c77a0e914",
-    "WANDB_API_KEY": "wandb1b64d9c3",
-    "XELM_API_KEYS": "door42e8f6a1",
-    "RAY_AUTH_TOKEN": "cluster7d3a90b25c",
-}
 _STARTS_RAY = re.compile(r"\bray (start|up|down|job|dashboard|stop)\b|\bserve (run|deploy)\b")
 
 
@@ -49,17 +37,11 @@ def test_one_file_alone_listens_on_every_interface_and_its_cluster_asks_for_toke
 
 @pytest.mark.cluster
 @pytest.mark.timeout(900)
-def test_secrets_of_the_environment_are_in_no_file_and_no_word_of_a_run(tmp_path: Path) -> None:
-    settings = [f"--set={item}" for item in (*TINY, f"artifacts.root={tmp_path / 'root'}")]
-    with tempfile.TemporaryDirectory() as short:  # sockets have long names
-        environment = {**os.environ, **SECRETS, "RAY_TMPDIR": short}
-        command = [sys.executable, "-m", "jobs.all", "--preset", "demo", *settings]
-        done = subprocess.run(command, env=environment, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        written = {file: file.read_bytes() for place in (tmp_path, Path(short)) for file in _files(place)}
+def test_secrets_of_the_environment_are_in_no_file_and_no_word_of_a_run(whole_run: WholeRun) -> None:
+    written = {file: file.read_bytes() for place in (whole_run.root, whole_run.ray) for file in _files(place)}
     assert {"config.yaml", "fleet.json", "manifest.json", "index.html"} <= {file.name for file in written}
     assert any("logs" in file.parts for file in written)
-    said = {Path("stdout"): done.stdout, Path("stderr"): done.stderr}
+    said = {Path("stdout"): whole_run.stdout, Path("stderr"): whole_run.stderr}
     found = [(name, file) for name in SECRETS for file, data in {**written, **said}.items() if _holds(data, name)]
     assert found == []
 

@@ -28,6 +28,7 @@ TESTED_ELSEWHERE = {
     "app.core.records": "plain records",
     "app.reporting.cells": "tests/app/reporting/test_results.py and its neighbours",
     "app.pipelines.allocate": "tests/app/pipelines/test_everything.py and test_kill.py",
+    "app.pipelines.attempt": "tests/app/pipelines/test_verify.py",
     "app.pipelines.evaluate": "tests/app/pipelines/test_everything.py",
     "app.pipelines.facts": "plain records",
     "app.pipelines.forecast": "tests/jobs/test_dry_run.py",

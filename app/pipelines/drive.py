@@ -36,6 +36,9 @@ class Machines(Protocol):
     def is_stopping(self) -> bool:
         """Whether nothing more is to be started."""
 
+    def ask_for(self, runs: int) -> None:
+        """Let the machines become enough for so many runs at once, where they can become more."""
+
 
 def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, changed: Callable[[Fleet], None]) -> Fleet:
     """Run the fleet until nothing waits or runs, or until a stop and the end of what runs then; returns its end.
@@ -48,6 +51,7 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
             if not running:
                 break
         else:
+            machines.ask_for(fleet.unfinished)
             for key in fleet.next_to_start(machines.slots() - len(running)):
                 fleet = fleet.started(key)
                 changed(fleet)

@@ -38,7 +38,6 @@ class RayMachines:
         self._config, self._run, self._cpus, self._pool, self._work = config, run, cpus, pool, work
         self._workers = config.training.workers_per_expert
         self._stop_reason = ""
-        self._asked = 0
 
     def slots(self) -> int:
         """See Machines."""
@@ -69,12 +68,13 @@ class RayMachines:
     def ask_for(self, runs: int) -> None:
         """Tell an autoscaling cluster for how many runs it should have machines; without it, it would never grow.
 
-        Not for more than ``cluster.slots``: a request that the cluster can never meet makes it add nothing at all.
+        To be said again and again: each run of Ray Train overwrites it with its own every 20 s, and machines that are
+        lost would not be replaced. Not for more than ``cluster.slots``: a request that the cluster can never meet makes
+        it add nothing at all.
         """
-        runs = min(runs, self._config.cluster.slots or runs)
-        if self._config.cluster.address != "local" and runs != self._asked:
+        if self._config.cluster.address != "local":
+            runs = min(runs, self._config.cluster.slots or runs)
             request_resources(bundles=[self._resources()] * runs * self._workers[0])
-            self._asked = runs
 
     def _resources(self) -> dict[str, float]:
         gpus = self._config.training.gpus_per_expert

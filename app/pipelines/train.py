@@ -70,7 +70,6 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None =
             def changed(state: Fleet) -> None:
                 board.show(state)
                 record.write(state)
-                machines.ask_for(sum(member.state in ("waiting", "running") for member in state.members))
 
             fleet = drive(fleet, unique, machines, changed)
     if lost := fleet.given_up():

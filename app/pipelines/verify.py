@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-
-import torch
 
 from app.artifacts.layout import FINAL_MODEL, METRICS, stage_folder
 from app.artifacts.store import StageFolder, Store
@@ -17,21 +14,22 @@ from app.config.schema import Config
 from app.core.errors import TrainingError
 from app.core.records import JsonObject
 from app.models.load import WEIGHTS
+from app.pipelines.attempt import SECONDS_BETWEEN_LOOKS, Attempt
 from app.pipelines.control import metrics_rows
 from app.pipelines.models import expert_tasks
-from app.training.model_task import ModelTask, run_model_task
+from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
 
 _STEPS = 60
-_SECONDS_BETWEEN_LOOKS = 0.01
 _LONGEST_SECONDS = 3600.0
 
 
 def verify_resume(config: Config, store: Store) -> JsonObject:
     """Train the expert with the least work for some steps twice, once killed in the middle; both must be bit-equal.
 
-    Both models are scratch and are removed. Raises TrainingError if they differ, saying in what; MissingArtifact if
+    By as many workers as the fleet starts at least (``training.workers_per_expert``), on this machine. Both models are
+    scratch and are removed. Raises TrainingError if they differ, saying in what; MissingArtifact if
     tokens, allocation or seed are not made yet.
     """
     chosen = min(expert_tasks(config, store), key=lambda task: task.spec.budget_tokens)
@@ -39,25 +37,27 @@ def verify_resume(config: Config, store: Store) -> JsonObject:
     spec = replace(
         chosen.spec, budget_tokens=steps * chosen.spec.tokens_per_step, checkpoint_every_steps=max(1, steps // 6)
     )
-    threads = max(1, int(config.training.cpus_per_expert))
+    threads, workers = max(1, int(config.training.cpus_per_expert)), config.training.workers_per_expert[0]
     quiet, killed = (
         replace(chosen, key=f"{chosen.key}-{name}", name=f"{chosen.name}, {name}", spec=spec, trackers=())
         for name in ("undisturbed", "killed")
     )
     try:
-        _train(quiet, threads)
-        at = _train_and_kill(killed, threads, random.randrange(steps // 3, steps - steps // 6))
+        Attempt(quiet, threads, workers).wait()
+        first, moment = Attempt(killed, threads, workers), random.randrange(steps // 3, steps - steps // 6)
+        at = _kill_in_the_middle(killed, first, moment)
         resumed_from = max(_saved_steps(killed.stage), default=0)
-        _train(killed, threads)
-        found = {**compare(quiet.stage, killed.stage), "expert": chosen.name, "steps": steps}
+        Attempt(killed, threads, workers).wait()
+        found = {**compare(quiet.stage, killed.stage), "expert": chosen.name, "steps": steps, "workers": workers}
     finally:
         for task in (quiet, killed):
             store.folder("").remove(stage_folder("model", task.key))
     verdict: JsonObject = {**found, "killed_after_step": at, "resumed_from_step": resumed_from}
     if not (found["weights_equal"] and found["losses_equal"]):
         raise TrainingError(f"a killed and resumed run differs from an undisturbed one: {verdict}")
+    by = f" by {workers} workers" if workers > 1 else ""
     text = (
-        f"{chosen.name}: killed after step {at} of {steps}, resumed from step {resumed_from}:"
+        f"{chosen.name}{by}: killed after step {at} of {steps}, resumed from step {resumed_from}:"
         " final weights and losses are equal, bit for bit"
     )
     return {**verdict, "text": text}
@@ -76,42 +76,21 @@ def compare(one: StageFolder, other: StageFolder) -> JsonObject:
     }
 
 
-def _train(task: ModelTask, threads: int) -> None:
-    process = _start(task, threads)
-    process.join()
-    if process.exitcode:
-        raise TrainingError(f"{task.name} ended with status {process.exitcode}; its error stands above")
-
-
-def _train_and_kill(task: ModelTask, threads: int, after_step: int) -> int:
-    """Start the run, kill -9 it once it has saved something and logged a step from ``after_step`` on."""
-    process = _start(task, threads)
+def _kill_in_the_middle(task: ModelTask, attempt: Attempt, after_step: int) -> int:
+    """Kill the attempt once it has saved something and logged a step from ``after_step`` on; returns that step."""
     deadline = time.monotonic() + _LONGEST_SECONDS
-    while process.is_alive() and time.monotonic() < deadline:
+    while attempt.is_alive and time.monotonic() < deadline:
         reached = _last_step(task.stage)
         if reached >= after_step and _saved_steps(task.stage):
-            process.kill()
-            process.join()
+            attempt.kill()
             log.info("verify_resume: killed after step %d", reached)
             return reached
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-    process.kill()
-    process.join()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    attempt.kill()
     raise TrainingError(
         f"{task.name} ended before it could be killed: its steps are too quick to be caught; raise"
         " training.budget_tokens or training.tokens_per_step"
     )
-
-
-def _start(task: ModelTask, threads: int) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("spawn").Process(target=_child, args=(task, threads))
-    process.start()
-    return process
-
-
-def _child(task: ModelTask, threads: int) -> None:
-    torch.set_num_threads(threads)
-    run_model_task(task)
 
 
 def _last_step(stage: StageFolder) -> int:

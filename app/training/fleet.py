@@ -67,7 +67,12 @@ class Fleet:
     @property
     def is_over(self) -> bool:
         """Whether nothing runs or waits any more."""
-        return all(member.state in ("done", "failed") for member in self.members)
+        return not self.unfinished
+
+    @property
+    def unfinished(self) -> int:
+        """How many run or wait."""
+        return sum(member.state in ("waiting", "running") for member in self.members)
 
     def given_up(self) -> list[Member]:
         """Members that failed for good."""

@@ -39,10 +39,16 @@ class _Instant:
     def is_stopping(self) -> bool:
         return False
 
+    def ask_for(self, runs: int) -> None:
+        self.runs = runs
+
 
 def test_timed_machines_note_when_each_run_starts_and_ends_and_are_the_machines_otherwise() -> None:
-    timed, task = Timed(_Instant()), cast(ModelTask, SimpleNamespace(key="a"))
+    machines = _Instant()
+    timed, task = Timed(machines), cast(ModelTask, SimpleNamespace(key="a"))
     assert timed.start(task).result() == {"of": "a"}
     ((started, at), (ended, until)) = timed.starts[0], timed.ends[0]
     assert started == ended == "a" and until >= at
     assert (timed.slots(), timed.saved_step(task), timed.is_stopping()) == (1, 7, False)
+    timed.ask_for(3)
+    assert machines.runs == 3

@@ -20,7 +20,7 @@ from app.core.errors import ConfigError
 from serve.builder import app
 from tests.support.processes import kill_family
 from tests.support.source import ROOT
-from tests.support.tiny import TINY
+from tests.support.whole_run import WholeRun
 
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text(encoding="utf-8"))
 
@@ -42,15 +42,8 @@ def test_wrong_arguments_are_named(args: dict[str, Any], message: str) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_a_run_is_served_and_answers_over_http(tmp_path: Path) -> None:
-    overrides = [*TINY, f"artifacts.root={tmp_path / 'artifacts'}"]
-    made = subprocess.run(
-        [sys.executable, "-m", "jobs.all", "--preset", "demo", *(f"--set={item}" for item in overrides)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr[-3000:]
+def test_a_run_is_served_and_answers_over_http(whole_run: WholeRun, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").symlink_to(whole_run.root)
     config = {**CONFIG, "http_options": {**CONFIG["http_options"], "port": 28431}}
     config["applications"] = [{**CONFIG["applications"][0], "args": {"run": "tiny", "root": "artifacts"}}]
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))

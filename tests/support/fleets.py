@@ -44,9 +44,9 @@ def weights(root: Path) -> dict[str, bytes]:
     return {file.parts[-3]: file.read_bytes() for file in files}
 
 
-def steps_saved(root: Path) -> int:
-    """How many checkpoints there are."""
-    return len(list((root / "store/model").glob("*/step-*/manifest.json")))
+def steps_saved(root: Path) -> set[Path]:
+    """The checkpoints that there are."""
+    return {file.parent for file in (root / "store/model").glob("*/step-*/manifest.json")}
 
 
 def holder(model: Path) -> tuple[str, int]:

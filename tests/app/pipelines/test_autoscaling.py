@@ -25,7 +25,7 @@ def test_nodes_come_for_the_fleet_one_may_be_lost_and_all_go_afterwards(undistur
 
         def saved_on_two_nodes() -> bool:
             most.update(node.pid for node in cloud.nodes())
-            return len(most) >= 2 and steps_saved(prepared) > 0
+            return len(most) >= 2 and bool(steps_saved(prepared))
 
         try:
             wait_for(saved_on_two_nodes, process, seconds=240)

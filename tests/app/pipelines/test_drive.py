@@ -22,6 +22,7 @@ class Cluster:
         self.saved: dict[str, int] = {}
         self.stop_after = 1000
         self.saves = 0
+        self.asked: list[int] = []
         self._slots, self._running = slots, list[tuple[str, Future[JsonObject]]]()
 
     def slots(self) -> int:
@@ -31,6 +32,10 @@ class Cluster:
     def saved_step(self, task: Any) -> int:
         """What the runs so far have saved."""
         return self.saved.get(task.key, 0)
+
+    def ask_for(self, runs: int) -> None:
+        """Keep what is asked for."""
+        self.asked.append(runs)
 
     def is_stopping(self) -> bool:
         """Asked first in each round: what runs then was started in the one before."""
@@ -80,6 +85,12 @@ def test_a_lost_process_is_tried_again_and_the_others_go_on() -> None:
     fleet, cluster = run({"a": [RuntimeError("node died"), "done"], "b": ["done"]})
     assert [(m.key, m.state, m.failures) for m in fleet.members] == [("a", "done", 1), ("b", "done", 0)]
     assert sorted(cluster.started) == ["a", "a", "b"]
+
+
+def test_machines_are_asked_for_in_each_round_as_many_as_are_not_finished() -> None:
+    _, cluster = run({"a": [RuntimeError("node died"), "done"], "b": ["done"], "c": ["done"]}, slots=lambda: 1)
+    assert cluster.started == ["a", "a", "b", "c"]
+    assert cluster.asked == [3, 3, 3, 3, 2, 2, 1, 1]  # a run ends in a round of its own
 
 
 def test_a_process_lost_too_often_is_given_up_with_its_last_reason() -> None:

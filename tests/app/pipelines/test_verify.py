@@ -46,8 +46,8 @@ def test_a_configuration_proves_itself_and_leaves_nothing_behind(tmp_path: Path)
     ]
     settings = [f"--set={item}" for item in overrides]
 
-    def job(name: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", f"jobs.{name}", "--preset", "demo", *settings]
+    def job(name: str, *more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", f"jobs.{name}", "--preset", "demo", *settings, *more]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     missing = job("verify_resume")
@@ -57,4 +57,7 @@ def test_a_configuration_proves_itself_and_leaves_nothing_behind(tmp_path: Path)
     done = job("verify_resume")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "final weights and losses are equal, bit for bit" in done.stdout
+    together = job("verify_resume", "--set=training.workers_per_expert=2")
+    assert together.returncode == 0, together.stderr[-3000:]
+    assert "by 2 workers: killed" in together.stdout and "are equal, bit for bit" in together.stdout
     assert sorted((tmp_path / "store/model").iterdir()) == before
