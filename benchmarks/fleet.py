@@ -28,7 +28,7 @@ from app.pipelines.drive import Machines, drive
 from app.pipelines.machines import ray_machines
 from app.pipelines.models import expert_tasks
 from app.pipelines.ray_session import ray_session
-from app.pipelines.worker import LoopConfig, train_in_worker
+from app.pipelines.worker import Assignment, train_in_worker
 from app.training.fleet import plan_fleet
 from app.training.hooks import StepMetrics
 from app.training.model_task import ModelTask
@@ -84,9 +84,9 @@ class Pace:
         """Nothing is held."""
 
 
-def paced(seconds: float, loop_config: LoopConfig) -> JsonObject:
+def paced(seconds: float, assignment: Assignment) -> JsonObject:
     """What a worker does, at a fixed pace."""
-    return train_in_worker(loop_config, [Pace(seconds)])
+    return train_in_worker(assignment, [Pace(seconds)])
 
 
 class Timed:

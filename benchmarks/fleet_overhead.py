@@ -21,7 +21,7 @@ from app.pipelines.drive import drive
 from app.pipelines.machines import ray_machines
 from app.pipelines.models import expert_tasks
 from app.pipelines.ray_session import WORKER_ENVIRONMENT, ray_session
-from app.pipelines.worker import LoopConfig, train_in_worker
+from app.pipelines.worker import Assignment, train_in_worker
 from app.training.fleet import plan_fleet
 from app.training.hooks import StepMetrics
 from app.training.model_task import ModelTask, run_model_task
@@ -126,9 +126,9 @@ def ray(settings: list[str], number: int, place: str) -> JsonObject:
     return {"state": fleet.members[0].state}
 
 
-def metered(place: str, loop_config: LoopConfig) -> JsonObject:
+def metered(place: str, assignment: Assignment) -> JsonObject:
     """What a worker does, measured."""
-    return train_in_worker(loop_config, [CpuPerStep(place)])
+    return train_in_worker(assignment, [CpuPerStep(place)])
 
 
 def _task(settings: list[str], mark: str) -> ModelTask:

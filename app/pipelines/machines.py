@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 from ray.autoscaler.sdk import request_resources
@@ -92,9 +93,9 @@ class RayMachines:
             use_gpu=bool(self._config.training.gpus_per_expert),
             resources_per_worker=self._resources(),
         )
+        # Not as a train_loop_config: each run's controller would import models and library only to unpickle that.
         trainer = TorchTrainer(
-            self._work,
-            train_loop_config={"assignment": Assignment(task, max(1, int(self._cpus)), self._run)},
+            partial(self._work, Assignment(task, max(1, int(self._cpus)), self._run)),
             scaling_config=scaling,
             run_config=RunConfig(
                 name=task.key,

@@ -35,17 +35,15 @@ class Assignment:
     run: Folder
 
 
-LoopConfig = dict[str, Assignment]
-Work = Callable[[LoopConfig], JsonObject]
-"""What a worker runs; it gets its assignment under ``assignment``."""
+Work = Callable[[Assignment], JsonObject]
+"""What a worker runs."""
 
 
-def train_in_worker(loop_config: LoopConfig, hooks: Sequence[Hook] = ()) -> JsonObject:
+def train_in_worker(assignment: Assignment, hooks: Sequence[Hook] = ()) -> JsonObject:
     """The finished model's counts, or ``preempted`` or ``failed`` with the reason: Ray would wrap an error.
 
     Storage that fails is left to raise: like a lost process it is worth another try. hooks: beside the task's own.
     """
-    assignment = loop_config["assignment"]
     torch.set_num_threads(assignment.threads)
     try:
         task = assignment.task
