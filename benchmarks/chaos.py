@@ -40,9 +40,9 @@ _LONGEST_SECONDS_TO_NEXT_STEP = 180.0
 class Kill:
     """One kill: when, by Unix time, and the step at which each expert was that it may have thrown back.
 
-    ``seconds_to_next_step``: until the first step of the model after it was loaded again, or of one that waited and was
-    given its place; for a driver or a node, of any model loaded after the kill; for a disk or a storage, which throw
-    nobody back, until the next step. None if that never came.
+    ``seconds_to_next_step``: until the first step of a model that was loaded after the kill, since a place that is free
+    again may be given to one that waited, but of none that was being loaded anyway; for a disk or a storage, which
+    throw nobody back, until the next step. None if that never came.
     """
 
     kind: str
@@ -135,7 +135,8 @@ def _wait_for_new_steps(run: Run, driver: Driver, seconds: float, saves: int) ->
 def _strike(kind: str, chance: random.Random, run: Run, driver: Driver, raylets: Raylets) -> Kill:
     victim = chance.choice(run.training(_SAVES_NEEDED.get(kind, 1)))
     hit = [victim] if kind in _HIT_ONE else run.training()
-    watched = [victim, *run.waiting()] if kind in ("worker", "torn") else run.every()
+    unhurt = {model.name for model in run.starting()} - {victim.name} if kind in _HIT_ONE else set()
+    watched = [model for model in run.every() if model.name not in unhurt]
     before, struck = {model.name: model.last_step for model in hit}, time.time()
     match kind:
         case "worker":

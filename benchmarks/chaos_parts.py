@@ -52,6 +52,12 @@ class Victim:
         return int(lease["pid"]) if lease else 0
 
     @property
+    def is_loading(self) -> bool:
+        """Whether the holder of the lease has logged no step so far."""
+        rows, lease = self.rows, self._folder / "lease.json"
+        return lease.exists() and (not rows or rows[-1]["time"] < lease.stat().st_mtime)
+
+    @property
     def host(self) -> str:
         """The machine on which the holder of the lease runs."""
         lease = self._lease()
@@ -158,9 +164,10 @@ class Run:
         """The experts."""
         return [Victim(name, self._folder(entry)) for name, entry in self._members()]
 
-    def waiting(self) -> list[Victim]:
-        """The experts that wait for a place."""
-        return [Victim(name, self._folder(entry)) for name, entry in self._members() if entry["state"] == "waiting"]
+    def starting(self) -> list[Victim]:
+        """The experts that have a place and no process, or no step of it yet."""
+        running = [Victim(name, self._folder(entry)) for name, entry in self._members() if entry["state"] == "running"]
+        return [model for model in running if not psutil.pid_exists(model.pid) or model.is_loading]
 
     def unfinished(self, saves: int = 1) -> list[Victim]:
         """The experts that have so many checkpoints and are not done."""

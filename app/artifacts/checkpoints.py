@@ -52,6 +52,7 @@ class ModelCheckpoints:
         """
         steps = self.steps()
         for step in reversed(steps):
+            self.stage.forget(step_folder(step))  # a copy may be of a half-uploaded one that has been saved again since
             folder = self.stage.local(step_folder(step))
             problem = _problem(folder)
             if problem is None:
@@ -67,6 +68,7 @@ class ModelCheckpoints:
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Let ``write`` fill a folder, seal it with its digests and commit it as ``step``.
 
+        This machine's copy of the one that training went on from is removed, it may take gigabytes.
         Raises LeaseLost if another attempt has taken over this model.
         """
         with tempfile.TemporaryDirectory(prefix="xelm-checkpoint-") as temporary:
@@ -76,7 +78,10 @@ class ModelCheckpoints:
             _seal(folder)
             self.check_lease(f"step {step}")
             self.stage.upload(folder, step_folder(step))
-        for old in self.steps()[: -self.keep]:
+        steps = self.steps()
+        for copied in steps:
+            self.stage.forget(step_folder(copied))
+        for old in steps[: -self.keep]:
             self.stage.remove(step_folder(old))
 
     def clear(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -129,6 +130,11 @@ class Folder:
                 fs.get(where, str(partial), recursive=True)
             partial.replace(copy)
         return copy
+
+    def forget(self, name: str) -> None:
+        """Remove this machine's copy of a remote folder, if ``local`` has made one."""
+        if self.cache and not self.is_local:
+            shutil.rmtree(Path(self.cache) / name, ignore_errors=True)
 
     def upload(self, folder: Path, name: str) -> None:
         """Put a local folder or file here, in the place of what has this name, by one rename where that is possible.

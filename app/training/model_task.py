@@ -7,9 +7,10 @@ checkpoint.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from app.artifacts.checkpoints import ModelCheckpoints
 from app.artifacts.layout import ASSIGNMENT, FINAL_MODEL, METRICS, TENSORBOARD
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
-from app.core.errors import StaleArtifact
+from app.core.errors import LeaseLost, StaleArtifact, StorageError
 from app.core.records import IntArray, JsonObject, JsonValue
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
@@ -33,6 +34,8 @@ from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
 from app.training.loop import TrainingSpec, choose_device, device_name, train
 from app.training.parallel import gathered, open_workers
 from app.training.trackers import TrackedModel, open_trackers
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
     model = _parent_model(task)
     require_vocabulary(model, _corpus(task).vocab_size, task.name)
     with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
-        logs = _logs(task, Path(temporary), more)
+        logs = _logs(task, Path(temporary), more, checkpoints.check_lease)
         with nullcontext(()) if workers.rank else logs as hooks:
             result = train(task.spec, model, blocks, checkpoints, hooks, stop, workers)
         model = gathered(model, workers, partial(_parent_model, task))
@@ -117,13 +120,19 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
 
 
 @contextmanager
-def _logs(task: ModelTask, temporary: Path, more: Sequence[Hook]) -> Iterator[list[Hook]]:
-    """Hooks that log into the model's folder, and ``more``; a remote one's logs are fetched first and sent."""
+def _logs(
+    task: ModelTask, temporary: Path, more: Sequence[Hook], check_lease: Callable[[str], None]
+) -> Iterator[list[Hook]]:
+    """Hooks that log into the model's folder, and ``more``; a remote one's logs are fetched first and sent.
+
+    Only the holder of the lease sends; that it could not at the end is said, and does not hide how training ended.
+    """
     stage = task.stage
     folder = stage.local() if stage.is_local else temporary
     folder.mkdir(parents=True, exist_ok=True)
 
     def send() -> None:
+        check_lease("the log")
         stage.write(METRICS, (folder / METRICS).read_bytes())
 
     if not stage.is_local and stage.exists(METRICS):
@@ -135,9 +144,12 @@ def _logs(task: ModelTask, temporary: Path, more: Sequence[Hook]) -> Iterator[li
         yield hooks if stage.is_local else [*hooks, NowAndThen(send)]
     finally:
         if not stage.is_local and (folder / METRICS).exists():
-            send()
-            if (folder / TENSORBOARD).exists():
-                stage.upload(folder / TENSORBOARD, TENSORBOARD)
+            try:
+                send()
+                if (folder / TENSORBOARD).exists():
+                    stage.upload(folder / TENSORBOARD, TENSORBOARD)
+            except (StorageError, LeaseLost) as error:
+                log.warning("%s: the end of its log is lost: %s", task.name, error)
 
 
 def _is_complete(stage: StageFolder) -> bool:

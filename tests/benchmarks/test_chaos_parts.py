@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ def test_what_a_kill_throws_back_to_is_the_last_step_that_was_kept(victim: Victi
     assert victim.step_kept(103.0) == 8
     assert victim.step_kept(111.0) == 14, "nobody was thrown back after that"
     assert victim.last_step == 14, "the torn line does not count"
+
+
+def test_an_expert_is_loading_until_the_holder_of_its_lease_has_logged_a_step(victim: Victim, tmp_path: Path) -> None:
+    assert not victim.is_loading
+    lease = tmp_path / "lease.json"
+    lease.write_text("{}")
+    found = []
+    for taken in (109.0, 111.4, 111.6):
+        os.utime(lease, (taken, taken))
+        found.append(victim.is_loading)
+    assert found == [False, False, True]
 
 
 def test_a_step_that_stands_twice_is_counted(victim: Victim, tmp_path: Path) -> None:

@@ -74,3 +74,29 @@ def test_clear_removes_all_checkpoints(tmp_path: Path) -> None:
     _save(checkpoints, 10)
     checkpoints.clear()
     assert checkpoints.steps() == []
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> ModelCheckpoints:
+    made = ModelCheckpoints(Store(f"memory://{tmp_path}", str(tmp_path / "cache")).stage("model", "m"), 2)
+    made.claim()
+    return made
+
+
+def test_a_half_uploaded_checkpoint_is_found_once_it_was_saved_again(remote: ModelCheckpoints) -> None:
+    for step in (10, 20):
+        _save(remote, step)
+    remote.stage.remove("step-00000020/manifest.json")
+    half = remote.latest()
+    assert half is not None and half.name == "step-00000010"
+    _save(remote, 20)
+    latest = remote.latest()
+    assert latest is not None and latest.name == "step-00000020"
+
+
+def test_a_copy_of_a_remote_checkpoint_goes_with_the_next_save(remote: ModelCheckpoints) -> None:
+    _save(remote, 10)
+    copy = remote.latest()
+    assert copy is not None and (copy / "state").read_text() == "at 10"
+    _save(remote, 20)
+    assert not copy.exists() and remote.steps() == [10, 20]

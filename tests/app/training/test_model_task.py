@@ -14,14 +14,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from app.artifacts.store import Store
-from app.core.errors import ConfigError, MissingArtifact, Preempted, StaleArtifact
+from app.artifacts.checkpoints import ModelCheckpoints
+from app.artifacts.store import StageFolder, Store
+from app.core.errors import ConfigError, LeaseLost, MissingArtifact, Preempted, StaleArtifact
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, count_parameters, load_model
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from app.training import loop, model_task
-from app.training.hooks import StopRequest
+from app.training.hooks import StepMetrics, StopRequest
 from app.training.model_task import ModelTask, read_assignment, run_model_task, task_blocks, task_rows
 from tests.support.tiny_training import SPEC, write_tokens
 
@@ -158,6 +159,35 @@ def test_a_remote_model_keeps_the_metrics_of_earlier_attempts(
     run_model_task(remote)
     steps = [json.loads(line)["step"] for line in remote.stage.read("metrics.jsonl").splitlines()]
     assert steps == list(range(1, 9)) and remote.stage.names("tensorboard")
+
+
+class Robber:
+    """Another attempt takes over after the first logged step, and logs."""
+
+    def __init__(self, stage: StageFolder) -> None:
+        self._stage = stage
+
+    def start(self, step: int) -> None:
+        """Nothing yet."""
+
+    def step(self, metrics: StepMetrics) -> None:
+        ModelCheckpoints(self._stage, 1).claim()
+        self._stage.write("metrics.jsonl", b"of the other attempt")
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_an_orphan_leaves_the_log_of_the_attempt_that_took_over(
+    task: ModelTask, tokenizer: Tokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(f"memory://{tmp_path}", str(tmp_path / "cache"))
+    write_tokens(store, "t", tokenizer, TEXTS)
+    remote = replace(task, store=store)
+    with pytest.raises(LeaseLost):
+        run_model_task(remote, more=[Robber(remote.stage)])
+    assert remote.stage.read("metrics.jsonl") == b"of the other attempt"
+    assert "the end of its log is lost" in caplog.text
 
 
 def test_an_unfinished_parent_is_named(task: ModelTask) -> None:
