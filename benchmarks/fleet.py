@@ -141,7 +141,7 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
         "seconds_each": steps * seconds_per_step,
         "slots": [[round(at, 1), count] for at, count in timeline],
         "runs_started": len(timed.starts),
-        "startup_seconds": startup,
+        "elastic_startup_seconds": startup,
         "ending_seconds": ending,
         "makespan_seconds": makespan,
         "best_seconds": best,
