@@ -43,7 +43,7 @@ FENCES = {
     "jinja2": ("app.reporting",),
     "matplotlib": ("app.reporting.plots",),
     "tensorboardX": ("app.training.trackers",),
-    "psutil": ("app.pipelines.look",),
+    "psutil": ("app.pipelines.doctor_look",),
     "wandb": ("app.training.trackers",),
     "mlflow": ("app.training.trackers",),
     "torch": ("app.models", "app.training", "app.ensemble", "app.allocation", "app.pipelines", "serve"),

@@ -30,7 +30,7 @@ TESTED_ELSEWHERE = {
     "app.pipelines.allocate": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.attempt": "tests/app/pipelines/test_verify.py",
     "app.pipelines.evaluate": "tests/app/pipelines/test_everything.py",
-    "app.pipelines.facts": "plain records",
+    "app.pipelines.doctor_facts": "plain records",
     "app.pipelines.forecast": "tests/jobs/test_dry_run.py",
     "app.pipelines.parents": "tests/app/pipelines/test_everything.py",
     "app.pipelines.report": "tests/app/pipelines/test_everything.py",

@@ -18,9 +18,9 @@ from app.artifacts.store import Folder, Store
 from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.records import JsonObject
-from app.pipelines.checks import DRIVER, Check, machine_checks, node_checks, resource_checks, table
-from app.pipelines.facts import MachineFacts, Needs, NodeFacts
-from app.pipelines.look import DRIVERS_PROBE, look
+from app.pipelines.doctor_checks import DRIVER, Check, machine_checks, node_checks, resource_checks, table
+from app.pipelines.doctor_facts import MachineFacts, Needs, NodeFacts
+from app.pipelines.doctor_look import DRIVERS_PROBE, look
 from app.pipelines.plan import seed_size, worker_bytes
 from app.pipelines.ray_session import ray_session
 from app.planning.costs import checkpoint_bytes

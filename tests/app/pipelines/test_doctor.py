@@ -11,7 +11,7 @@ import pytest
 from app.config.load import load_config
 from app.models.load import load_model
 from app.pipelines.doctor import seed_needs
-from app.pipelines.facts import Needs
+from app.pipelines.doctor_facts import Needs
 from app.pipelines.keys import seed_location
 from benchmarks.raylets import Raylets
 from jobs.doctor import main

@@ -22,7 +22,7 @@ import psutil
 import torch
 
 from app.artifacts.store import Folder
-from app.pipelines.facts import Gpu, Listener, MachineFacts, StorageProbe
+from app.pipelines.doctor_facts import Gpu, Listener, MachineFacts, StorageProbe
 
 PROJECT = "xelm-ray"
 DRIVERS_PROBE = "driver"

@@ -15,8 +15,8 @@ import torch
 
 from app.artifacts.store import Folder
 from app.core.errors import StorageError
-from app.pipelines.facts import Listener
-from app.pipelines.look import DRIVERS_PROBE, free_bytes, look, probe_storage, versions
+from app.pipelines.doctor_facts import Listener
+from app.pipelines.doctor_look import DRIVERS_PROBE, free_bytes, look, probe_storage, versions
 from tests.support.processes import kill_family
 
 
@@ -121,7 +121,7 @@ def test_a_port_opens_if_a_guarded_path_is_answered(
         def log_message(self, *args: object) -> None:
             """Quiet."""
 
-    monkeypatch.setattr("app.pipelines.look._family", lambda raylet: {raylet.pid: "dashboard"})
+    monkeypatch.setattr("app.pipelines.doctor_look._family", lambda raylet: {raylet.pid: "dashboard"})
     server = HTTPServer(("", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from app.config.load import load_config
-from app.pipelines.checks import Check, State, node_checks, resource_checks, table
-from app.pipelines.facts import Gpu, Listener, MachineFacts, Needs, NodeFacts, StorageProbe
+from app.pipelines.doctor_checks import Check, State, node_checks, resource_checks, table
+from app.pipelines.doctor_facts import Gpu, Listener, MachineFacts, Needs, NodeFacts, StorageProbe
 
 GIB = 1 << 30
 MACHINE = MachineFacts(

@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.config.schema import Config
 from app.core.units import format_bytes
-from app.pipelines.facts import MachineFacts, Needs, NodeFacts
+from app.pipelines.doctor_facts import MachineFacts, Needs, NodeFacts
 
 State = Literal["ok", "warning", "failed", "not checked"]
 Resources = Mapping[str, float]
