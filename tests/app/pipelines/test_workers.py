@@ -51,10 +51,11 @@ def test_two_workers_train_the_expert_of_one(tiny_run: tuple[Config, Store], tmp
 
 @pytest.mark.cluster
 def test_an_expert_goes_on_with_a_second_worker_when_there_is_room_for_it(prepared: Path) -> None:
-    settings = ("training.budget_tokens=3000000", "training.workers_per_expert=1,2", "cluster.slots=1")
+    # A minute of work: Ray takes up to 20 s to see a new node.
+    settings = ("training.budget_tokens=163840", "training.workers_per_expert=1,2", "cluster.slots=1")
     with tempfile.TemporaryDirectory() as short, Raylets(Path(short) / "r", 1) as raylets:
         _, _, _, *arguments = command("train", prepared, *settings, f"cluster.address={raylets.address}")
-        process = subprocess.Popen([sys.executable, "-m", "tests.support.quick_resize", *arguments], cwd=ROOT)
+        process = subprocess.Popen([sys.executable, "-m", "tests.support.paced_train", *arguments], cwd=ROOT)
         try:
             wait_for(lambda: bool(steps_saved(prepared)), process)
             (folder,) = {checkpoint.parent for checkpoint in steps_saved(prepared)}
