@@ -40,7 +40,6 @@ TESTED_ELSEWHERE = {
     "app.pipelines.settings": "tests/app/pipelines/test_everything.py",
     "app.pipelines.tokenize": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.train": "tests/app/pipelines/test_everything.py and test_kill.py",
-    "app.pipelines.worker": "tests/app/pipelines/test_everything.py and test_elastic.py",
 }
 
 

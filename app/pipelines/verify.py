@@ -48,14 +48,15 @@ def verify_resume(config: Config, store: Store) -> JsonObject:
         at = _kill_in_the_middle(killed, first, moment)
         resumed_from = max(_saved_steps(killed.stage), default=0)
         Attempt(killed, threads, workers).wait()
-        found = {**compare(quiet.stage, killed.stage), "expert": chosen.name, "steps": steps, "workers": workers}
+        trained_by = int(str(killed.stage.manifest().counts["workers"]))
+        found = {**compare(quiet.stage, killed.stage), "expert": chosen.name, "steps": steps, "workers": trained_by}
     finally:
         for task in (quiet, killed):
             store.folder("").remove(stage_folder("model", task.key))
     verdict: JsonObject = {**found, "killed_after_step": at, "resumed_from_step": resumed_from}
     if not (found["weights_equal"] and found["losses_equal"]):
         raise TrainingError(f"a killed and resumed run differs from an undisturbed one: {verdict}")
-    by = f" by {workers} workers" if workers > 1 else ""
+    by = f" by {trained_by} workers" if trained_by > 1 else ""
     text = (
         f"{chosen.name}{by}: killed after step {at} of {steps}, resumed from step {resumed_from}:"
         " final weights and losses are equal, bit for bit"

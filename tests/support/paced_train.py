@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from unittest.mock import patch
 
 from ray.train import ScalingConfig
 
@@ -12,6 +13,7 @@ from benchmarks.fleet import paced
 from jobs.train import main
 
 if __name__ == "__main__":
-    machines.ScalingConfig = partial(ScalingConfig, elastic_resize_monitor_interval_s=1.0)  # type: ignore[misc]
-    train.ray_machines = partial(machines.ray_machines, work=partial(paced, 0.6))
-    sys.exit(main())
+    eager = partial(ScalingConfig, elastic_resize_monitor_interval_s=1.0)
+    slow = partial(machines.ray_machines, work=partial(paced, 0.6))
+    with patch.object(machines, "ScalingConfig", eager), patch.object(train, "ray_machines", slow):
+        sys.exit(main())
