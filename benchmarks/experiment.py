@@ -25,10 +25,10 @@ from app.config.schema import Config
 from app.core.errors import XelmError
 from app.core.records import IntArray, JsonObject
 from app.core.units import format_seconds
+from app.fleet.ray_session import ray_session
+from app.lineage.settings import seed_shape, training_spec
 from app.models.load import build_model
 from app.pipelines.everything import run_everything
-from app.pipelines.ray_session import ray_session
-from app.pipelines.settings import seed_shape, training_spec
 from app.reporting.tables import change_text, headline_text, markdown_table, per_language
 from app.training.loop import train
 from app.training.saving import NoCheckpoints

@@ -21,7 +21,7 @@ from app.artifacts.store import Store
 from app.core.errors import XelmError
 from app.core.records import JsonObject
 from app.core.units import format_seconds
-from app.pipelines.ray_session import ray_session
+from app.fleet.ray_session import ray_session
 from app.reporting.tables import markdown_table, per_language
 from benchmarks.experiment import Cut, experiment_config, forecast_seconds, run_cuts
 

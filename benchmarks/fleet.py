@@ -23,13 +23,13 @@ from statistics import mean
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.records import JsonObject
-from app.pipelines.control import metrics_rows
-from app.pipelines.drive import Machines, drive
-from app.pipelines.machines import ray_machines
-from app.pipelines.models import expert_tasks
-from app.pipelines.ray_session import ray_session
-from app.pipelines.worker import Assignment, train_in_worker
-from app.training.fleet import plan_fleet
+from app.fleet.control import metrics_rows
+from app.fleet.drive import Machines, drive
+from app.fleet.fleet import plan_fleet
+from app.fleet.machines import ray_machines
+from app.fleet.ray_session import ray_session
+from app.fleet.worker import Assignment, train_in_worker
+from app.lineage.tasks import expert_tasks
 from app.training.hooks import StepMetrics
 from app.training.model_task import ModelTask
 from benchmarks.chaos_parts import Run

@@ -17,12 +17,12 @@ import torch
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.records import JsonObject
-from app.pipelines.drive import drive
-from app.pipelines.machines import ray_machines
-from app.pipelines.models import expert_tasks
-from app.pipelines.ray_session import WORKER_ENVIRONMENT, ray_session
-from app.pipelines.worker import Assignment, train_in_worker
-from app.training.fleet import plan_fleet
+from app.fleet.drive import drive
+from app.fleet.fleet import plan_fleet
+from app.fleet.machines import ray_machines
+from app.fleet.ray_session import WORKER_ENVIRONMENT, ray_session
+from app.fleet.worker import Assignment, train_in_worker
+from app.lineage.tasks import expert_tasks
 from app.training.hooks import StepMetrics
 from app.training.model_task import ModelTask, run_model_task
 from benchmarks import measure

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from app.pipelines.drain import drain_node
+from app.fleet.drain import drain_node
 from app.training.notices import Notice
 
 HEALTH_CHECKS = {"health_check_period_ms": 1000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 5}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
+from app.fleet.ray_session import ray_session
+from app.lineage.runs import Made, record
 from app.pipelines.allocate import make_allocation
-from app.pipelines.ray_session import ray_session
-from app.pipelines.runs import Made, record
 from app.pipelines.seed import make_seed
 from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens

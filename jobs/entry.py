@@ -17,7 +17,7 @@ from app.config.schema import Config
 from app.core.errors import ConfigError, Preempted, XelmError
 from app.core.records import JsonObject
 from app.core.redact import redact
-from app.pipelines.settings import require_strategy
+from app.lineage.settings import require_strategy
 
 _STATUSES = {ConfigError: 2, Preempted: 75, XelmError: 1}
 """75 is sysexits' TEMPFAIL: run the same command again."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from app.pipelines.export import export_run
-from app.pipelines.forecast import forecast
+from app.planning.forecast import forecast
 from jobs.entry import run_job
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.pipelines.forecast import forecast
-from app.pipelines.plan import make_plan
+from app.planning.forecast import forecast
+from app.planning.plan import make_plan
 from jobs.entry import run_job
 
 

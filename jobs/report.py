@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.pipelines.forecast import forecast
+from app.lineage.runs import recorded
 from app.pipelines.report import make_report
-from app.pipelines.runs import recorded
+from app.planning.forecast import forecast
 from jobs.entry import run_job
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.pipelines.control import run_status
-from app.pipelines.forecast import forecast
+from app.fleet.control import run_status
+from app.planning.forecast import forecast
 from jobs.entry import run_job
 
 

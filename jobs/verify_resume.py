@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.pipelines.forecast import forecast
-from app.pipelines.verify import verify_resume
+from app.fleet.verify_resume import verify_resume
+from app.planning.forecast import forecast
 from jobs.entry import run_job
 
 

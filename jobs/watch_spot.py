@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from app.core.errors import XelmError
-from app.pipelines.drain import drain_this_node, watch_node
+from app.fleet.drain import drain_this_node, watch_node
 from app.training.notices import CLOUDS, Notice
 
 

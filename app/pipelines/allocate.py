@@ -15,10 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
-from app.allocation.base import Allocator, DocumentSample, Evidence
-from app.allocation.by_language import LanguageAllocator
+from app.allocation.base import Allocator, DocumentSample
 from app.allocation.storage import load_allocator, save_allocator
-from app.allocation.strategies import fit_allocation
 from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, ASSIGNMENT, TOP_TERMS
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
@@ -26,26 +24,14 @@ from app.config.schema import Config
 from app.core.records import DocumentBatch, JsonObject
 from app.core.units import format_count, format_seconds
 from app.corpora.shards import part_names, read_part
-from app.pipelines.keys import allocation_inputs
-from app.pipelines.parents import find_shards, languages_of
-from app.pipelines.ray_session import ray_session
-from app.pipelines.runs import Made
-from app.pipelines.settings import allocation_settings, is_language_level
+from app.fleet.ray_session import ray_session
+from app.lineage.clusters import fit_config, language_clusters
+from app.lineage.inputs import allocation_inputs
+from app.lineage.parents import find_shards, languages_of
+from app.lineage.runs import Made
+from app.lineage.settings import is_language_level
 
 log = logging.getLogger(__name__)
-
-
-def plan_clusters(config: Config, languages: Sequence[str]) -> list[list[str]]:
-    """Languages of each expert, in expert order, of a language-level strategy; needs no corpus."""
-    return language_clusters(_fit(config, languages, None), languages)
-
-
-def language_clusters(allocator: Allocator, languages: Sequence[str]) -> list[list[str]]:
-    """Languages of each expert of a language-level allocator, in expert order."""
-    if isinstance(allocator, LanguageAllocator):
-        return allocator.languages_by_expert()
-    experts = allocator.assign(DocumentBatch(tuple(languages), tuple(languages), ("",) * len(languages)))
-    return [[lang for lang, e in zip(languages, experts, strict=True) if e == n] for n in range(len(allocator.experts))]
 
 
 def make_allocation(config: Config, store: Store) -> Made:
@@ -60,7 +46,7 @@ def make_allocation(config: Config, store: Store) -> Made:
     started = time.monotonic()
     if not stage.exists(ALLOCATOR_DONE):
         sample = None if language_level else draw_sample(config, shards, languages)
-        fitted = _fit(config, languages, sample)
+        fitted = fit_config(config, languages, sample)
         save_allocator(fitted, stage.child(ALLOCATOR).write)
         if sample is not None:
             stage.write_json(TOP_TERMS, _top_terms(fitted, sample))
@@ -93,11 +79,6 @@ def draw_sample(config: Config, shards: StageFolder, languages: Sequence[str]) -
 def _position(doc_id: str) -> float:
     """A document's place in [0, 1), independent of the train/validation split."""
     return int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8, person=b"sample").digest(), "big") / 2**64
-
-
-def _fit(config: Config, languages: Sequence[str], sample: DocumentSample | None) -> Allocator:
-    evidence = Evidence(documents=sample, typology=None, probes={})
-    return fit_allocation(allocation_settings(config), evidence, config.allocation.k, config.run.seed, languages)
 
 
 def _top_terms(allocator: Allocator, sample: DocumentSample) -> JsonObject:

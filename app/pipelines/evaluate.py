@@ -34,11 +34,11 @@ from app.ensemble.weights import WeightingSettings
 from app.evaluation.scores import ScoredDocuments, load_scores, write_array
 from app.evaluation.systems import MIXED, mixed_systems
 from app.evaluation.win_rate import summarise
-from app.pipelines.keys import evaluation_inputs
-from app.pipelines.models import dense_task, expert_tasks, named, seed_stage
-from app.pipelines.parents import find_allocation, find_tokenizer, find_tokens
-from app.pipelines.ray_session import ray_session
-from app.pipelines.runs import Made
+from app.fleet.ray_session import ray_session
+from app.lineage.inputs import evaluation_inputs
+from app.lineage.parents import find_allocation, find_tokenizer, find_tokens
+from app.lineage.runs import Made
+from app.lineage.tasks import dense_task, expert_tasks, named, seed_stage
 from app.pipelines.score import score_models, validation_documents
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import load_tokenizer

@@ -10,11 +10,11 @@ from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.records import JsonObject
 from app.core.units import format_seconds
+from app.fleet.ray_session import ray_session
+from app.lineage.runs import record
 from app.pipelines.allocate import make_allocation
 from app.pipelines.evaluate import make_evaluation
-from app.pipelines.ray_session import ray_session
 from app.pipelines.report import make_report, result_text
-from app.pipelines.runs import record
 from app.pipelines.seed import make_seed
 from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens

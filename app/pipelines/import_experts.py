@@ -21,11 +21,11 @@ from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.languages import normalise
 from app.core.records import JsonObject, JsonValue
+from app.lineage.inputs import StageInputs
+from app.lineage.runs import Made
 from app.models.causal import CausalLM
 from app.models.load import count_parameters, load_model, require_vocabulary, save_model
 from app.models.metaseq import is_metaseq, load_metaseq
-from app.pipelines.keys import StageInputs
-from app.pipelines.runs import Made
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)

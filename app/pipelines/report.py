@@ -15,13 +15,13 @@ from app.config.load import resolved
 from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
 from app.evaluation.published import load_published, published_baseline, published_matrix
-from app.pipelines.control import metrics_rows
-from app.pipelines.ledger import model_records
-from app.pipelines.models import dense_task, expert_tasks, named, seed_stage
-from app.pipelines.parents import find_allocation, find_shards, find_tokens, languages_of
-from app.pipelines.plan import price_record
-from app.pipelines.runs import Made
-from app.pipelines.settings import allocation_settings
+from app.fleet.control import metrics_rows
+from app.lineage.parents import find_allocation, find_shards, find_tokens, languages_of
+from app.lineage.runs import Made
+from app.lineage.settings import allocation_settings
+from app.lineage.tasks import dense_task, expert_tasks, named, seed_stage
+from app.planning.ledger import model_records
+from app.planning.plan import price_record
 from app.reporting.html import ReportRecords, render_report
 from app.reporting.tables import headline_text, table_csv, terminal_table
 

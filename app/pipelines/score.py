@@ -21,11 +21,11 @@ from app.core.records import IntArray
 from app.core.units import format_count, format_seconds
 from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, score_documents
 from app.evaluation.scores import ScoredDocuments, save_scores, scored_documents
+from app.fleet.ray_session import ray_session
+from app.lineage.inputs import scores_inputs
+from app.lineage.parents import find_tokenizer, find_tokens
 from app.models.load import load_model
 from app.models.loss import token_log_probs
-from app.pipelines.keys import scores_inputs
-from app.pipelines.parents import find_tokenizer, find_tokens
-from app.pipelines.ray_session import ray_session
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
 from app.training.loop import autocast, choose_device

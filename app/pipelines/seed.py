@@ -14,14 +14,14 @@ from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
 from app.core.records import JsonObject
 from app.corpora.shards import read_documents
+from app.fleet.run_fleet import train_fleet
+from app.lineage.inputs import seed_inputs, seed_location, tokenizer_inputs
+from app.lineage.parents import find_shards, languages_of
+from app.lineage.runs import Made
+from app.lineage.settings import seed_shape, training_spec
+from app.lineage.tasks import mixture_weights, seed_stage
 from app.models.load import count_parameters, load_model, save_model
-from app.pipelines.keys import seed_inputs, seed_location, tokenizer_inputs
-from app.pipelines.models import mixture_weights, seed_stage
-from app.pipelines.parents import find_shards, languages_of
-from app.pipelines.runs import Made
-from app.pipelines.settings import seed_shape, training_spec
 from app.pipelines.tokenize import make_tokens
-from app.pipelines.train import train_fleet
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import equal_text, load_tokenizer, train_tokenizer
 from app.training.model_task import ModelTask

@@ -25,10 +25,10 @@ from app.corpora.near_duplicates import mark_near_duplicates, sign_documents
 from app.corpora.screening import screen
 from app.corpora.shards import part_names, read_part, shard_file
 from app.corpora.sources import open_corpus
-from app.pipelines.keys import shards_inputs
-from app.pipelines.ray_session import ray_session
-from app.pipelines.runs import Made
-from app.pipelines.settings import corpus_settings
+from app.fleet.ray_session import ray_session
+from app.lineage.inputs import shards_inputs
+from app.lineage.runs import Made
+from app.lineage.settings import corpus_settings
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from app.config.schema import Config
 from app.core.records import JsonObject
 from app.core.units import format_bytes, format_count, format_seconds
 from app.corpora.shards import part_names, read_part
-from app.pipelines.keys import tokens_inputs
-from app.pipelines.parents import find_shards, find_tokenizer, languages_of
-from app.pipelines.ray_session import ray_session
-from app.pipelines.runs import Made
+from app.fleet.ray_session import ray_session
+from app.lineage.inputs import tokens_inputs
+from app.lineage.parents import find_shards, find_tokenizer, languages_of
+from app.lineage.runs import Made
 from app.tokens.dataset import TokenCorpus
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import Tokenizer, load_tokenizer

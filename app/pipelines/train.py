@@ -1,28 +1,12 @@
-"""Models trained as independent Ray Train runs: several at once where resources allow, the rest queued."""
+"""The stage of training: experts, dense baseline, or both as one fleet."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Sequence
-
-from app.artifacts.layout import STOP
 from app.artifacts.store import Store
 from app.config.schema import Config
-from app.core.errors import Preempted, TrainingError
-from app.core.units import format_count, format_seconds
-from app.pipelines.drive import drive
-from app.pipelines.fleet_record import FleetRecord
-from app.pipelines.machines import ray_machines
-from app.pipelines.models import dense_task, expert_tasks, named
-from app.pipelines.progress import ProgressBoard
-from app.pipelines.ray_session import ray_session
-from app.pipelines.runs import Made
-from app.training.fleet import Fleet, plan_fleet
-from app.training.model_task import ModelTask
-from app.training.trackers import require_trackers
-
-log = logging.getLogger(__name__)
+from app.fleet.run_fleet import train_fleet
+from app.lineage.runs import Made
+from app.lineage.tasks import dense_task, expert_tasks, named
 
 
 def train_experts(config: Config, store: Store) -> Made:
@@ -44,38 +28,3 @@ def train_all(config: Config, store: Store) -> Made:
     tasks = [dense_task(config, store), *expert_tasks(config, store)]
     train_fleet(config, tasks)
     return named(tasks)
-
-
-def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None = None) -> None:
-    """Train every unfinished task, each on ``cpus`` cores (default: the experts'); returns when all are finished.
-
-    A run that fails is started again up to ``training.max_failures`` times while the others go on.
-    Raises TrainingError naming those given up, after everything else is done, and Preempted after a stop.
-    """
-    require_trackers(config.training.trackers)
-    unique = {task.key: task for task in tasks}
-    work = [(key, task.spec.budget_tokens, task.stage.is_complete) for key, task in unique.items()]
-    run = next(iter(unique.values())).store.run(config.run.name)
-    record = FleetRecord(run, {key: task.name for key, task in unique.items()})
-    fleet = plan_fleet(work, config.training.max_failures, record.preemptions())
-    record.write(fleet)
-    if fleet.is_over:
-        return
-    run.remove(STOP)
-    started = time.monotonic()
-    with ray_session(config.cluster), ray_machines(config, run, cpus) as machines:
-        log.info("train: %d models, %d at once", sum(not done for *_, done in work), machines.slots())
-        with ProgressBoard(list(unique.values()), fleet) as board:
-
-            def changed(state: Fleet) -> None:
-                board.show(state)
-                record.write(state)
-
-            fleet = drive(fleet, unique, machines, changed)
-    if lost := fleet.given_up():
-        names = "; ".join(f"{unique[m.key].name} after {m.failures} failures: {m.reason}" for m in lost)
-        raise TrainingError(f"not trained: {names}. The others are finished; run the same command again to retry")
-    if not fleet.is_over:
-        raise Preempted("training stopped as asked, everything is saved; run the same command again to continue")
-    tokens = sum(task.spec.budget_tokens for task in unique.values())
-    log.info("train: %s tokens in %s", format_count(tokens), format_seconds(time.monotonic() - started))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from app.core.records import JsonObject
 from app.planning.costs import Gpu, gpu_seconds, money, slot_counts
 from app.planning.interval import slowdown
-from app.planning.schedule import makespan
+from app.planning.makespan import makespan
 
 _HOUR = 3600.0
 SEED, DENSE = "seed", "dense"

@@ -11,7 +11,7 @@ import pytest
 
 from app.artifacts.store import Store
 from app.config.load import load_config
-from app.pipelines.plan import make_plan
+from app.planning.plan import make_plan
 from tests.support.cluster_files import configured, load
 from tests.support.source import ROOT
 

@@ -13,8 +13,8 @@ from ray.autoscaler.v2.utils import ResourceRequestUtil
 from ray.core.generated.autoscaler_pb2 import ClusterResourceConstraint
 
 from app.config.load import load_config, preset_names
-from app.pipelines.plan import seed_size
 from app.planning.costs import training_bytes
+from app.planning.plan import seed_size
 from tests.support.cluster_files import RAY_FILES, load
 
 

@@ -41,7 +41,7 @@ def asked_for() -> list[dict[str, float]]:
 
 def _literal_cpus() -> set[float]:
     """Every ``num_cpus=`` followed by a number in the stages on Ray."""
-    calls = (node for module in modules("app/pipelines") for node in ast.walk(module.tree()))
+    calls = (node for module in modules("app/pipelines", "app/fleet", "app/doctor") for node in ast.walk(module.tree()))
     keywords = (keyword for node in calls if isinstance(node, ast.Call) for keyword in node.keywords)
     return {
         float(word.value.value)

@@ -8,9 +8,9 @@ import torch
 
 from app.allocation.by_language import LanguageAllocator
 from app.ensemble.weights import WeightingSettings
+from app.lineage.inputs import seed_location
 from app.models.causal import CausalLM
 from app.models.load import load_model
-from app.pipelines.keys import seed_location
 from app.tokens.tokenizer import load_tokenizer
 from serve.ensemble import LoadedEnsemble
 

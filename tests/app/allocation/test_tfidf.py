@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import normalize
 
 from app.allocation.base import AllocationSettings, DocumentSample, Evidence
-from app.allocation.report import allocation_report
+from app.allocation.part_sizes import allocation_report
 from app.allocation.strategies import fit_allocation
 from app.allocation.tfidf import TfidfAllocator, count_terms
 from app.core.errors import AllocationError

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from app.allocation.base import AllocationSettings, DocumentSample, Evidence
-from app.allocation.report import allocation_report
+from app.allocation.part_sizes import allocation_report
 from app.allocation.strategies import fit_allocation
 from app.allocation.tfidf import TfidfAllocator
 from app.core.records import DocumentBatch

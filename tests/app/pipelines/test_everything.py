@@ -11,9 +11,9 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.corpora.shards import read_documents
+from app.lineage.parents import find_shards, find_tokenizer
+from app.lineage.tasks import dense_task
 from app.pipelines.everything import run_everything
-from app.pipelines.models import dense_task
-from app.pipelines.parents import find_shards, find_tokenizer
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

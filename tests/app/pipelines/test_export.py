@@ -14,9 +14,9 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
+from app.lineage.tasks import expert_tasks
 from app.models.load import load_model
 from app.pipelines.export import export_run
-from app.pipelines.models import expert_tasks
 
 Run = tuple[Config, Store]
 

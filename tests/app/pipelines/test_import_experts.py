@@ -9,9 +9,9 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.errors import ConfigError, CorpusError
 from app.ensemble.generation import Sampling
+from app.lineage.inputs import seed_location
 from app.models.load import load_model, save_model
 from app.pipelines.import_experts import Source, check_languages, import_experts, parse_source
-from app.pipelines.keys import seed_location
 from app.tokens.tokenizer import load_tokenizer, train_tokenizer
 from serve.ensemble import load_ensemble
 from serve.schema import XelmOptions

@@ -1,0 +1,113 @@
+"""Examining a cluster before anything is run on it: every node looks at itself, the driver judges."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from app.artifacts.store import Folder, Store
+from app.config.schema import Config
+from app.core.errors import ConfigError
+from app.core.records import JsonObject
+from app.doctor.checks import DRIVER, Check, machine_checks, node_checks, resource_checks, table
+from app.doctor.facts import MachineFacts, Needs, NodeFacts
+from app.doctor.look import DRIVERS_PROBE, look
+from app.fleet.ray_session import ray_session
+from app.planning.costs import checkpoint_bytes
+from app.planning.plan import seed_size, worker_bytes
+
+log = logging.getLogger(__name__)
+
+_SECONDS_TO_CONNECT = 5.0
+_SECONDS_TO_ANSWER = 120.0
+
+
+def examine(config: Config, store: Store) -> JsonObject:
+    """All checks as ``checks`` and as ``text``; ``ok`` is false if one failed. What it writes it removes."""
+    probes = store.folder(f"doctor-{uuid.uuid4().hex[:12]}")
+    try:
+        checks = _examined(config, probes)
+    finally:
+        with suppress(Exception):  # storage that cannot delete has been reported as such
+            store.folder("").remove(probes.uri.rpartition("/")[2])
+    listed = [asdict(check) for check in checks]
+    return {"ok": all(check.state != "failed" for check in checks), "checks": listed, "text": table(checks)}
+
+
+def _examined(config: Config, probes: Folder) -> list[Check]:
+    with suppress(Exception):  # a storage without rights shows in the driver's own probe
+        probes.write(DRIVERS_PROBE, b"may be deleted")
+    driver, needs = look(probes, config.artifacts.cache, os.getpid()), seed_needs(config)
+    checks = [] if config.cluster.address == "local" else machine_checks(config, DRIVER, driver, needs)
+    try:
+        _reach(config.cluster.address)
+        with ray_session(config.cluster):
+            nodes, kinds = _ask_nodes(probes, config.artifacts.cache), _kinds_of_nodes()
+    except Exception as error:  # Ray has no common base for what can go wrong when it is joined
+        cure = "see cluster.address, `ray status`, RAY_AUTH_MODE and the token; versions must be the same on both sides"
+        said = " ".join(str(error).split()) or type(error).__name__
+        return [*checks, Check("cluster", config.cluster.address, "failed", f"cannot be joined: {said}; {cure}")]
+    for node in nodes:
+        checks += node_checks(config, node, driver, needs)
+    return [*checks, *resource_checks(config, nodes, kinds)]
+
+
+def _reach(address: str) -> None:
+    """Raise OSError for a ``host:port`` where nothing listens: Ray itself would try for a minute."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in address and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_CONNECT).close()
+
+
+def _ask_nodes(probes: Folder, cache: str) -> list[NodeFacts]:
+    """Every living node's facts, or why it has none to give."""
+    remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0, runtime_env={"env_vars": _ALL_GPUS})(look)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    asked = time.time()
+    answers = [
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            probes, cache
+        )
+        for node in alive
+    ]
+    return [
+        _answered(f"{node['NodeManagerHostname']} {node['NodeID'][:6]}", node["Resources"], asked, answer)
+        for node, answer in zip(alive, answers, strict=True)
+    ]
+
+
+_ALL_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""Else Ray hides every GPU from a task that asks for none; asking for one would wait for a busy one."""
+
+
+def _answered(name: str, resources: Mapping[str, float], asked: float, answer: ray.ObjectRef) -> NodeFacts:
+    try:
+        machine: MachineFacts = ray.get(answer, timeout=max(1.0, asked + _SECONDS_TO_ANSWER - time.time()))
+    except Exception as error:  # the project is not there, another version, a dead or a stuck node
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return NodeFacts(name, resources, asked, time.time(), None, lines[-1] if lines else type(error).__name__)
+    return NodeFacts(name, resources, asked, time.time(), machine)
+
+
+def _kinds_of_nodes() -> dict[str, dict[str, float]]:
+    """Kinds of nodes that the cluster's autoscaler may add; none where there is no autoscaler, or one of version 1."""
+    known = ray._private.state.state.get_cluster_config()
+    groups = known.node_group_configs if known else ()
+    return {group.name: dict(group.resources) for group in groups if group.max_count}
+
+
+def seed_needs(config: Config) -> Needs | None:
+    """What training the seed asks of a machine; None where nothing at hand tells its size."""
+    with suppress(ConfigError):
+        size = seed_size(config)
+        return Needs(checkpoint_bytes(size.parameters), worker_bytes(config, size))
+    return None

@@ -1,0 +1,104 @@
+"""Driving a fleet: start what fits, wait for one to end, repeat. Ray is behind ``Machines``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Protocol
+
+from app.core.records import JsonObject
+from app.core.redact import redact
+from app.core.units import format_count, format_seconds
+from app.fleet.fleet import Fleet
+from app.training.model_task import ModelTask
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+_HEADING = "Error Snippet]"
+
+
+class Machines(Protocol):
+    """Where runs happen."""
+
+    def slots(self) -> int:
+        """How many runs fit now; asked again each second: a cluster may grow and shrink."""
+
+    def start(self, task: ModelTask) -> Future[JsonObject]:
+        """Begin one run. Its result is the finished model's counts, or ``{"preempted": reason}`` or
+        ``{"failed": reason}``; its exception a process that was lost.
+        """
+
+    def saved_step(self, task: ModelTask) -> int:
+        """Step of the newest checkpoint, 0 before the first."""
+
+    def is_stopping(self) -> bool:
+        """Whether nothing more is to be started."""
+
+    def ask_for(self, runs: int) -> None:
+        """Let the machines become enough for so many runs at once, where they can become more."""
+
+
+def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, changed: Callable[[Fleet], None]) -> Fleet:
+    """Run the fleet until nothing waits or runs, or until a stop and the end of what runs then; returns its end.
+
+    changed: told each new state.
+    """
+    running: dict[Future[JsonObject], tuple[str, int]] = {}
+    while not fleet.is_over:
+        if machines.is_stopping():
+            if not running:
+                break
+        else:
+            machines.ask_for(fleet.unfinished)
+            for key in fleet.next_to_start(machines.slots() - len(running)):
+                fleet = fleet.started(key)
+                changed(fleet)
+                running[machines.start(tasks[key])] = (key, machines.saved_step(tasks[key]))
+        finished, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
+        for future in finished:
+            key, before = running.pop(future)
+            fleet = _after(fleet, tasks[key], future, machines.saved_step(tasks[key]) > before)
+            changed(fleet)
+    return fleet
+
+
+def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject], got_further: bool) -> Fleet:
+    """The fleet after one run: a lost process is worth another try, an error of ours would only come again."""
+    if (crash := ended.exception()) is not None:
+        reason = str(redact(innermost(crash)))
+        log.warning("train: %s failed: %s", task.name, reason)
+        return fleet.failed(task.key, reason, got_further=got_further)
+    outcome = ended.result()
+    if "preempted" in outcome:
+        log.info("train: %s preempted: %s", task.name, outcome["preempted"])
+        return fleet.preempted(task.key)
+    if "failed" in outcome:
+        reason = str(redact(outcome["failed"]))
+        log.warning("train: %s failed: %s", task.name, reason)
+        return fleet.failed(task.key, reason, try_again=False)
+    log.info("train: %s done", _described(task, outcome))
+    return fleet.done(task.key)
+
+
+def innermost(error: BaseException) -> str:
+    """The innermost cause's last line: Ray wraps a worker's exception in several of its own.
+
+    Where a process was lost there is no exception, but a sentence of Ray's below its heading.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in reversed(lines):
+        if ("Error" in line or "app.core.errors" in line) and _HEADING not in line:
+            return line
+    below = next((number for number, line in enumerate(lines[:-1], 1) if _HEADING in line), len(lines) - 1)
+    return lines[below] if lines else type(error).__name__
+
+
+def _described(task: ModelTask, counts: JsonObject) -> str:
+    seconds, tokens = float(str(counts["training_seconds"])), int(str(counts["tokens_seen"]))
+    return (
+        f"{task.name}: {counts['steps']} steps, {format_count(tokens)} tokens, loss"
+        f" {float(str(counts['final_loss'])):.3f}, {format_seconds(seconds)},"
+        f" {format_count(tokens / max(seconds, 1e-9))} tokens/s"
+    )

@@ -1,0 +1,74 @@
+"""What a job would do: resolved inputs, outputs, tokens per expert, machines asked for. Runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.artifacts.layout import ENSEMBLE, REPORT, SUMMARY, run_folder
+from app.artifacts.store import Store
+from app.config.schema import Config
+from app.core.errors import XelmError
+from app.core.languages import normalise
+from app.core.records import JsonObject, JsonValue
+from app.corpora.layouts import LAYOUTS
+from app.corpora.sources import open_corpus
+from app.lineage.clusters import plan_clusters
+from app.lineage.inputs import shards_inputs, tokenizer_inputs, tokens_inputs
+from app.lineage.settings import corpus_settings, is_language_level, language_quality
+from app.training.budget import split_budget
+
+
+def forecast(config: Config, store: Store) -> JsonObject:
+    """The dry run of every job. A corpus that is not there is reported, not an error: plans need none."""
+    run = run_folder(config.run.name)
+    result: JsonObject = {
+        "inputs": _inputs(config, store),
+        "outputs": [f"{store.root}/{run}/{name}" for name in (ENSEMBLE, SUMMARY, REPORT)],
+        "machines": {
+            "training_runs": config.allocation.k + 1,
+            "workers_each": list(config.training.workers_per_expert),
+            "cpus_each": config.training.cpus_per_expert,
+            "gpus_each": config.training.gpus_per_expert,
+        },
+    }
+    clusters = forecast_clusters(config)
+    if clusters:
+        result["clusters"] = clusters
+    result["tokens_per_expert"] = forecast_tokens(config, clusters)
+    result["tokens_dense"] = config.training.budget_tokens
+    return result
+
+
+def forecast_tokens(config: Config, clusters: Sequence[Sequence[str]]) -> list[int]:
+    """Budget of each expert in tokens, from the config alone; equal where only the corpus can tell."""
+    shares = [1.0 / config.allocation.k] * config.allocation.k
+    if clusters and config.training.budget_split == "by_mixture" and config.corpus.mixture == "uniform":
+        quality = language_quality(config)
+        held = [sum(quality.get(normalise(lang), 1.0) for lang in cluster) for cluster in clusters]
+        shares = [share / sum(held) for share in held]
+    return split_budget(config.training.budget_tokens, shares)
+
+
+def forecast_clusters(config: Config) -> list[list[str]]:
+    """Languages of each expert, empty where only the corpus can tell."""
+    if not is_language_level(config) or not config.corpus.languages:
+        return []
+    return [list(cluster) for cluster in plan_clusters(config, config.corpus.languages)]
+
+
+def _inputs(config: Config, store: Store) -> dict[str, JsonValue]:
+    try:
+        corpus = open_corpus(corpus_settings(config))
+        remote = config.corpus.source in LAYOUTS and not config.corpus.path
+        found = "listed when jobs.shard runs: a plan leaves the Hub alone" if remote else len(corpus.files())
+        shards = shards_inputs(config, corpus).key
+        tokenizer = tokenizer_inputs(config, shards).key
+        tokens = tokens_inputs(shards, tokenizer).key
+    except XelmError as error:
+        return {"corpus": config.corpus.source, "found": 0, "problem": str(error)}
+    return {
+        "corpus": config.corpus.source,
+        "found": found,
+        "shards": {"key": shards, "done": store.stage("shards", shards).is_complete},
+        "tokens": {"key": tokens, "done": store.stage("tokens", tokens).is_complete},
+    }

@@ -1,0 +1,182 @@
+"""What a run will take, from its configuration alone: nothing is started, and neither corpus nor weights are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from statistics import median
+
+from app.artifacts.layout import RUN
+from app.artifacts.store import Store
+from app.config.schema import Config
+from app.core.errors import ArtifactError
+from app.core.records import JsonObject
+from app.lineage.inputs import seed_location
+from app.lineage.settings import seed_shape
+from app.models.flops import training_flops_per_token
+from app.models.sizes import ModelSize, size_of_place, size_of_shape
+from app.planning import costs
+from app.planning.forecast import forecast_clusters, forecast_tokens
+from app.planning.interval import daly_interval, young_interval
+from app.planning.outlook import DENSE, SEED, Assumptions, Work, gpu_outlook
+from app.reporting.plan_text import plan_text
+from app.training.budget import steps_for
+from app.training.notices import NOTICE_SECONDS
+from app.training.saving import save_fits
+
+_HOUR = 3600.0
+
+
+def make_plan(config: Config, store: Store) -> JsonObject:
+    """Models, FLOPs, memory, storage, how often to save; and where GPUs train, hours and money for n of them.
+
+    A run of this name that has finished models lends its measured times of saving. Raises ConfigError if the seed's
+    size cannot be known.
+    """
+    size = seed_size(config)
+    works, saving = planned_work(config, size), _saving(config, store, size)
+    record: JsonObject = {
+        "run": config.run.name,
+        "seed": {"model": _seed_name(config), **asdict(size)},
+        "models": [asdict(work) for work in works],
+        "memory": {
+            "training_bytes": worker_bytes(config, size),
+            "workers": config.training.workers_per_expert[0],
+            "gpu_share": min(config.training.gpus_per_expert, 1.0),
+        },
+        "storage": _storage(config, size, works),
+        "saving": saving,
+        "gpu": None,
+        "prices": price_record(config),
+    }
+    if config.training.gpus_per_expert:
+        save, stall, best = (float(str(saving[name])) for name in ("save_seconds", "stall_seconds", "interval_seconds"))
+        assumed = assumptions(config, save, stall)
+        record |= gpu_outlook(works, assumed, best, config.training.checkpoint_every_steps)
+    return record | {"text": plan_text(record)}
+
+
+def price_record(config: Config) -> JsonObject:
+    """Whose prices of which GPU are reckoned with."""
+    return {"currency": config.planning.currency, "gpu": config.planning.gpu, "of": config.planning.prices}
+
+
+def seed_size(config: Config) -> ModelSize:
+    """The size of this config's seed, and so of each model."""
+    if config.seed.source == "trained":
+        return size_of_shape(seed_shape(config, config.seed.vocabulary_size))
+    return size_of_place(seed_location(config.seed.model), config.seed.revision or None)
+
+
+def worker_bytes(config: Config, size: ModelSize) -> int:
+    """What each worker of an expert holds in memory beside activations; with FSDP two layers at a time are whole."""
+    training, workers = config.training, config.training.workers_per_expert[0]
+    if training.parallelism == "data" or workers == 1:
+        return costs.training_bytes(size.parameters)
+    cut = max(0, size.layers - 2) * size.layer_parameters
+    return costs.sharded_training_bytes(size.parameters, workers, size.parameters - cut)
+
+
+def planned_work(config: Config, size: ModelSize) -> list[Work]:
+    """Every training run of the config: a trained seed first, dense, the experts."""
+    training = config.training
+    experts = forecast_tokens(config, forecast_clusters(config))
+    budgets = {DENSE: training.budget_tokens, **{f"expert-{i:02d}": tokens for i, tokens in enumerate(experts)}}
+    if config.seed.source == "trained":
+        budgets = {SEED: config.seed.budget_tokens, **budgets}
+    per_token = training_flops_per_token(size.parameters, size.layers, size.width, training.sequence_length)
+    works = []
+    for name, budget in budgets.items():
+        steps = steps_for(budget, training.tokens_per_step)
+        tokens = steps * training.tokens_per_step
+        works.append(Work(name, tokens, steps, tokens * per_token))
+    return works
+
+
+def chosen_gpu(config: Config) -> costs.Gpu:
+    """The GPU that the config reckons with."""
+    gpu = config.planning.gpus[config.planning.gpu]
+    return costs.Gpu(config.planning.gpu, gpu.peak_tflops * 1e12, gpu.memory_gb * 1e9, gpu.on_demand, gpu.spot)
+
+
+def assumptions(config: Config, save: float, stall: float) -> Assumptions:
+    """What the config reckons with. save, stall: seconds of a save, and of training's wait for it."""
+    planning = config.planning
+    return Assumptions(
+        gpu=chosen_gpu(config),
+        gpus_each=config.training.gpus_per_expert * config.training.workers_per_expert[0],
+        utilisation=planning.utilisation,
+        between=_HOUR / planning.interruptions_per_hour,
+        restart=planning.restart_seconds,
+        save=save,
+        stall=stall,
+        head_per_hour=planning.head_per_hour,
+    )
+
+
+def _seed_name(config: Config) -> str:
+    return config.seed.model if config.seed.source == "pretrained" else f"trained {config.seed.architecture}"
+
+
+def _storage(config: Config, size: ModelSize, works: Sequence[Work]) -> JsonObject:
+    """Bytes in the store; checkpoints go as each model is finished.
+
+    While the newest checkpoint is being written there is one more than are kept. The text is at least what dense sees
+    once.
+    """
+    tokens = config.training.budget_tokens
+    models = len(works) + (config.seed.source == "pretrained")
+    parts: dict[str, float] = {
+        "models": models * costs.weights_bytes(size.parameters),
+        "tokens": costs.token_bytes(tokens, size.vocabulary),
+        "shards": tokens * config.planning.text_bytes_per_token,
+    }
+    kept = sum(parts.values())
+    each = (config.training.keep_checkpoints + 1) * costs.checkpoint_bytes(size.parameters)
+    return {
+        **parts,
+        "checkpoints_of_a_model": each,
+        "checkpoints_at_most": each * len(works),
+        "kept": kept,
+        "kept_per_month": kept / 1e9 * config.planning.storage_per_gb_month,
+    }
+
+
+def _saving(config: Config, store: Store, size: ModelSize) -> JsonObject:
+    """Seconds of a save and of training's wait for it, what is best made of them, and which notices it fits."""
+    planning = config.planning
+    checkpoint = costs.checkpoint_bytes(size.parameters)
+    measured = _measured_saving(config, store)
+    guessed = (checkpoint / planning.save_bytes_per_second, checkpoint / planning.copy_bytes_per_second)
+    save, stall = measured or guessed
+    between = _HOUR / planning.interruptions_per_hour
+    daly = daly_interval(stall, between)
+    return {
+        "checkpoint_bytes": checkpoint,
+        "save_seconds": save,
+        "stall_seconds": stall,
+        "measured": measured is not None,
+        "seconds_between_interruptions": between,
+        "young_seconds": young_interval(stall, between),
+        "daly_seconds": daly,
+        "interval_seconds": max(daly, save),  # a save waits for the one before
+        "notices": {
+            cloud: {"seconds": seconds, "fits": save_fits(save, seconds)} for cloud, seconds in NOTICE_SECONDS.items()
+        },
+    }
+
+
+def _measured_saving(config: Config, store: Store) -> tuple[float, float] | None:
+    """Median seconds of a save and of the wait for one, over the finished models of this run; None without any."""
+    run = store.run(config.run.name)
+    entries = run.read_json(RUN).values() if run.exists(RUN) else ()
+    found: list[tuple[float, float]] = []
+    for entry in entries:
+        if isinstance(entry, dict) and entry["stage"] == "model":
+            with suppress(ArtifactError):  # made by an older version, or gone: then it lends nothing
+                counts = store.stage("model", str(entry["key"])).manifest().counts
+                if counts.get("save_seconds") is not None:
+                    waited = float(str(counts["saving_seconds"])) / int(str(counts["saves"]))
+                    found.append((float(str(counts["save_seconds"])), waited))
+    return (median(save for save, _ in found), median(stall for _, stall in found)) if found else None

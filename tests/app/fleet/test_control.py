@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.artifacts.checkpoints import ModelCheckpoints
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.config.schema import Config
+from app.core.errors import MissingArtifact
+from app.fleet.control import request_stop, run_status
+from app.fleet.fleet import plan_fleet
+from app.fleet.record import FleetRecord
+
+
+def given(tmp_path: Path) -> tuple[Config, Store]:
+    return load_config("demo", overrides=[f"artifacts.root={tmp_path}", "run.name=r"]), Store(str(tmp_path))
+
+
+def test_status_needs_nothing_but_the_run_folder_and_the_models(tmp_path: Path) -> None:
+    config, store = given(tmp_path)
+    fleet = plan_fleet([("k1", 1, False), ("k2", 1, False)], 2).started("k1").preempted("k1").started("k1")
+    FleetRecord(store.run("r"), {"k1": "expert-00", "k2": "expert-01"}).write(fleet)
+    stage = store.stage("model", "k1")
+    ModelCheckpoints(stage, 1).claim()
+    row = {"step": 7, "tokens_seen": 700, "loss": 2.5, "tokens_per_second": 50.0, "time": 1.0e9, "seconds": 14.0}
+    stage.write("metrics.jsonl", (json.dumps(row) + "\n" + '{"step": 8, "tok').encode())
+    found = run_status(config, store)
+    models = found["models"]
+    assert isinstance(models, dict)
+    first, second = models["expert-00"], models["expert-01"]
+    assert isinstance(first, dict) and isinstance(second, dict)
+    assert (first["state"], first["step"], first["preemptions"], first["loss"]) == ("running", 7, 1, 2.5)
+    assert first["host"] and second["state"] == "waiting" and "step" not in second
+    lines = str(found["text"]).splitlines()
+    assert lines[0].split()[:3] == ["model", "state", "step"] and lines[1].split()[:3] == ["expert-00", "running", "7"]
+
+
+def test_a_run_that_was_never_trained_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtifact, match=r"nothing has been trained under run\.name=r"):
+        run_status(*given(tmp_path))
+
+
+def test_a_stop_is_a_file_in_the_run_folder(tmp_path: Path) -> None:
+    config, store = given(tmp_path)
+    assert str(request_stop(config, store)["asked"]).endswith("runs/r/stop.json")
+    assert "jobs.stop" in str(store.run("r").read_json("stop.json")["reason"])

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.core.records import JsonObject
+from app.fleet.drive import drive, innermost
+from app.fleet.fleet import Fleet, plan_fleet
+
+COUNTS: JsonObject = {"steps": 1, "tokens_seen": 10, "final_loss": 1.0, "training_seconds": 2.0}
+
+
+class Cluster:
+    """Ends each run at once, with the next of its outcomes; records how many run at a time."""
+
+    def __init__(self, outcomes: dict[str, list[JsonObject | Exception]], slots: Callable[[], int]) -> None:
+        self.outcomes, self.started, self.most = outcomes, [], 0
+        self.saved: dict[str, int] = {}
+        self.stop_after = 1000
+        self.saves = 0
+        self.asked: list[int] = []
+        self._slots, self._running = slots, list[tuple[str, Future[JsonObject]]]()
+
+    def slots(self) -> int:
+        """As many as the test says."""
+        return self._slots()
+
+    def saved_step(self, task: Any) -> int:
+        """What the runs so far have saved."""
+        return self.saved.get(task.key, 0)
+
+    def ask_for(self, runs: int) -> None:
+        """Keep what is asked for."""
+        self.asked.append(runs)
+
+    def is_stopping(self) -> bool:
+        """Asked first in each round: what runs then was started in the one before."""
+        self._end_one()
+        return len(self.started) >= self.stop_after
+
+    def start(self, task: Any) -> Future[JsonObject]:
+        self.started.append(task.key)
+        self._running.append((task.key, future := Future()))
+        return future
+
+    def _end_one(self) -> None:
+        self.most = max(self.most, len(self._running))
+        if self._running:
+            key, future = self._running.pop(0)
+            outcome = self.outcomes[key].pop(0)
+            self.saved[key] = self.saved.get(key, 0) + self.saves
+            future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
+
+
+def run(
+    outcomes: dict[str, list[Any]],
+    max_failures: int = 1,
+    slots: Callable[[], int] = lambda: 9,
+    saves: int = 0,
+    stop_after: int = 1000,
+) -> tuple[Fleet, Cluster]:
+    """Drive a fleet to its end; ``saves``: steps that each run gets further."""
+    cluster = Cluster(
+        {key: [COUNTS if item == "done" else item for item in row] for key, row in outcomes.items()}, slots
+    )
+    cluster.stop_after = stop_after
+    cluster.saves = saves
+    tasks: dict[str, Any] = {key: SimpleNamespace(key=key, name=f"name of {key}") for key in outcomes}
+    seen: list[Fleet] = []
+    fleet = drive(plan_fleet([(key, 1, False) for key in outcomes], max_failures), tasks, cluster, seen.append)
+    assert seen[-1] == fleet
+    return fleet, cluster
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.fleet.drive._SECONDS_BETWEEN_LOOKS", 0.001)
+
+
+def test_a_lost_process_is_tried_again_and_the_others_go_on() -> None:
+    fleet, cluster = run({"a": [RuntimeError("node died"), "done"], "b": ["done"]})
+    assert [(m.key, m.state, m.failures) for m in fleet.members] == [("a", "done", 1), ("b", "done", 0)]
+    assert sorted(cluster.started) == ["a", "a", "b"]
+
+
+def test_machines_are_asked_for_in_each_round_as_many_as_are_not_finished() -> None:
+    _, cluster = run({"a": [RuntimeError("node died"), "done"], "b": ["done"], "c": ["done"]}, slots=lambda: 1)
+    assert cluster.started == ["a", "a", "b", "c"]
+    assert cluster.asked == [3, 3, 3, 3, 2, 2, 1, 1]  # a run ends in a round of its own
+
+
+def test_a_process_lost_too_often_is_given_up_with_its_last_reason() -> None:
+    fleet, _ = run({"a": [RuntimeError("x"), RuntimeError("out of memory")], "b": ["done"]})
+    assert fleet.member("a").state == "failed" and fleet.member("a").reason == "out of memory"
+    assert fleet.member("b").state == "done"
+
+
+def test_machines_may_go_as_often_as_they_like_as_long_as_something_is_saved_in_between() -> None:
+    fleet, _ = run({"a": [RuntimeError("node died")] * 7 + ["done"]}, max_failures=1, saves=10)
+    assert fleet.member("a").state == "done"
+    fleet, cluster = run({"a": [RuntimeError("node died")] * 7 + ["done"]}, max_failures=1, saves=0)
+    assert fleet.member("a").state == "failed" and len(cluster.started) == 2
+
+
+def test_after_a_stop_nothing_is_started_and_what_runs_is_waited_for() -> None:
+    outcomes = {"a": [{"preempted": "asked"}], "b": ["done"], "c": ["done"]}
+    fleet, cluster = run(outcomes, slots=lambda: 2, stop_after=2)
+    assert cluster.started == ["a", "b"] and not fleet.is_over
+    assert {m.key: m.state for m in fleet.members} == {"a": "waiting", "b": "done", "c": "waiting"}
+
+
+def test_an_error_of_ours_is_not_tried_again() -> None:
+    fleet, cluster = run({"a": [{"failed": "the parent is missing; run jobs.seed"}]}, max_failures=5)
+    assert fleet.member("a").state == "failed" and cluster.started == ["a"]
+    assert fleet.member("a").reason == "the parent is missing; run jobs.seed"
+
+
+@pytest.mark.parametrize("outcome", [{"failed": "s3://K:hidden@b is full"}, RuntimeError("s3://K:hidden@b is full")])
+def test_a_reason_is_kept_without_the_secret_that_a_storage_repeats(outcome: object) -> None:
+    fleet, _ = run({"a": [outcome]}, max_failures=0)
+    assert "b is full" in fleet.member("a").reason and "hidden" not in fleet.member("a").reason
+
+
+def test_preemptions_are_counted_apart_and_never_exhaust_the_tries() -> None:
+    fleet, cluster = run({"a": [{"preempted": "spot"}] * 4 + ["done"]}, max_failures=0)
+    assert fleet.member("a").state == "done" and len(cluster.started) == 5
+    assert (fleet.member("a").preemptions, fleet.member("a").failures) == (4, 0)
+
+
+def test_no_more_run_at_once_than_there_are_slots_and_slots_may_grow() -> None:
+    growing = iter([1, 1, 3])
+    fleet, cluster = run({key: ["done"] for key in "abcdef"}, slots=lambda: next(growing, 3))
+    assert fleet.is_over and cluster.most == 3
+    assert cluster.started[0] == "a" and sorted(cluster.started) == list("abcdef")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Worker group failed\nTraceback ...\nOSError: No space left on device\n  at x",
+            "OSError: No space left on device",
+        ),
+        ("one line", "one line"),
+        ("Training failed:\n[Rank 0 Error Snippet]:\nThe actor died.\nIts pid was 7.\n", "The actor died."),
+        ("", "RuntimeError"),
+    ],
+)
+def test_the_innermost_reason_is_told(text: str, told: str) -> None:
+    assert innermost(RuntimeError(text)) == told

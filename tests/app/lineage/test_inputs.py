@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+
+from app.config.load import load_config
+from app.core.errors import ConfigError
+from app.corpora.sources import open_corpus
+from app.lineage.inputs import (
+    allocation_inputs,
+    optimisation_fields,
+    scores_inputs,
+    seed_inputs,
+    shards_inputs,
+    tokens_inputs,
+)
+from app.lineage.settings import corpus_settings, language_quality
+
+
+def test_resources_and_saving_do_not_change_a_model() -> None:
+    plain = load_config("demo")
+    moved = load_config(
+        "demo", overrides=["training.cpus_per_expert=2", "training.keep_checkpoints=9", "training.max_failures=0"]
+    )
+    shared = load_config("demo", overrides=["training.workers_per_expert=1,4", "training.parallelism=fsdp"])
+    assert optimisation_fields(plain) == optimisation_fields(shared)
+    faster = load_config("demo", overrides=["training.learning_rate=0.1"])
+    assert optimisation_fields(plain) == optimisation_fields(moved) != optimisation_fields(faster)
+
+
+def test_a_language_level_allocation_does_not_depend_on_the_corpus() -> None:
+    config = load_config("demo")
+    assert allocation_inputs(config, ["de", "en"], None).key == allocation_inputs(config, ["en", "de"], None).key
+    assert allocation_inputs(config, ["de", "en"], None).key != allocation_inputs(config, ["de", "en"], "s").key
+
+
+def test_tokens_depend_on_shards_and_tokenizer_only() -> None:
+    assert tokens_inputs("a", "b").key == tokens_inputs("a", "b").key != tokens_inputs("b", "a").key
+
+
+def test_a_builtin_seed_is_known_by_its_files_not_its_place() -> None:
+    fields = seed_inputs(load_config("demo"), "").fields
+    assert isinstance(fields["files"], dict) and "model.safetensors" in fields["files"] and "model" not in fields
+
+
+def test_scores_depend_on_the_protocol_but_not_on_the_ensemble() -> None:
+    plain = load_config("demo")
+    mixed = load_config("demo", overrides=["evaluation.temperature=1", "evaluation.top_m=2"])
+    paper = load_config("demo", overrides=["evaluation.protocol=paper"])
+    assert scores_inputs(plain, "t", "m").key == scores_inputs(mixed, "t", "m").key
+    assert scores_inputs(plain, "t", "m").key != scores_inputs(paper, "t", "m").key
+
+
+def _shards(*overrides: str) -> str:
+    config = load_config("paper-k4", overrides=overrides)
+    return shards_inputs(config, open_corpus(corpus_settings(config))).key
+
+
+def test_steps_of_the_corpus_change_its_key_only_where_they_are_on() -> None:
+    plain = _shards()
+    assert plain == _shards("corpus.near_duplicate_threshold=0.9", "corpus.language_confidence=0.9")
+    assert plain == _shards("corpus.columns.source=from", "corpus.near_duplicates=off")
+    assert plain == _shards("corpus.quality_weights.de=0.5")  # the mixture is in the models' keys
+    steps = ("near_duplicates=minhash", "language_identification=lingua", "quality_weights.source:OSCAR=0.5")
+    keys = [_shards(f"corpus.{step}") for step in steps]
+    assert len({plain, *keys}) == 4
+    assert keys[0] != _shards("corpus.near_duplicates=minhash", "corpus.near_duplicate_threshold=0.9")
+    assert keys[2] != _shards(f"corpus.{steps[2]}", "corpus.columns.source=from")
+
+
+def test_the_pinned_revision_may_be_named_or_left_out() -> None:
+    assert (
+        _shards() == _shards("corpus.revision=1588ec454efa1a09f29cd18ddd04fe05fc8653a2") != _shards("corpus.revision=a")
+    )
+
+
+def test_quality_weights_are_of_languages_in_our_codes_or_of_sources() -> None:
+    weights = ("corpus.quality_weights.iw=2", "corpus.quality_weights.source:mC4=0.5")
+    config = load_config("paper-k4", overrides=weights)
+    assert language_quality(config) == {"he": 2.0}
+    assert corpus_settings(config).source_weights == {"mC4": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("preset", "weight", "message"),
+    [
+        ("paper-k4", "source:mC4=2", "above 1; a source can only be thinned"),
+        ("paper-k4", "de=0", "take de out of corpus.languages"),
+        ("paper-k4", "de=-1", "greater than or equal to 0"),
+        ("demo", "source:mC4=0.5", "the almanac has one"),
+    ],
+)
+def test_weights_that_cannot_be_meant_are_refused(preset: str, weight: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(preset, overrides=[f"corpus.quality_weights.{weight}"])
