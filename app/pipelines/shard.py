@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
+import ray
 
 from app.artifacts.layout import DATA_CARD, SIGNATURES, sidecar_name, signatures_name
 from app.artifacts.manifest import Manifest
@@ -18,7 +17,6 @@ from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
 from app.core.errors import CorpusError
 from app.core.records import IntArray, JsonObject
-from app.core.units import format_bytes, format_count, format_seconds
 from app.corpora.base import SourceFile
 from app.corpora.identify import known_languages
 from app.corpora.near_duplicates import mark_near_duplicates, sign_documents
@@ -29,10 +27,13 @@ from app.fleet.ray_session import ray_session
 from app.lineage.inputs import shards_inputs
 from app.lineage.runs import Made
 from app.lineage.settings import corpus_settings
+from app.pipelines.part_tasks import run_part_tasks
 
 log = logging.getLogger(__name__)
 
 _PART_BYTES = 64 << 20
+_CPUS = 0.5
+"""Of a task: half of its time it waits for the disk or the network."""
 
 
 def make_shards(config: Config, store: Store) -> Made:
@@ -83,8 +84,7 @@ def _find_near_duplicates(config: Config, files: Sequence[SourceFile], stage: St
         return {}
     settings, threshold = corpus_settings(config), config.corpus.near_duplicate_threshold
 
-    def sign_one(row: dict[str, Any]) -> dict[str, Any]:
-        number = int(row["item"])
+    def sign_one(number: int) -> dict[str, int]:
         table = sign_documents(open_corpus(settings).read(files[number]), threshold)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
@@ -95,7 +95,7 @@ def _find_near_duplicates(config: Config, files: Sequence[SourceFile], stage: St
         return pq.read_table(pa.BufferReader(stage.read(signatures_name(number))), columns=columns)
 
     unsigned = _missing(stage, [signatures_name(number) for number in range(len(files))])
-    _run_tasks(sign_one, unsigned, "near-duplicates")
+    run_part_tasks("near-duplicates", "files", sign_one, unsigned, _CPUS, _weights(files))
     return dict(enumerate(mark_near_duplicates(read, len(files), threshold)))
 
 
@@ -110,8 +110,7 @@ def _shard_files(
     least = config.corpus.language_confidence if config.corpus.language_identification == "lingua" else None
     dropped = ray.put(doubles)
 
-    def shard_one(row: dict[str, Any]) -> dict[str, Any]:
-        number = int(row["item"])
+    def shard_one(number: int) -> dict[str, int]:
         mine = frozenset(ray.get(dropped).get(number, np.empty(0, np.int64)).tolist())
         rows = screen(open_corpus(settings).read(files[number]), files[number].uri, mine, least)
         counts = shard_file(rows, files[number], number, stage, fraction, _PART_BYTES)
@@ -119,26 +118,11 @@ def _shard_files(
         assert isinstance(documents, dict) and isinstance(sizes, dict)
         return {"documents": sum(documents.values()), "bytes": sum(sizes.values())}
 
-    _run_tasks(shard_one, waiting, "shard")
+    run_part_tasks("shard", "files", shard_one, waiting, _CPUS, _weights(files))
 
 
-def _run_tasks(task: Callable[[dict[str, Any]], dict[str, Any]], numbers: Sequence[int], what: str) -> None:
-    """One Ray task per source file; ``task`` returns the documents and bytes it did, for the log."""
-    if not numbers:
-        return
-    tasks = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(task, num_cpus=0.5)
-    started, last = time.monotonic(), 0.0
-    documents = size = finished = 0
-    for row in tasks.iter_rows():
-        documents, size, finished = documents + row["documents"], size + row["bytes"], finished + 1
-        seconds = time.monotonic() - started
-        if seconds - last > 5 or finished == len(numbers):
-            last = seconds
-            log.info(
-                "%s: %d/%d files, %s documents, %s in %s (%.0f documents/s, %.2f MB/s)",
-                *(what, finished, len(numbers), format_count(documents), format_bytes(size), format_seconds(seconds)),
-                *(documents / seconds, size / seconds / 1e6),
-            )
+def _weights(files: Sequence[SourceFile]) -> dict[int, float]:
+    return {number: float(file.size_bytes or 1) for number, file in enumerate(files)}
 
 
 def _summary(config: Config, stage: StageFolder, files: Sequence[SourceFile]) -> JsonObject:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from typing import Any
-
-import ray.data
 
 from app.artifacts.layout import TOKENIZER, shard_folder
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
 from app.core.records import JsonObject
-from app.core.units import format_bytes, format_count, format_seconds
 from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
 from app.lineage.inputs import tokens_inputs
 from app.lineage.parents import find_shards, find_tokenizer, languages_of
 from app.lineage.runs import Made
+from app.pipelines.part_tasks import run_part_tasks
 from app.tokens.dataset import TokenCorpus
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
@@ -45,8 +42,15 @@ def make_tokens(config: Config, store: Store) -> Made:
     ]
     waiting = [item for item in parts if not stage.exists(f"{shard_folder(item[0], item[1])}/{item[2]}")]
     log.info("tokenize: %d shard parts, %d already done", len(parts), len(parts) - len(waiting))
+
+    def tokenize_part(number: int) -> dict[str, int]:
+        lang, split, part = waiting[number]
+        table = read_part(shards, lang, split, part, ["doc_id", "lang", "text", "bytes"])
+        tokens = write_token_part(table, _tokenizer(tokenizer), stage.child(shard_folder(lang, split)), part)
+        return {"tokens": tokens, "bytes": sum(table["bytes"].to_pylist())}
+
     with ray_session(config.cluster):
-        _run_tasks(waiting, shards, tokenizer, stage)
+        run_part_tasks("tokenize", "parts", tokenize_part, range(len(waiting)))
     write_meta(stage, token_meta(load_tokenizer(str(tokenizer.local(TOKENIZER)))))
     counts = _counts(stage, languages_of(shards))
     stage.publish(Manifest("tokens", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started))
@@ -56,33 +60,6 @@ def make_tokens(config: Config, store: Store) -> Made:
 @functools.lru_cache(maxsize=1)
 def _tokenizer(stage: StageFolder) -> Tokenizer:
     return load_tokenizer(str(stage.local(TOKENIZER)))
-
-
-def _run_tasks(
-    waiting: list[tuple[str, str, str]], shards: StageFolder, tokenizer: StageFolder, stage: StageFolder
-) -> None:
-    if not waiting:
-        return
-
-    def tokenize_part(row: dict[str, Any]) -> dict[str, Any]:
-        lang, split, part = waiting[int(row["item"])]
-        table = read_part(shards, lang, split, part, ["doc_id", "lang", "text", "bytes"])
-        tokens = write_token_part(table, _tokenizer(tokenizer), stage.child(shard_folder(lang, split)), part)
-        return {"tokens": tokens, "bytes": sum(table["bytes"].to_pylist())}
-
-    tasks = ray.data.from_items(list(range(len(waiting))), override_num_blocks=len(waiting))
-    started, last = time.monotonic(), 0.0
-    tokens = size = finished = 0
-    for row in tasks.map(tokenize_part, num_cpus=1).iter_rows():
-        tokens, size, finished = tokens + row["tokens"], size + row["bytes"], finished + 1
-        seconds = time.monotonic() - started
-        if seconds - last > 5 or finished == len(waiting):
-            last = seconds
-            log.info(
-                "tokenize: %d/%d parts, %s tokens, %s in %s (%s tokens/s, %.2f MB/s)",
-                *(finished, len(waiting), format_count(tokens), format_bytes(size), format_seconds(seconds)),
-                *(format_count(tokens / seconds), size / seconds / 1e6),
-            )
 
 
 def _counts(stage: StageFolder, languages: tuple[str, ...]) -> JsonObject:

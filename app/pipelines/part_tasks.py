@@ -1,0 +1,149 @@
+"""One Ray task per part of the work (a source file, a shard part), with progress and time left in the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray.data
+
+from app.core import errors
+from app.core.units import format_bytes, format_count, format_seconds
+
+log = logging.getLogger(__name__)
+
+_TELL_SECONDS = 5.0
+_QUIETEST_SECONDS = 10.0
+"""A part may take minutes: the log never falls silent for longer."""
+
+Task = Callable[[int], Mapping[str, int]]
+"""The work on one part, by number; returns what was done for the log, e.g. ``{"documents": 12, "bytes": 3456}``."""
+
+
+def run_part_tasks(
+    what: str,
+    parts: str,
+    task: Task,
+    numbers: Sequence[int],
+    cpus: float = 1.0,
+    weights: Mapping[int, float] | None = None,
+) -> None:
+    """Run ``task`` for each number as a Ray task of its own; return when all are done.
+
+    what: name of the step. ``parts``: what the numbers count, in the plural. ``cpus``: of one task. ``weights``: how
+    much work each part is, for the time left; equal if not given. An error of ours (XelmError) in a task is raised
+    here as it is; any other as RuntimeError with the worker's traceback. Parts that are done by then stay done.
+    """
+    if not numbers:
+        return
+    progress = Progress(what, parts, {number: (weights or {}).get(number, 1.0) for number in numbers})
+    _silence_ray_data()
+    tasks = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(_guarded(task), num_cpus=cpus)
+    with _told_meanwhile(progress):
+        for row in tasks.iter_rows():
+            outcome = json.loads(row["outcome"])
+            if "error" in outcome:
+                raise _as_raised(what, outcome)
+            progress.add(int(outcome["number"]), outcome["done"])
+
+
+class Progress:
+    """What is done of a step, and the line about it. ``weights``: amount of work of each part."""
+
+    def __init__(
+        self, what: str, parts: str, weights: Mapping[int, float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._what, self._parts, self._weights, self._clock = what, parts, weights, clock
+        self._started = self._last = clock()
+        self._finished, self._weight, self._done = 0, 0.0, Counter[str]()
+        self._lock = threading.Lock()
+
+    def add(self, number: int, done: Mapping[str, int]) -> None:
+        """Count a part that is done; log a line if the last one is some seconds old or this part is the last."""
+        with self._lock:
+            self._finished += 1
+            self._weight += self._weights[number]
+            self._done.update(done)
+        self.tell(0.0 if self._finished == len(self._weights) else _TELL_SECONDS)
+
+    def tell(self, quiet_seconds: float) -> None:
+        """Log a line if the last one is at least so old."""
+        with self._lock:
+            now = self._clock()
+            if now - self._last >= quiet_seconds:
+                self._last = now
+                log.info("%s", self.line(now - self._started))
+
+    def line(self, seconds: float) -> str:
+        """The state after so many seconds: parts, amounts with their rates, time left."""
+        total = sum(self._weights.values())
+        words = [f"{self._what}: {self._finished}/{len(self._weights)} {self._parts}"]
+        words += [_amount(name, count, seconds) for name, count in self._done.items()]
+        if self._finished == len(self._weights):
+            return f"{', '.join(words)} in {format_seconds(seconds)}"
+        left = f"about {format_seconds(seconds * (total - self._weight) / self._weight)} left" if self._weight else ""
+        return ", ".join([*words, f"{format_seconds(seconds)} so far", *([left] if left else [])])
+
+
+def _amount(name: str, count: int, seconds: float) -> str:
+    rate = count / max(seconds, 1e-9)
+    if name == "bytes":
+        return f"{format_bytes(count)} ({format_bytes(rate)}/s)"
+    return f"{format_count(count)} {name} ({format_count(rate)}/s)"
+
+
+@contextmanager
+def _told_meanwhile(progress: Progress) -> Iterator[None]:
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(1.0):
+            progress.tell(_QUIETEST_SECONDS)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
+def _guarded(task: Task) -> Callable[[dict[str, Any]], dict[str, str]]:
+    """The task as Ray Data calls it: errors come back as data, since Ray wraps and retells those that are raised."""
+
+    def run(row: dict[str, Any]) -> dict[str, str]:
+        number = int(row["item"])
+        try:
+            outcome: dict[str, Any] = {"number": number, "done": dict(task(number))}
+        except errors.XelmError as error:
+            outcome = {"error": str(error), "kind": type(error).__name__}
+        except Exception as error:
+            outcome = {"error": f"{type(error).__name__}: {error}\n{traceback.format_exc()}", "kind": ""}
+        return {"outcome": json.dumps(outcome)}
+
+    return run
+
+
+def _as_raised(what: str, outcome: Mapping[str, str]) -> Exception:
+    kind = getattr(errors, outcome["kind"], None) if outcome["kind"] else None
+    if isinstance(kind, type) and issubclass(kind, errors.XelmError):
+        return kind(outcome["error"])
+    return RuntimeError(f"{what}: {outcome['error']}")
+
+
+def _silence_ray_data() -> None:
+    """No plan, bars or summary of Ray Data on the terminal; its warnings, and its own log files, stay."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.WARNING)

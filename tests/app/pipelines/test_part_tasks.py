@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from app.core.errors import CorpusError
+from app.pipelines.part_tasks import Progress, run_part_tasks
+
+
+def test_time_left_is_by_the_work_that_is_left_not_by_the_number_of_parts() -> None:
+    progress = Progress("shard", "files", {0: 10.0, 1: 30.0}, clock=lambda: 0.0)
+    assert progress.line(9.0) == "shard: 0/2 files, 9.0s so far"
+    progress.add(0, {"documents": 2000, "bytes": 4096})
+    line = progress.line(2.0)  # a quarter of the work in 2 s: the rest takes 6
+    assert line == "shard: 1/2 files, 2k documents (1k/s), 4.0 KiB (2.0 KiB/s), 2.0s so far, about 6.0s left"
+
+
+def test_a_line_every_some_seconds_and_one_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    times = iter([0.0, 4.0, 5.0, 5.5])  # the start, then one for each part
+    progress = Progress("shard", "files", dict.fromkeys(range(3), 1.0), clock=lambda: next(times))
+    for number in range(3):
+        progress.add(number, {"bytes": 1})
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        "shard: 2/3 files",
+        "shard: 3/3 files",
+    ]
+
+
+@pytest.mark.ray
+def test_every_number_is_done_once_and_ray_says_nothing(
+    ray_running: None, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert ray_running is None
+    caplog.set_level(logging.INFO)
+    run_part_tasks("square", "numbers", lambda number: {"documents": number**2}, [3, 4, 5])
+    assert "square: 3/3 numbers, 50 documents" in caplog.text
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.ray
+def test_an_error_of_ours_comes_as_it_is_and_any_other_with_its_traceback(ray_running: None) -> None:
+    assert ray_running is None
+
+    def fail(number: int) -> dict[str, int]:
+        if number == 1:
+            raise CorpusError("a.jsonl: cannot be read; do this")
+        return {"documents": 1 // number}
+
+    with pytest.raises(CorpusError, match=r"^a\.jsonl: cannot be read; do this$"):
+        run_part_tasks("shard", "files", fail, [1])
+    with pytest.raises(RuntimeError, match=r"(?s)^shard: ZeroDivisionError: .*in fail"):
+        run_part_tasks("shard", "files", fail, [0])
