@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.pipelines.everything import run_everything
-from app.planning.forecast import forecast
-from jobs.entry import run_job
+from jobs.entry import Step, run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    return run_job("all", argv, __doc__ or "", forecast, run_everything)
+    return run_job("all", argv, __doc__ or "", _work, is_long=True)
+
+
+def _work() -> Step:
+    from app.pipelines.everything import run_everything
+
+    return run_everything
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every job shares: its command line, its logging, its dry run, and how it fails."""
+"""What every job shares: its command line, its dry run, and how it fails. Heavy libraries load after ``--help``."""
 
 from __future__ import annotations
 
@@ -7,87 +7,104 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
+from importlib import metadata
+from typing import TYPE_CHECKING, Protocol
 
-import yaml
+from jobs.failures import explain
+from jobs.terminal import set_up_logging, signs_of_life
 
-from app.artifacts.store import Store
-from app.config.load import load_config, preset_names, resolved
-from app.config.schema import Config
-from app.core.errors import ConfigError, Preempted, XelmError
-from app.core.records import JsonObject
-from app.core.redact import redact
-from app.lineage.settings import require_strategy
+if TYPE_CHECKING:
+    from app.artifacts.store import Store
+    from app.config.schema import Config
+    from app.core.records import JsonObject
 
-_STATUSES = {ConfigError: 2, Preempted: 75, XelmError: 1}
-"""75 is sysexits' TEMPFAIL: run the same command again."""
+log = logging.getLogger(__name__)
 
-Step = Callable[[Config, Store], JsonObject]
-"""A plan or the work itself: reads config and store, returns what to print."""
+
+class Step(Protocol):
+    """The work of a job: reads config and store, returns what to print."""
+
+    def __call__(self, config: Config, store: Store, /) -> JsonObject: ...
 
 
 def run_job(
     name: str,
     argv: Sequence[str] | None,
     description: str,
-    plan: Step,
-    work: Step,
+    work: Callable[[], Step],
+    *,
     shortcuts: Mapping[str, str] | None = None,
+    is_long: bool = False,
 ) -> int:
-    """Parse the command line, then plan (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
-    usage, 75 stopped early.
+    """Parse the command line, then forecast (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
+    usage, 75 stopped early, 130 interrupted.
 
     A result that says ``ok: false`` is printed and is status 1.
-    shortcuts: options of this job alone, each with the config key that it sets.
+    work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
+    that it sets. is_long: shows a sign of life where nothing is said for a while.
     """
     named = shortcuts or {}
     arguments = _parser(name, description, named).parse_args(argv)
-    shown = logging.StreamHandler(sys.stderr)
-    shown.setFormatter(_Redacting("%(asctime)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=[shown])
-    for noisy in ("httpx", "fsspec", "urllib3", "filelock"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up_logging()
     try:
-        given = {key: getattr(arguments, option) for option, key in named.items()}
-        overrides = [*arguments.set, *(f"{key}={value}" for key, value in given.items() if value is not None)]
-        config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, overrides)
-        require_strategy(config)
-        store = Store(config.artifacts.root, config.artifacts.cache)
-        with redirect_stdout(sys.stderr):  # Ray tells of its nodes on stdout, which is for the result alone
-            if arguments.dry_run:
-                result: JsonObject = {"job": name, "dry_run": True, "config": resolved(config), **plan(config, store)}
-            else:
-                result = {"job": name, "run": config.run.name, **work(config, store)}
-    except XelmError as error:
-        print(f"{name}: {redact(str(error))}", file=sys.stderr)
-        return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; run the same command again to continue", file=sys.stderr)
-        return 130
+        with signs_of_life() if is_long else nullcontext(), redirect_stdout(sys.stderr):
+            # Ray tells of its nodes on stdout, which is for the result alone
+            result = _result(name, arguments, named, work)
+    except (Exception, KeyboardInterrupt) as error:
+        said, status = explain(error, name)
+        print(f"{name}: {said}", file=sys.stderr)
+        return status
     print(json.dumps(result, ensure_ascii=False) if arguments.format == "json" else _as_text(result))
     return 1 if result.get("ok") is False else 0
 
 
-class _Redacting(logging.Formatter):
-    """What a library says may hold what a configuration may not."""
+def _result(name: str, arguments: argparse.Namespace, named: Mapping[str, str], work: Callable[[], Step]) -> JsonObject:
+    from app.artifacts.store import Store
+    from app.config.load import load_config, resolved
 
-    def format(self, record: logging.LogRecord) -> str:
-        return str(redact(super().format(record)))
+    given = {key: getattr(arguments, option) for option, key in named.items()}
+    overrides = [*arguments.set, *(f"{key}={value}" for key, value in given.items() if value is not None)]
+    config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, overrides)
+    log.info("%s: run %s in %s; loading libraries", name, config.run.name, config.artifacts.root)
+    from app.lineage.settings import require_strategy
+
+    require_strategy(config)
+    store = Store(config.artifacts.root, config.artifacts.cache)
+    if arguments.dry_run:
+        from app.planning.forecast import forecast
+
+        return {"job": name, "dry_run": True, **forecast(config, store), "config": resolved(config)}
+    return {"job": name, "run": config.run.name, **work()(config, store)}
 
 
 def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argparse.ArgumentParser:
+    from app.config.load import preset_names
+
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{name}", description=description)
     parser.add_argument("--preset", default=None, help=f"one of {', '.join(preset_names())} (default: demo)")
     parser.add_argument("--config", default=None, metavar="FILE", help="YAML file laid over the preset")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="lists: a,b,c")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json: one object on stdout")
+    parser.add_argument("--version", action="version", version=version())
     for option, key in shortcuts.items():
         parser.add_argument(f"--{option}", default=None, metavar=key.upper(), help=f"short for --set {key}=")
     return parser
 
 
+def version() -> str:
+    """Name and version of the project as it is installed; of a bare checkout only the name."""
+    try:
+        return f"xelm-ray {metadata.version('xelm-ray')}"
+    except metadata.PackageNotFoundError:
+        return "xelm-ray (not installed)"
+
+
 def _as_text(result: JsonObject) -> str:
     if isinstance(text := result.get("text"), str):
         return text
-    return yaml.safe_dump(result, sort_keys=False, allow_unicode=True, width=120).rstrip()
+    import yaml
+
+    shown: str = yaml.safe_dump(result, sort_keys=False, allow_unicode=True, width=120)
+    return shown.rstrip()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.pipelines.export import export_run
-from app.planning.forecast import forecast
-from jobs.entry import run_job
+from jobs.entry import Step, run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    return run_job("export", argv, __doc__ or "", forecast, export_run)
+    return run_job("export", argv, __doc__ or "", _work)
+
+
+def _work() -> Step:
+    from app.pipelines.export import export_run
+
+    return export_run
 
 
 if __name__ == "__main__":

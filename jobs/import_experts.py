@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.lineage.runs import recorded
-from app.pipelines.import_experts import import_experts
-from app.planning.forecast import forecast
-from jobs.entry import run_job
+from jobs.entry import Step, run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
     shortcuts = {"experts": "imported.experts"}
-    return run_job("import_experts", argv, __doc__ or "", forecast, recorded(import_experts), shortcuts)
+    return run_job("import_experts", argv, __doc__ or "", _work, shortcuts=shortcuts)
+
+
+def _work() -> Step:
+    from app.lineage.runs import recorded
+    from app.pipelines.import_experts import import_experts
+
+    return recorded(import_experts)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from app.planning.forecast import forecast
-from app.planning.plan import make_plan
-from jobs.entry import run_job
+from jobs.entry import Step, run_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    return run_job("plan", argv, __doc__ or "", forecast, make_plan)
+    return run_job("plan", argv, __doc__ or "", _work)
+
+
+def _work() -> Step:
+    from app.planning.plan import make_plan
+
+    return make_plan
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 
 from app.core.errors import XelmError
-from app.fleet.drain import drain_this_node, watch_node
 from app.training.notices import CLOUDS, Notice
+from jobs.entry import version
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between two polls (default: 2)")
     parser.add_argument("--metadata", default=None, metavar="URL", help="metadata service (default: the cloud's)")
     parser.add_argument("--address", default="auto", help="Ray cluster (default: this node's)")
+    parser.add_argument("--version", action="version", version=version())
     arguments = parser.parse_args(argv)
+    from app.fleet.drain import drain_this_node, watch_node
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         if arguments.leaving_in is not None:

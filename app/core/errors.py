@@ -12,6 +12,7 @@ XelmError
 ├── TrainingError          a model cannot be trained as asked
 │   ├── NonFiniteLoss      the loss became NaN or infinite
 │   ├── Preempted          the machine is going away; run the same command again
+│   │   └── Interrupted    the user has asked for it at the terminal
 │   └── LeaseLost          another attempt has taken over this model
 └── ServingError           a request or an ensemble that cannot be served
 
@@ -67,6 +68,10 @@ class NonFiniteLoss(TrainingError):
 
 class Preempted(TrainingError):
     """Training stopped early on request; running the same command again continues it."""
+
+
+class Interrupted(Preempted):
+    """Training stopped early because of Ctrl-C; everything is saved."""
 
 
 class LeaseLost(TrainingError):

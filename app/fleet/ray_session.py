@@ -42,6 +42,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    log.info("ray: %s", "starting here" if cluster.address == "local" else f"joining {cluster.address}")
     for name, value in _DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     runtime_env = {"env_vars": WORKER_ENVIRONMENT}

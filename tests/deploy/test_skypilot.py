@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from app.config.schema import Config
-from jobs.entry import _STATUSES
+from jobs.failures import STATUSES
 from tests.support.cluster_files import configured, load
 from tests.support.manifests import SKYPILOT
 
@@ -37,7 +37,7 @@ def test_spot_and_on_demand_are_both_allowed_and_no_port_is_opened() -> None:
 
 
 def test_a_run_that_was_stopped_politely_is_started_again() -> None:
-    (stopped,) = {status for error, status in _STATUSES.items() if error.__name__ == "Preempted"}
+    (stopped,) = {status for error, status in STATUSES.items() if error.__name__ == "Preempted"}
     assert TASK["resources"]["job_recovery"]["recover_on_exit_codes"] == [stopped]
 
 

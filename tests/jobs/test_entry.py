@@ -10,22 +10,27 @@ from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.errors import StorageError
 from app.core.records import JsonObject
-from jobs.entry import run_job
+from jobs.__main__ import job_names
+from jobs.entry import Step, run_job
 
 SAID = "s3://KEY:hidden@bucket refuses"
 _LOGGING_JOB = f"""
 import logging
 from jobs.entry import run_job
-run_job("x", [], "", lambda c, s: {{}}, lambda c, s: logging.getLogger("lib").warning("{SAID}") or {{}})
+run_job("x", [], "", lambda: lambda c, s: logging.getLogger("lib").warning("{SAID}") or {{}})
 """
+_HEAVY = ("ray", "torch", "transformers", "pyarrow", "sklearn")
 
 
-def _refused(_config: Config, _store: Store) -> JsonObject:
-    raise StorageError(SAID)
+def _gives(result: JsonObject) -> Step:
+    return lambda _config, _store: result
 
 
 def test_an_error_that_repeats_a_secret_is_shown_without_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_job("x", [], "", _refused, _refused) == 1
+    def refused(_config: Config, _store: Store) -> JsonObject:
+        raise StorageError(SAID)
+
+    assert run_job("x", [], "", lambda: refused) == 1
     shown = capsys.readouterr().err
     assert "bucket refuses" in shown and "hidden" not in shown
 
@@ -40,7 +45,7 @@ def test_a_library_that_logs_a_secret_is_shown_without_it() -> None:
 def test_a_result_that_is_not_ok_is_printed_and_is_status_1(
     result: JsonObject, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_job("x", [], "", lambda _config, _store: {}, lambda _config, _store: result) == status
+    assert run_job("x", [], "", lambda: _gives(result)) == status
     assert "job: x" in capsys.readouterr().out
 
 
@@ -49,6 +54,33 @@ def test_what_a_library_prints_is_not_taken_for_the_result(capsys: pytest.Captur
         print("(raylet) a node has joined")
         return {"done": True}
 
-    assert run_job("x", ["--format", "json"], "", talks, talks) == 0
+    assert run_job("x", ["--format", "json"], "", lambda: talks) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["done"] is True and "(raylet)" in printed.err
+
+
+def test_an_error_while_the_work_is_imported_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def missing() -> Step:
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    assert run_job("x", [], "", missing) == 1
+    shown = capsys.readouterr().err
+    assert "x: ModuleNotFoundError: No module named 'torch'" in shown and "Traceback" not in shown
+
+
+def test_ctrl_c_is_status_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_config: Config, _store: Store) -> JsonObject:
+        raise KeyboardInterrupt
+
+    assert run_job("x", [], "", lambda: interrupted) == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job", job_names())
+def test_help_loads_no_heavy_library(job: str) -> None:
+    program = (
+        f"import sys\nfrom jobs.{job} import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {_HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]" and f"python -m jobs.{job}" in done.stdout

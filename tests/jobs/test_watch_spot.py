@@ -10,7 +10,7 @@ from jobs import watch_spot
 
 def test_a_node_that_is_stopped_is_drained_at_once_with_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     drained: list[tuple[str, Notice]] = []
-    monkeypatch.setattr(watch_spot, "drain_this_node", lambda address, notice: drained.append((address, notice)))
+    monkeypatch.setattr("app.fleet.drain.drain_this_node", lambda address, notice: drained.append((address, notice)))
     assert watch_spot.main(["--leaving-in", "110", "--address", "10.0.0.1:6379"]) == 0
     ((address, notice),) = drained
     assert address == "10.0.0.1:6379" and notice.deadline == pytest.approx(time.time() + 110, abs=5)
