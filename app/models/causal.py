@@ -8,13 +8,29 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from app.core.errors import ConfigError
+from app.models.cache import CacheRows, KVCache
+
 
 class CausalLM(nn.Module, ABC):
-    """A decoder with a linear head; rows are right-padded or full, positions start at 0."""
+    """A decoder with a linear head."""
 
     @abstractmethod
-    def hidden(self, rows: torch.Tensor) -> torch.Tensor:
-        """(B, T) int64 token ids -> (B, T, D) final hidden states; position t sees tokens 0..t."""
+    def hidden(
+        self,
+        rows: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        cache: CacheRows | None = None,
+        languages: Sequence[str] | None = None,
+    ) -> torch.Tensor:
+        """(B, T) int64 token ids -> (B, T, D) final hidden states.
+
+        rows: without a cache right-padded or full; position t sees tokens 0..t.
+        positions: (B, T) int64, where each token stands in its text; 0..T-1 where not given. Needed with a cache.
+        cache: the slots that the rows go on in (``app.models.cache``): a token at position p sees what was written at
+        0..p of its slot. The hidden states are those of the whole text in one row without a cache, to rounding.
+        languages: the code of each row's language; a model without parts of their own for languages ignores it.
+        """
 
     @property
     @abstractmethod
@@ -30,6 +46,19 @@ class CausalLM(nn.Module, ABC):
     def context(self) -> int | None:
         """Longest row in tokens; None where the architecture sets no limit."""
         return None
+
+    @abstractmethod
+    def make_cache(self, slots: int, length: int) -> KVCache:
+        """``new_cache`` after its check."""
+
+    def new_cache(self, slots: int, length: int) -> KVCache:
+        """An empty cache for ``slots`` texts of at most ``length`` tokens, on the model's device and in its dtype.
+
+        All its memory is taken now (``KVCache.nbytes``). Raises ConfigError if ``length`` is more than ``context``.
+        """
+        if self.context is not None and length > self.context:
+            raise ConfigError(f"a cache of {length} tokens is longer than the model's context, {self.context}")
+        return self.make_cache(slots, length)
 
     @abstractmethod
     def library_config(self) -> object:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from app.models.cache import CacheRows, KVCache, begin_pass
 from app.models.causal import CausalLM
+from app.models.library_cache import library_hidden, make_library_cache, masks_of
 
 
 class LibraryLM(CausalLM):
@@ -16,10 +20,24 @@ class LibraryLM(CausalLM):
         super().__init__()
         self.inner = inner
 
-    def hidden(self, rows: torch.Tensor) -> torch.Tensor:
+    def hidden(
+        self,
+        rows: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        cache: CacheRows | None = None,
+        languages: Sequence[str] | None = None,
+    ) -> torch.Tensor:
         """See CausalLM."""
-        out: torch.Tensor = self.inner.base_model(input_ids=rows, use_cache=False).last_hidden_state
+        past = begin_pass(cache, positions)
+        if past is not None:
+            return library_hidden(self.inner, rows, past)
+        placed = {} if positions is None else {"position_ids": positions, "attention_mask": masks_of(self.inner, rows)}
+        out: torch.Tensor = self.inner.base_model(input_ids=rows, use_cache=False, **placed).last_hidden_state
         return out
+
+    def make_cache(self, slots: int, length: int) -> KVCache:
+        """See CausalLM."""
+        return make_library_cache(self.inner, slots, length)
 
     @property
     def head(self) -> torch.Tensor:

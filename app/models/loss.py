@@ -9,6 +9,7 @@ Shape legend: N tokens, C tokens of a chunk, D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,17 +81,28 @@ def cross_entropy_sum(
     return loss
 
 
-def next_token_loss(model: CausalLM, rows: torch.Tensor, chunk_tokens: int) -> torch.Tensor:
-    """Mean loss in nats of predicting token t+1 of each row from its tokens 0..t. rows: (B, T) int64."""
-    hidden = model.hidden(rows)[:, :-1].flatten(0, 1)
+def next_token_loss(
+    model: CausalLM, rows: torch.Tensor, chunk_tokens: int, languages: Sequence[str] | None = None
+) -> torch.Tensor:
+    """Mean loss in nats of predicting token t+1 of each row from its tokens 0..t.
+
+    rows: (B, T) int64. languages: the code of each row's, for models with parts of their own for languages.
+    """
+    hidden = model.hidden(rows, languages=languages)[:, :-1].flatten(0, 1)
     targets = rows[:, 1:].flatten()
     return cross_entropy_sum(hidden, model.head, targets, chunk_tokens) / targets.numel()
 
 
 @torch.no_grad()
-def token_log_probs(model: CausalLM, rows: torch.Tensor, targets: torch.Tensor, chunk_tokens: int) -> torch.Tensor:
+def token_log_probs(
+    model: CausalLM,
+    rows: torch.Tensor,
+    targets: torch.Tensor,
+    chunk_tokens: int,
+    languages: Sequence[str] | None = None,
+) -> torch.Tensor:
     """(B, T) float32: log p(targets[b, t] | rows[b, :t+1]) in nats; 0 where the target is -100."""
-    hidden, flat = model.hidden(rows).flatten(0, 1), targets.flatten()
+    hidden, flat = model.hidden(rows, languages=languages).flatten(0, 1), targets.flatten()
     out = torch.zeros(flat.shape, dtype=torch.float32, device=rows.device)
     kept = (flat != IGNORE).nonzero().squeeze(-1)
     for start in range(0, kept.numel(), chunk_tokens):

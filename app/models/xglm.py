@@ -9,6 +9,7 @@ Shape legend: B batch, T time, H heads, D model width, E head width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import XGLMConfig
 
 from app.core.errors import ConfigError
+from app.models.cache import CachePass, CacheRows, KVCache, LayerShape, begin_pass
 from app.models.causal import CausalLM
 
 _POSITION_OFFSET = 2  # the library's table starts two rows late, as fairseq's did
@@ -31,12 +33,15 @@ class _Attention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+    def forward(self, x_BTD: torch.Tensor, layer: int = 0, past: CachePass | None = None) -> torch.Tensor:
         q_BHTE, k_BHTE, v_BHTE = (
             projection(x_BTD).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
+        if past is None:
+            y_BHTE = F.scaled_dot_product_attention(q_BHTE, k_BHTE, v_BHTE, is_causal=True)
+        else:
+            y_BHTE = past.attend(layer, q_BHTE, k_BHTE, v_BHTE)
         out: torch.Tensor = self.out_proj(y_BHTE.transpose(1, 2).flatten(2))
         return out
 
@@ -50,8 +55,8 @@ class _Layer(nn.Module):
         self.fc2 = nn.Linear(ffn, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
-        x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD))
+    def forward(self, x_BTD: torch.Tensor, layer: int = 0, past: CachePass | None = None) -> torch.Tensor:
+        x_BTD = x_BTD + self.self_attn(self.self_attn_layer_norm(x_BTD), layer, past)
         out: torch.Tensor = x_BTD + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x_BTD))))
         return out
 
@@ -90,11 +95,23 @@ class XGLM(CausalLM):
         table = sinusoidal_positions(config.max_position_embeddings, config.d_model, config.pad_token_id)
         self.register_buffer("positions", table, persistent=False)
 
-    def hidden(self, rows: torch.Tensor) -> torch.Tensor:
+    def hidden(
+        self,
+        rows: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        cache: CacheRows | None = None,
+        languages: Sequence[str] | None = None,
+    ) -> torch.Tensor:
         """See CausalLM."""
-        x_BTD = self.model.embed_tokens(rows) * self.scale + self.positions[: rows.shape[1]]
-        for layer in self.model.layers:
-            x_BTD = checkpoint(layer, x_BTD, use_reentrant=False) if self._recompute else layer(x_BTD)
+        past = begin_pass(cache, positions)
+        places = positions if past is None else past.positions
+        placed = self.positions[: rows.shape[1]] if places is None else self.positions[places]
+        x_BTD = self.model.embed_tokens(rows) * self.scale + placed
+        for number, layer in enumerate(self.model.layers):
+            if self._recompute and past is None:
+                x_BTD = checkpoint(layer, x_BTD, use_reentrant=False)
+            else:
+                x_BTD = layer(x_BTD, number, past)
         out: torch.Tensor = self.model.layer_norm(x_BTD)
         return out
 
@@ -112,6 +129,13 @@ class XGLM(CausalLM):
     def context(self) -> int:
         """See CausalLM."""
         return self.positions.shape[0]
+
+    def make_cache(self, slots: int, length: int) -> KVCache:
+        """See CausalLM."""
+        heads = self.config.attention_heads
+        width = self.config.d_model // heads
+        layers = [LayerShape(heads, width, width)] * self.config.num_layers
+        return KVCache(layers, slots, length, self.head.dtype, self.head.device)
 
     def library_config(self) -> XGLMConfig:
         """See CausalLM."""

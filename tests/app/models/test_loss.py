@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from app.models.cache import KVCache
 from app.models.causal import CausalLM
 from app.models.loss import IGNORE, cross_entropy_sum, next_token_loss, token_log_probs
 from tests.support.tiny_models import some_rows, tiny_model
@@ -114,8 +116,12 @@ class Given(CausalLM):
         super().__init__()
         self._hidden, self._head = hidden, head
 
-    def hidden(self, rows: torch.Tensor) -> torch.Tensor:
+    def hidden(self, rows: torch.Tensor, *others: object, languages: Sequence[str] | None = None) -> torch.Tensor:
+        self.languages = languages
         return self._hidden[None]
+
+    def make_cache(self, slots: int, length: int) -> KVCache:
+        raise NotImplementedError
 
     @property
     def head(self) -> torch.Tensor:
@@ -159,3 +165,11 @@ def test_a_batch_without_targets_has_no_log_probs() -> None:
     rows = some_rows()
     got = token_log_probs(tiny_model(), rows, torch.full_like(rows, IGNORE), 4)
     assert torch.count_nonzero(got) == 0
+
+
+def test_the_languages_of_rows_reach_the_model() -> None:
+    model, rows = Given(torch.rand(4, 8, requires_grad=True), torch.rand(9, 8)), some_rows(1, 4, 9)
+    next_token_loss(model, rows, 8, ["sw"])
+    assert model.languages == ["sw"]
+    token_log_probs(model, rows, rows, 8, ["tr"])
+    assert model.languages == ["tr"]
