@@ -17,6 +17,7 @@ help: ## list the targets
 setup: $(STAMP) ## create .venv with the pinned dependencies (PIP_ARGS=... is passed to pip)
 
 $(STAMP): pyproject.toml constraints.txt
+	@case "$(CURDIR)" in *" "*) echo "the path '$(CURDIR)' has a space, and Ray cannot start workers from there; move the project to one without"; exit 2;; esac
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(0 if ok else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q --upgrade pip

@@ -98,6 +98,7 @@ class Timed:
         self.ends: list[tuple[str, float]] = []
         self.slots, self.saved_step = machines.slots, machines.saved_step
         self.is_stopping, self.ask_for = machines.is_stopping, machines.ask_for
+        self.shortage = machines.shortage
 
     def start(self, task: ModelTask) -> Future[JsonObject]:
         """See Machines."""

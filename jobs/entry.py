@@ -42,7 +42,7 @@ def run_job(
 
     A result that says ``ok: false`` is printed and is status 1.
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
-    that it sets. is_long: shows a sign of life where nothing is said for a while.
+    that it sets. is_long: looks at the machines before it starts, and shows signs of life.
     """
     named = shortcuts or {}
     arguments = _parser(name, description, named).parse_args(argv)
@@ -50,7 +50,7 @@ def run_job(
     try:
         with signs_of_life() if is_long else nullcontext(), redirect_stdout(sys.stderr):
             # Ray tells of its nodes on stdout, which is for the result alone
-            result = _result(name, arguments, named, work)
+            result = _result(name, arguments, named, work, is_long)
     except (Exception, KeyboardInterrupt) as error:
         said, status = explain(error, name)
         print(f"{name}: {said}", file=sys.stderr)
@@ -59,7 +59,9 @@ def run_job(
     return 1 if result.get("ok") is False else 0
 
 
-def _result(name: str, arguments: argparse.Namespace, named: Mapping[str, str], work: Callable[[], Step]) -> JsonObject:
+def _result(
+    name: str, arguments: argparse.Namespace, named: Mapping[str, str], work: Callable[[], Step], is_long: bool
+) -> JsonObject:
     from app.artifacts.store import Store
     from app.config.load import load_config, resolved
 
@@ -75,7 +77,13 @@ def _result(name: str, arguments: argparse.Namespace, named: Mapping[str, str], 
         from app.planning.forecast import forecast
 
         return {"job": name, "dry_run": True, **forecast(config, store), "config": resolved(config)}
-    return {"job": name, "run": config.run.name, **work()(config, store)}
+    step = work()
+    if not is_long:
+        return {"job": name, "run": config.run.name, **step(config, store)}
+    from app.doctor.preflight import ready
+
+    with ready(config, store):
+        return {"job": name, "run": config.run.name, **step(config, store)}
 
 
 def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argparse.ArgumentParser:

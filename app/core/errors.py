@@ -2,6 +2,7 @@
 
 XelmError
 ├── ConfigError            a value in the configuration or on the command line
+├── NotReady               this machine or cluster cannot do what is configured; nothing was started
 ├── CorpusError            the text that was given
 ├── ArtifactError          what is in the store
 │   ├── MissingArtifact    a stage has not been run
@@ -28,6 +29,10 @@ class XelmError(Exception):
 
 class ConfigError(XelmError):
     """A configuration value is unknown, out of range, or contradicts another."""
+
+
+class NotReady(XelmError):
+    """The pre-flight found what would make the job fail or wait for ever."""
 
 
 class CorpusError(XelmError):

@@ -9,9 +9,9 @@ from typing import Literal
 from app.config.schema import Config
 from app.core.units import format_bytes
 from app.doctor.facts import MachineFacts, Needs, NodeFacts
+from app.fleet.capacity import Resources, holds, listed
 
 State = Literal["ok", "warning", "failed", "not checked"]
-Resources = Mapping[str, float]
 
 DRIVER = "driver"
 _CLOCK_WARNING_SECONDS, _CLOCK_FAILED_SECONDS = 5.0, 900.0
@@ -171,19 +171,15 @@ def demands(config: Config) -> dict[str, Resources]:
 
 
 def _fits(what: str, wanted: Resources, nodes: Sequence[NodeFacts], kinds: Mapping[str, Resources]) -> Check:
-    asked = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
-    if place := next((node.name for node in nodes if _holds(node.resources, wanted)), None):
+    asked = listed(wanted)
+    if place := next((node.name for node in nodes if holds(node.resources, wanted)), None):
         return Check("resources", "cluster", "ok", f"{what} ({asked}) fits node {place}")
-    if kind := next((name for name, resources in kinds.items() if _holds(resources, wanted)), None):
+    if kind := next((name for name, resources in kinds.items() if holds(resources, wanted)), None):
         return Check(
             "resources", "cluster", "ok", f"{what} ({asked}) fits nodes of the kind {kind}, which can be added"
         )
     cure = "ask for less (training.cpus_per_expert, training.gpus_per_expert, seed.cpus) or offer larger nodes"
     return Check("resources", "cluster", "failed", f"{what} ({asked}) fits no node and would wait for ever; {cure}")
-
-
-def _holds(offered: Resources, wanted: Resources) -> bool:
-    return all(offered.get(name, 0.0) >= amount for name, amount in wanted.items())
 
 
 def table(checks: Sequence[Check]) -> str:

@@ -7,8 +7,8 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
 import ray
@@ -20,7 +20,9 @@ from app.core.errors import ConfigError
 from app.core.records import JsonObject
 from app.doctor.checks import DRIVER, Check, machine_checks, node_checks, resource_checks, table
 from app.doctor.facts import MachineFacts, Needs, NodeFacts
+from app.doctor.ground import ground_checks
 from app.doctor.look import DRIVERS_PROBE, look
+from app.fleet.capacity import kinds_of_nodes
 from app.fleet.ray_session import ray_session
 from app.planning.costs import checkpoint_bytes
 from app.planning.plan import seed_size, worker_bytes
@@ -33,25 +35,32 @@ _SECONDS_TO_ANSWER = 120.0
 
 def examine(config: Config, store: Store) -> JsonObject:
     """All checks as ``checks`` and as ``text``; ``ok`` is false if one failed. What it writes it removes."""
-    probes = store.folder(f"doctor-{uuid.uuid4().hex[:12]}")
-    try:
-        checks = _examined(config, probes)
-    finally:
-        with suppress(Exception):  # storage that cannot delete has been reported as such
-            store.folder("").remove(probes.uri.rpartition("/")[2])
+    with probing(store) as probes:
+        checks = [*ground_checks(config, store), *_examined(config, probes)]
     listed = [asdict(check) for check in checks]
     return {"ok": all(check.state != "failed" for check in checks), "checks": listed, "text": table(checks)}
 
 
-def _examined(config: Config, probes: Folder) -> list[Check]:
+@contextmanager
+def probing(store: Store) -> Iterator[Folder]:
+    """A folder in the store for probe files, with the driver's in it; gone afterwards."""
+    probes = store.folder(f"doctor-{uuid.uuid4().hex[:12]}")
     with suppress(Exception):  # a storage without rights shows in the driver's own probe
         probes.write(DRIVERS_PROBE, b"may be deleted")
+    try:
+        yield probes
+    finally:
+        with suppress(Exception):  # storage that cannot delete has been reported as such
+            store.folder("").remove(probes.uri.rpartition("/")[2])
+
+
+def _examined(config: Config, probes: Folder) -> list[Check]:
     driver, needs = look(probes, config.artifacts.cache, os.getpid()), seed_needs(config)
     checks = [] if config.cluster.address == "local" else machine_checks(config, DRIVER, driver, needs)
     try:
         _reach(config.cluster.address)
         with ray_session(config.cluster):
-            nodes, kinds = _ask_nodes(probes, config.artifacts.cache), _kinds_of_nodes()
+            nodes, kinds = _ask_nodes(probes, config.artifacts.cache), kinds_of_nodes()
     except Exception as error:  # Ray has no common base for what can go wrong when it is joined
         cure = "see cluster.address, `ray status`, RAY_AUTH_MODE and the token; versions must be the same on both sides"
         said = " ".join(str(error).split()) or type(error).__name__
@@ -96,13 +105,6 @@ def _answered(name: str, resources: Mapping[str, float], asked: float, answer: r
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return NodeFacts(name, resources, asked, time.time(), None, lines[-1] if lines else type(error).__name__)
     return NodeFacts(name, resources, asked, time.time(), machine)
-
-
-def _kinds_of_nodes() -> dict[str, dict[str, float]]:
-    """Kinds of nodes that the cluster's autoscaler may add; none where there is no autoscaler, or one of version 1."""
-    known = ray._private.state.state.get_cluster_config()
-    groups = known.node_group_configs if known else ()
-    return {group.name: dict(group.resources) for group in groups if group.max_count}
 
 
 def seed_needs(config: Config) -> Needs | None:

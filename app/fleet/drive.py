@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Protocol
 
+from app.core.errors import TrainingError
 from app.core.records import JsonObject
 from app.core.redact import redact
 from app.core.units import format_count, format_seconds
+from app.fleet.capacity import Shortage
 from app.fleet.fleet import Fleet
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_WORDS = 10.0
+_HOPELESS_SECONDS = 60.0
+"""Machines that were lost and are put back by something other than Ray's autoscaler may take that long."""
 _HEADING = "Error Snippet]"
 
 
@@ -39,13 +45,18 @@ class Machines(Protocol):
     def ask_for(self, runs: int) -> None:
         """Let the machines become enough for so many runs at once, where they can become more."""
 
+    def shortage(self) -> Shortage | None:
+        """What is missing for a run to start; None if nothing is."""
+
 
 def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, changed: Callable[[Fleet], None]) -> Fleet:
     """Run the fleet until nothing waits or runs, or until a stop and the end of what runs then; returns its end.
 
-    changed: told each new state.
+    changed: told each new state. Raises TrainingError when nothing has run for a while and nothing that would help can
+    be added.
     """
     running: dict[Future[JsonObject], tuple[str, int]] = {}
+    room = _Room()
     while not fleet.is_over:
         if machines.is_stopping():
             if not running:
@@ -56,12 +67,39 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
                 fleet = fleet.started(key)
                 changed(fleet)
                 running[machines.start(tasks[key])] = (key, machines.saved_step(tasks[key]))
+            room.watch(None if running else machines.shortage())
+        if not running:  # waiting for nothing would return at once
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         finished, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
         for future in finished:
             key, before = running.pop(future)
             fleet = _after(fleet, tasks[key], future, machines.saved_step(tasks[key]) > before)
             changed(fleet)
     return fleet
+
+
+class _Room:
+    """The wait for capacity: said while it lasts, ended when it has no hope."""
+
+    def __init__(self) -> None:
+        self._since = self._said = 0.0
+
+    def watch(self, short: Shortage | None) -> None:
+        """Take note of what is missing now. Raises TrainingError."""
+        now = time.monotonic()
+        if short is None:
+            self._since = 0.0
+            return
+        self._since = self._since or now
+        waited = now - self._since
+        if not short.can_end and waited >= _HOPELESS_SECONDS:
+            raise TrainingError(
+                f"waited {format_seconds(waited)} for capacity that cannot come: {short.missing}; add such a node, or"
+                " ask for less (training.cpus_per_expert, gpus_per_expert, workers_per_expert, seed.cpus)"
+            )
+        if now - self._said >= _SECONDS_BETWEEN_WORDS:
+            self._said = now
+            log.info("train: waiting for capacity since %s: %s", format_seconds(waited), short.missing)
 
 
 def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject], got_further: bool) -> Fleet:

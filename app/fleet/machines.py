@@ -21,6 +21,7 @@ from app.artifacts.store import Folder
 from app.config.schema import Config
 from app.core.errors import StorageError
 from app.core.records import JsonObject
+from app.fleet.capacity import Shortage, kinds_of_nodes, living_nodes, shortage
 from app.fleet.ray_session import training_slots
 from app.fleet.worker import Assignment, Work, train_in_worker
 from app.training.model_task import ModelTask
@@ -42,7 +43,11 @@ class RayMachines:
 
     def slots(self) -> int:
         """See Machines."""
-        return training_slots(self._config.cluster, self._resources(), self._workers[0])
+        return training_slots(self._config.cluster, living_nodes().values(), self._resources(), self._workers[0])
+
+    def shortage(self) -> Shortage | None:
+        """See Machines."""
+        return shortage(living_nodes(), kinds_of_nodes(), self._resources(), self._workers[0])
 
     def start(self, task: ModelTask) -> Future[JsonObject]:
         """See Machines."""

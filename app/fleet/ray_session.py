@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ray
 
 from app.config.schema import ClusterConfig
+from app.fleet.capacity import how_many
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +80,12 @@ def _ensure_token() -> None:
         os.close(descriptor)
 
 
-def training_slots(cluster: ClusterConfig, worker: Mapping[str, float], workers: int) -> int:
-    """How many training runs the cluster holds at once, at least 1, at most ``cluster.slots`` if that is set.
+def training_slots(
+    cluster: ClusterConfig, nodes: Iterable[Mapping[str, float]], worker: Mapping[str, float], workers: int
+) -> int:
+    """How many training runs the nodes hold at once, at most ``cluster.slots`` if that is set.
 
     worker: what each of the ``workers`` of a run asks for, by Ray's name of the resource.
     """
-    resources = ray.cluster_resources()
-    slots = min(int(resources.get(name, 0) // amount) for name, amount in worker.items()) // workers
-    return max(1, min(slots, cluster.slots) if cluster.slots else slots)
+    slots = how_many(nodes, worker) // workers
+    return min(slots, cluster.slots) if cluster.slots else slots

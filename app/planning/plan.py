@@ -45,7 +45,7 @@ def make_plan(config: Config, store: Store) -> JsonObject:
             "workers": config.training.workers_per_expert[0],
             "gpu_share": min(config.training.gpus_per_expert, 1.0),
         },
-        "storage": _storage(config, size, works),
+        "storage": storage_forecast(config, size, works),
         "saving": saving,
         "gpu": None,
         "prices": price_record(config),
@@ -119,7 +119,7 @@ def _seed_name(config: Config) -> str:
     return config.seed.model if config.seed.source == "pretrained" else f"trained {config.seed.architecture}"
 
 
-def _storage(config: Config, size: ModelSize, works: Sequence[Work]) -> JsonObject:
+def storage_forecast(config: Config, size: ModelSize, works: Sequence[Work]) -> JsonObject:
     """Bytes in the store; checkpoints go as each model is finished.
 
     While the newest checkpoint is being written there is one more than are kept. The text is at least what dense sees

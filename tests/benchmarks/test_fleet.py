@@ -25,6 +25,9 @@ def test_paced_steps_last_as_long_as_they_are_told_whatever_their_work_takes() -
 class _Instant:
     """Machines on which every run ends at once."""
 
+    def shortage(self) -> None:
+        """Nothing is missing."""
+
     def slots(self) -> int:
         return 1
 

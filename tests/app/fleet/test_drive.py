@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -7,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import TrainingError
 from app.core.records import JsonObject
+from app.fleet import drive as drive_module
+from app.fleet.capacity import Shortage
 from app.fleet.drive import drive, innermost
 from app.fleet.fleet import Fleet, plan_fleet
 
@@ -23,6 +27,7 @@ class Cluster:
         self.stop_after = 1000
         self.saves = 0
         self.asked: list[int] = []
+        self.short: Shortage | None = None
         self._slots, self._running = slots, list[tuple[str, Future[JsonObject]]]()
 
     def slots(self) -> int:
@@ -36,6 +41,10 @@ class Cluster:
     def ask_for(self, runs: int) -> None:
         """Keep what is asked for."""
         self.asked.append(runs)
+
+    def shortage(self) -> Shortage | None:
+        """What the test says."""
+        return self.short
 
     def is_stopping(self) -> bool:
         """Asked first in each round: what runs then was started in the one before."""
@@ -152,3 +161,31 @@ def test_no_more_run_at_once_than_there_are_slots_and_slots_may_grow() -> None:
 )
 def test_the_innermost_reason_is_told(text: str, told: str) -> None:
     assert innermost(RuntimeError(text)) == told
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_SECONDS_BETWEEN_LOOKS", "_SECONDS_BETWEEN_WORDS", "_HOPELESS_SECONDS"):
+        monkeypatch.setattr(drive_module, name, 0.05)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_wait_for_capacity_that_cannot_come_ends_and_says_what_is_missing() -> None:
+    cluster = Cluster({"a": []}, lambda: 0)
+    cluster.short = Shortage("a run needs 1 GPU", can_end=False)
+    tasks: dict[str, Any] = {"a": SimpleNamespace(key="a", name="a")}
+    with pytest.raises(TrainingError, match="capacity that cannot come: a run needs 1 GPU"):
+        drive(plan_fleet([("a", 1, False)], 0), tasks, cluster, lambda _fleet: None)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_wait_for_capacity_that_can_come_is_said_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    looks = iter([0] * 8)
+    cluster = Cluster({"a": [COUNTS]}, lambda: next(looks, 1))
+    cluster.short = Shortage("a run needs 1 GPU; nodes of the kind gpu can be added", can_end=True)
+    tasks: dict[str, Any] = {"a": SimpleNamespace(key="a", name="a")}
+    with caplog.at_level(logging.INFO):
+        fleet = drive(plan_fleet([("a", 1, False)], 0), tasks, cluster, lambda _fleet: None)
+    assert fleet.member("a").state == "done"
+    said = [text for text in caplog.messages if "waiting for capacity since" in text]
+    assert len(said) >= 2 and all("nodes of the kind gpu can be added" in text for text in said)

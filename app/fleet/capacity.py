@@ -1,0 +1,67 @@
+"""What a cluster holds and could hold: living nodes, kinds of nodes that can be added, what is missing for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import ray
+
+Resources = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """Why nothing can start now. ``can_end``: whether a kind of node that fits can be added."""
+
+    missing: str
+    can_end: bool
+
+
+def living_nodes() -> dict[str, dict[str, float]]:
+    """Name -> resources of each node that is alive."""
+    return {
+        f"{node['NodeManagerHostname']} {node['NodeID'][:6]}": dict(node["Resources"])
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+
+
+def kinds_of_nodes() -> dict[str, dict[str, float]]:
+    """Kinds of nodes that the cluster's autoscaler may add; none where there is no autoscaler, or one of version 1."""
+    known = ray._private.state.state.get_cluster_config()
+    groups = known.node_group_configs if known else ()
+    return {group.name: dict(group.resources) for group in groups if group.max_count}
+
+
+def holds(offered: Resources, wanted: Resources) -> bool:
+    """Whether a node that offers this can give what is wanted."""
+    return all(offered.get(name, 0.0) >= amount for name, amount in wanted.items())
+
+
+def how_many(nodes: Iterable[Resources], wanted: Resources) -> int:
+    """How many workers that want this fit the nodes at once, each on one node."""
+    asked = {name: amount for name, amount in wanted.items() if amount}
+    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in asked.items()) for node in nodes)
+
+
+def listed(wanted: Resources) -> str:
+    """``2 CPU, 1 GPU``."""
+    return ", ".join(f"{amount:g} {name}" for name, amount in wanted.items() if amount)
+
+
+def shortage(
+    nodes: Mapping[str, Resources], kinds: Mapping[str, Resources], wanted: Resources, workers: int
+) -> Shortage | None:
+    """What is missing for a run of so many workers that each want this; None if it fits."""
+    fits = how_many(nodes.values(), wanted)
+    if fits >= workers:
+        return None
+    kind = next((name for name, resources in kinds.items() if holds(resources, wanted)), None)
+    most = {name: max((node.get(name, 0.0) for node in nodes.values()), default=0.0) for name, a in wanted.items() if a}
+    run = f"{workers} workers with {listed(wanted)} each" if workers > 1 else listed(wanted)
+    there = (
+        f"{len(nodes)} nodes hold {fits} of them; the largest has {', '.join(f'{n:g} {k}' for k, n in most.items())}"
+    )
+    added = f"nodes of the kind {kind} can be added" if kind else "no kind of node that fits can be added"
+    return Shortage(f"a run needs {run}; {there}; {added}", kind is not None)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from app.fleet.capacity import how_many, shortage
+
+SMALL, LARGE = {"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted", "count"),
+    [
+        ([SMALL, SMALL], {"CPU": 1.0, "GPU": 0.0}, 4),
+        ([SMALL, SMALL], {"CPU": 3.0}, 0),
+        ([SMALL, LARGE], {"CPU": 2.0}, 5),
+        ([SMALL, LARGE], {"CPU": 1.0, "GPU": 1.0}, 2),
+        ([LARGE], {"CPU": 1.0, "GPU": 0.5}, 4),
+        ([], {"CPU": 1.0}, 0),
+    ],
+)
+def test_a_worker_must_fit_one_node(nodes: list[dict[str, float]], wanted: dict[str, float], count: int) -> None:
+    assert how_many(nodes, wanted) == count
+
+
+def test_nothing_is_missing_where_a_run_fits() -> None:
+    assert shortage({"a": SMALL}, {}, {"CPU": 1.0}, workers=2) is None
+
+
+def test_what_no_node_and_no_kind_has_has_no_hope_and_is_named() -> None:
+    short = shortage({"a": SMALL}, {"cpu": SMALL}, {"CPU": 1.0, "GPU": 1.0}, workers=1)
+    assert short is not None and not short.can_end
+    assert "needs 1 CPU, 1 GPU" in short.missing and "0 GPU" in short.missing
+
+
+def test_what_a_kind_of_node_has_can_come() -> None:
+    short = shortage({"a": SMALL}, {"gpu": LARGE}, {"GPU": 1.0}, workers=2)
+    assert short is not None and short.can_end and "kind gpu can be added" in short.missing
+    assert "2 workers with 1 GPU each" in short.missing
