@@ -29,18 +29,23 @@ def normalise(code: str) -> str:
 
     A script other than Latin and a region are dropped (``zh-Hant-TW`` -> zh): they do not make another language here.
     Known are the languages CLDR has a name for, and any other ISO 639-3 code whose script it knows (``aai_Latn``).
+    Script and region must be ones that CLDR knows, so that ``my_text`` is not Burmese. A code that stands for a
+    language in another script keeps it: ``sh`` and ``hbs_Latn`` are sr-Latn.
     Raises CorpusError naming the nearest known codes.
     """
     text = code.strip()
     if text.lower() in _HUB_CONFIGS:
         return _HUB_CONFIGS[text.lower()]
     match = _SHAPE.fullmatch(text)
-    language = _canonical(match.group(1).lower()) if match else ""
-    if match is None or not (language in _named_codes() or script(language) != _UNKNOWN_SCRIPT):
+    spoken, written, region = match.groups() if match else ("", None, None)
+    language, implied = _canonical(spoken.lower())
+    known = language in _named_codes() or script(language) != _UNKNOWN_SCRIPT
+    if match is None or not known or not _is_subtag(written, "scripts") or not _is_subtag(region, "territories"):
         close = _nearest_codes(text)
-        hint = f"; the nearest known: {', '.join(close)}" if close else ""
-        raise CorpusError(f"unknown language {code!r}{hint} (ISO 639-1, or 639-3 where there is none)")
-    romanised = (match.group(2) or "").title() == "Latn" and script(language) not in ("Latn", _UNKNOWN_SCRIPT)
+        hint = f"; did you mean {close[0]}?" if close else ";"
+        others = f" Near it are also {', '.join(close[1:])}." if close[1:] else ""
+        raise CorpusError(f"unknown language {code!r}{hint}{others} Codes are ISO 639-1, or 639-3 where there is none")
+    romanised = (written or implied).title() == "Latn" and script(language) not in ("Latn", _UNKNOWN_SCRIPT)
     return f"{language}-Latn" if romanised else language
 
 
@@ -97,17 +102,28 @@ def iso639_3(code: str) -> tuple[str, ...]:
     return tuple(sorted(old for old, new in aliases.items() if new == base and len(old) == 3))
 
 
-def _canonical(language: str) -> str:
+def _canonical(language: str) -> tuple[str, str]:
+    """The code that stands for a language now, and the script that goes with it if the old code says one."""
     if language in _MERGED.values():
-        return language
-    now = str(get_global("language_aliases").get(language, language)).partition("_")[0]
-    return _MERGED.get(now, now)
+        return language, ""
+    now, *others = str(get_global("language_aliases").get(language, language)).split("_")
+    return _MERGED.get(now, now), next((other for other in others if len(other) == 4), "")
+
+
+def _is_subtag(name: str | None, kind: str) -> bool:
+    """Whether CLDR has the script or territory; not given is as good."""
+    return name is None or {name.title(), name.upper()} & _subtags(kind) != set()
+
+
+@functools.cache
+def _subtags(kind: str) -> frozenset[str]:
+    return frozenset(map(str, getattr(Locale.parse("en"), kind)))
 
 
 @functools.cache
 def _named_codes() -> frozenset[str]:
     bare = {str(code) for code in Locale.parse("en").languages if "_" not in str(code)}
-    return frozenset({code for code in bare if _canonical(code) == code} | {UNDETERMINED, "no"})
+    return frozenset({code for code in bare if _canonical(code) == (code, "")} | {UNDETERMINED, "no"})
 
 
 def _nearest_codes(text: str) -> list[str]:

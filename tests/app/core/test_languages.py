@@ -44,6 +44,8 @@ def test_mc4_codes_are_ours_but_for_hebrew() -> None:
             ("und", "und"),
         ],
         *[("aai_Latn", "aai"), ("quy_Latn", "quy"), (" de ", "de")],
+        *[("sh", "sr-Latn"), ("hbs_Latn", "sr-Latn"), ("hbs", "sr-Latn"), ("srp_Latn", "sr-Latn"), ("hbs_Cyrl", "sr")],
+        *[("prs_Arab", "fa"), ("cnr", "sr"), ("und_Latn", "und")],
     ],
 )
 def test_usual_spellings_of_a_language_are_one_code(given: str, ours: str) -> None:
@@ -61,6 +63,18 @@ def test_normalising_twice_changes_nothing() -> None:
 def test_unknown_code_is_refused_with_the_nearest_known(unknown: str, near: str) -> None:
     with pytest.raises(CorpusError, match=rf"unknown language '{unknown}'.*\b{near}\b"):
         normalise(unknown)
+
+
+@pytest.mark.parametrize(("misspelt", "meant"), [("englsh", "en"), ("swahli", "sw"), ("Espanol", "es"), ("jp", "ja")])
+def test_a_misspelt_language_is_answered_with_the_one_that_was_meant(misspelt: str, meant: str) -> None:
+    with pytest.raises(CorpusError, match=rf"; did you mean {meant}\?"):
+        normalise(misspelt)
+
+
+@pytest.mark.parametrize("name", ["my_text", "de_data", "it_Corp", "en_QQ", "no_good", "am_Main"])
+def test_a_word_that_begins_like_a_code_is_no_language(name: str) -> None:
+    with pytest.raises(CorpusError, match=f"unknown language '{name}'"):
+        normalise(name)
 
 
 @pytest.mark.parametrize("unknown", ["", "12", "c4-de", "de_Latn_DE_x", "д"])
