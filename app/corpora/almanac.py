@@ -25,7 +25,7 @@ from app.core.languages import normalise, script
 from app.core.records import Document, JsonObject
 from app.core.seeding import generator
 from app.core.suggest import nearest
-from app.corpora.base import CorpusSettings, Reject, SourceFile, document_id
+from app.corpora.base import CorpusSettings, Reject, SourceFile, Survey, document_id
 
 _VERSION = 1  # raised when the text changes: the almanac is identified by it, not by files
 _DOCUMENTS_PER_CHUNK = 200
@@ -115,6 +115,10 @@ class AlmanacCorpus:
             for split, count in self._counts().items()
             for chunk in range(-(-count // _DOCUMENTS_PER_CHUNK))
         ]
+
+    def survey(self) -> Survey:
+        """See Corpus."""
+        return Survey((f"almanac: {len({file.lang for file in self.files()})} languages, generated from CLDR",))
 
     def read(self, file: SourceFile) -> Iterator[Document | Reject]:
         """See Corpus."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from app.core.records import Document, JsonObject
@@ -59,12 +59,17 @@ class CorpusSettings:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One unit of work: a file or a chunk of generated text. ``lang`` and ``split`` None: each row says, or a hash."""
+    """One unit of work: a file or a chunk of generated text.
+
+    ``lang``: by its place; a row's own language goes before it, but where the place is documented
+    (``is_language_sure``). ``split`` None: each document's hash says.
+    """
 
     uri: str
     lang: str | None = None
     split: str | None = None
     size_bytes: int | None = None
+    is_language_sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,32 @@ class Reject:
     sample: str
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A file or folder that was found and is not read. ``is_loss``: it may hold text that was meant to be read."""
+
+    name: str
+    why: str
+    size_bytes: int = 0
+    is_loss: bool = False
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a corpus makes of its place before any text is read: sentences for the log, and the files left unread."""
+
+    understood: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
+
+
 class Corpus(Protocol):
     """A source of text."""
 
     def files(self) -> Sequence[SourceFile]:
         """Every unit of work, in a fixed order. Raises CorpusError, saying what was found, if there is none."""
+
+    def survey(self) -> Survey:
+        """What was understood of the place, and every file there that ``files`` leaves out."""
 
     def read(self, file: SourceFile) -> Iterator[Document | Reject]:
         """The rows of one unit, streaming; a bad row or a torn stream is a Reject, never an exception."""
@@ -104,6 +130,17 @@ def is_drawn(doc_id: str, purpose: bytes, share: float) -> bool:
     """Whether the document's hash, one for each purpose, is in the first ``share`` of the numbers."""
     position = int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8, person=purpose).digest(), "big")
     return position < share * 2**64
+
+
+def hold_out_by_hash(files: Sequence[SourceFile]) -> list[SourceFile]:
+    """The files, with no split for those of languages that have training files and none to hold out.
+
+    Else such a corpus is trained on whole, and can then not be evaluated.
+    """
+    held_out = {file.lang for file in files if file.split == "validation"}
+    return [
+        replace(file, split=None) if file.split == "train" and file.lang not in held_out else file for file in files
+    ]
 
 
 def first_files(files: Sequence[SourceFile], limit: int) -> list[SourceFile]:

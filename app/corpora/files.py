@@ -1,52 +1,43 @@
-"""A folder, file, glob or URI of mC4-layout, plain jsonl or parquet files."""
+"""A folder, file, glob or URI of JSON or parquet files, plain or in mC4's layout."""
 
 from __future__ import annotations
 
-import re
+import functools
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
-from typing import Any
-
-import fsspec
+from dataclasses import replace
 
 from app.core.errors import CorpusError
-from app.core.languages import known_codes, normalise
+from app.core.languages import normalise
 from app.core.records import Document, JsonObject
-from app.corpora.base import CorpusSettings, Reject, SourceFile, first_files
-from app.corpora.layouts import MC4_NAME
-from app.corpora.readers import PARQUET_SUFFIX, is_readable, read_file
-from app.corpora.streams import LINE_SUFFIXES
+from app.core.units import format_bytes
+from app.corpora.base import CorpusSettings, Reject, SourceFile, Survey, Unread, first_files, hold_out_by_hash
+from app.corpora.listing import Listed, Listing, list_files
+from app.corpora.places import Place, place_of
+from app.corpora.readers import SUFFIXES, is_readable, language_in, read_file, read_rows
+from app.corpora.streams import ARCHIVES, CORRUPT
 from app.corpora.traps import refuse_traps
+from app.corpora.unread import UNKNOWN_KIND, refuse_most_unread, sift, tell_unread
 
-_SPLIT_IN_NAME = re.compile(r"(?:c4-)?(train|training|validation|valid|val|dev|test)(?=[-_.])", re.IGNORECASE)
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-"""What a folder or the start of a file's name says; ``test`` files are left alone, neither trained on nor scored."""
-_MAGIC = re.compile(r"[*?\[]")
+_Placed = tuple[Listed, Place]
 
 
 class FilesCorpus:
-    """Files whose language is in the mC4 name, else in a folder's name, else in the row, else the only configured.
+    """Files whose language is in each row, else in the file's name, else in a folder's, else the only configured.
 
     Folders count below ``corpus.path`` (``<lang>/...``, ``<lang>/<split>/...``), and its own name with them.
     """
 
     def __init__(self, settings: CorpusSettings) -> None:
         self._settings = settings
-        self._found: list[SourceFile] | None = None
 
     def files(self) -> Sequence[SourceFile]:
         """See Corpus."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found
+        return self._found[0]
+
+    def survey(self) -> Survey:
+        """See Corpus."""
+        return self._found[1]
 
     def read(self, file: SourceFile) -> Iterator[Document | Reject]:
         """See Corpus."""
@@ -54,116 +45,141 @@ class FilesCorpus:
 
     def fingerprint(self) -> JsonObject:
         """Names relative to the path, and sizes: the same corpus in another place is the same corpus."""
-        filesystem, root = _open(self._settings)
-        base = _fixed_folder(filesystem, root)
         names: list[JsonObject] = [
-            {
-                "name": PurePosixPath(fsspec.core.url_to_fs(file.uri)[1]).relative_to(base).as_posix(),
-                "lang": file.lang,
-                "split": file.split,
-                "bytes": file.size_bytes,
-            }
+            {"name": self._names[file.uri], "lang": file.lang, "split": file.split, "bytes": file.size_bytes}
             for file in self.files()
         ]
         return {"source": "files", "files": names}
 
-    def _find(self) -> list[SourceFile]:
-        place = self._settings.path
-        filesystem, root = _open(self._settings)
-        base = _fixed_folder(filesystem, root)
-        sizes = {path: size for path, size in _sizes(filesystem, root).items() if not _is_hidden(path, base)}
-        if not sizes:
-            raise CorpusError(f"corpus.path {place!r} does not exist or is empty")
-        usable = sorted(path for path in sizes if is_readable(path))
-        if not usable:
-            seen = ", ".join(sorted({PurePosixPath(path).suffix or "no suffix" for path in sizes}))
-            known = ", ".join((*LINE_SUFFIXES, PARQUET_SUFFIX))
-            raise CorpusError(f"corpus.path {place!r} holds {len(sizes)} files ({seen}) but none of {known}")
+    @functools.cached_property
+    def _listing(self) -> Listing:
+        if not self._settings.path:
+            raise CorpusError("corpus.source=files needs corpus.path: a folder, a file, a glob or a URI")
+        listing = list_files(self._settings.path)
+        if not listing.files:
+            raise CorpusError(f"{self._where} does not exist or is empty{_but(listing.unread)}")
+        return listing
+
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        return {file.uri: file.name.as_posix() for file in self._listing.files}
+
+    @property
+    def _where(self) -> str:
+        return f"corpus.path {self._settings.path!r}"
+
+    @functools.cached_property
+    def _found(self) -> tuple[list[SourceFile], Survey]:
+        usable, unread = self._usable()
         wanted = {normalise(code) for code in self._settings.languages}
-        found = [_describe(filesystem, base, path, sizes[path], wanted) for path in usable]
-        kept = [
-            file for file in found if file.split != "test" and (not wanted or file.lang is None or file.lang in wanted)
+        placed = _believe_rows([(file, self._place(file, wanted)) for file in usable], wanted, self._settings)
+        kept, others = _choose(placed, wanted)
+        self._require(usable, placed, kept, wanted)
+        files = hold_out_by_hash([SourceFile(f.uri, p.lang, p.split, f.size_bytes) for f, p in kept])
+        refuse_traps(file.uri for file in files)
+        limited = first_files(files, self._settings.max_files_per_language)
+        read = {file.uri for file in limited}
+        others += [
+            Unread(self._names[f.uri], "beyond corpus.max_files_per_language") for f in files if f.uri not in read
         ]
-        missing = wanted - {file.lang for file in kept}
-        if not kept or (missing and all(file.lang is not None for file in kept)):
-            there = ", ".join(sorted({file.lang for file in found if file.lang})) or "none"
-            raise CorpusError(
-                f"corpus.path {place!r} holds {len(usable)} readable files but none to use for"
-                f" {', '.join(sorted(missing)) or 'training'}; languages found: {there}; set corpus.languages"
-            )
-        refuse_traps(file.uri for file in kept)
-        return first_files(kept, self._settings.max_files_per_language)
+        understood = _understood(self._where, [(f, p) for f, p in kept if f.uri in read], wanted)
+        return limited, Survey(tuple(understood), (*unread, *others))
 
+    def _usable(self) -> tuple[list[Listed], list[Unread]]:
+        """Files that can be read, and the others. Raises CorpusError if these are most."""
+        files, unread = self._listing.files, list(self._listing.unread)
+        readable = [file for file in files if is_readable(file.name.name)]
+        unread += [_of_no_kind(file) for file in files if not is_readable(file.name.name)]
+        usable, empty = sift(readable)
+        unread += [replace(file, name=self._names[file.name]) for file in empty]
+        if not readable:
+            seen = ", ".join(sorted({file.name.suffix or "no suffix" for file in files}))
+            raise CorpusError(f"{self._where} holds {len(files)} files ({seen}) but none of {', '.join(SUFFIXES)}")
+        refuse_most_unread(self._where, usable, unread)
+        if not usable:
+            raise CorpusError(f"{self._where} holds nothing to read{_but(unread)}")
+        return usable, unread
 
-def _describe(filesystem: Any, base: PurePosixPath, path: str, size: int, wanted: set[str]) -> SourceFile:
-    uri = path if "file" in _protocols(filesystem) else str(filesystem.unstrip_protocol(path))
-    place = PurePosixPath(path)
-    if match := MC4_NAME.match(place.name):
+    def _place(self, file: Listed, wanted: set[str]) -> Place:
         try:
-            lang = normalise(match.group(1))
+            return place_of(file.name, self._listing.base, wanted, self._settings.column("lang"))
         except CorpusError as error:
-            raise CorpusError(f"{uri}: {error}; rename the file or move it out of corpus.path") from error
-        return SourceFile(uri, lang, "validation" if match.group(2) else "train", size)
-    folders = place.relative_to(base).parts[:-1]
-    named = _SPLIT_IN_NAME.match(place.name)
-    splits = [*([named.group(1).lower()] if named else []), *(part.lower() for part in reversed(folders))]
-    if base.name.lower() in _SPLITS:
-        splits.append(base.name.lower())
-    split = next((_SPLITS[part] for part in splits if part in _SPLITS), None)
-    return SourceFile(uri, _language(folders, base, wanted), split, size)
+            raise CorpusError(f"{file.uri}: {error}; rename the file or move it out of corpus.path") from error
+
+    def _require(
+        self, usable: Sequence[Listed], placed: Sequence[_Placed], kept: Sequence[_Placed], wanted: set[str]
+    ) -> None:
+        missing = wanted - {place.lang for _, place in kept}
+        if not kept or (missing and all(place.lang is not None for _, place in kept)):
+            there = Counter(f"{place.lang} by {place.told_by}" for _, place in placed if place.lang)
+            raise CorpusError(
+                f"{self._where} holds {len(usable)} readable files but none to use for"
+                f" {', '.join(sorted(missing)) or 'training'}; languages found: {', '.join(sorted(there)) or 'none'};"
+                " set corpus.languages to those you want, or rename what is no language"
+            )
 
 
-def _language(folders: Sequence[str], base: PurePosixPath, wanted: set[str]) -> str | None:
-    """The language that the folders name, the nearest to the file first, but a wanted one before any other."""
-    own = base.parent.name if base.name.lower() in _SPLITS else base.name
-    named = [code for part in reversed(folders) if (code := _language_of(part))]
-    if (code := _language_of(own)) and (not wanted or code in wanted):
-        named.append(code)
-    return next((code for code in named if code in wanted), named[0] if named else None)
+def _of_no_kind(file: Listed) -> Unread:
+    is_archive = file.name.name.lower().endswith((*ARCHIVES, ".zip", ".7z"))
+    why = "an archive; unpack it" if is_archive else UNKNOWN_KIND
+    return Unread(file.name.as_posix(), why, file.size_bytes or 0, is_loss=True)
 
 
-def _language_of(folder: str) -> str | None:
-    """A folder's language; not every word of three letters that happens to be a code nobody has a name for."""
-    if folder.lower() in _SPLITS:
-        return None
+def _but(unread: Sequence[Unread]) -> str:
+    return "".join(f"; {line}" for line in tell_unread(unread))
+
+
+def _believe_rows(placed: Sequence[_Placed], wanted: set[str], settings: CorpusSettings) -> list[_Placed]:
+    """The files, without the language of a place whose name may be a mere word and whose rows say another.
+
+    Asked is the first file of each such name, and only where the name would make us leave the files alone.
+    """
+    contradicted: dict[str, bool] = {}
+    result = []
+    for file, place in placed:
+        if place.lang and wanted and place.lang not in wanted and not place.is_certain:
+            key = file.name.as_posix() if place.told_by == "file name" else place.told_by
+            if key not in contradicted:
+                said = _said_by_first_row(file, settings)
+                contradicted[key] = said is not None and said.partition("-")[0] != place.lang
+            place = replace(place, lang=None, told_by="") if contradicted[key] else place
+        result.append((file, place))
+    return result
+
+
+def _said_by_first_row(file: Listed, settings: CorpusSettings) -> str | None:
     try:
-        code = normalise(folder)
-    except CorpusError:
+        row = next(read_rows(file.uri, settings), None)
+        said = language_in(row.values, settings) if row else None
+        return normalise(said) if said else None
+    except (CorpusError, *CORRUPT):  # said where the file is read
         return None
-    return code if len(folder) > 3 or code in known_codes() else None
 
 
-def _open(settings: CorpusSettings) -> tuple[Any, str]:
-    if not settings.path:
-        raise CorpusError("corpus.source=files needs corpus.path: a folder, a file, a glob or a URI")
-    try:
-        filesystem, root = fsspec.core.url_to_fs(settings.path)
-    except (ImportError, ValueError) as error:
-        raise CorpusError(f"corpus.path {settings.path!r}: {error}; install it, or use another address") from error
-    return filesystem, str(root)
+def _choose(placed: Sequence[_Placed], wanted: set[str]) -> tuple[list[_Placed], list[Unread]]:
+    """The files to read, and those that are left alone on purpose."""
+    kept, others = [], []
+    for file, place in placed:
+        if place.split == "test":
+            others.append(Unread(file.name.as_posix(), "test split, neither trained on nor scored"))
+        elif wanted and place.lang is not None and place.lang not in wanted:
+            why = f"language {place.lang} by {place.told_by}, not one of corpus.languages"
+            others.append(Unread(file.name.as_posix(), why))
+        else:
+            kept.append((file, place))
+    return kept, others
 
 
-def _fixed_folder(filesystem: Any, root: str) -> PurePosixPath:
-    """The folder that names are relative to: the path, its parent for a file, what is before the marks for a glob."""
-    if match := _MAGIC.search(root):
-        return PurePosixPath(root[: match.start()].rpartition("/")[0] or "/")
-    return PurePosixPath(root).parent if filesystem.isfile(root) else PurePosixPath(root)
-
-
-def _sizes(filesystem: Any, root: str) -> dict[str, int]:
-    if _MAGIC.search(root):
-        details = filesystem.glob(root, detail=True)
-    elif filesystem.isfile(root):
-        details = {root: filesystem.info(root)}
-    else:
-        details = filesystem.find(root, detail=True) if filesystem.exists(root) else {}
-    # links are of type "other": the Hub's cache is made of them
-    return {str(path): int(info.get("size") or 0) for path, info in details.items() if info["type"] != "directory"}
-
-
-def _is_hidden(path: str, base: PurePosixPath) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(path).relative_to(base).parts)
-
-
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    return (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)
+def _understood(where: str, kept: Sequence[_Placed], wanted: set[str]) -> list[str]:
+    """What the names were taken to say, for a person to object to."""
+    size = format_bytes(sum(file.size_bytes or 0 for file, _ in kept))
+    told = Counter((place.lang, place.told_by if place.told_by == "file name" else "folders") for _, place in kept)
+    named = [f"{lang} by {by} ({count})" for (lang, by), count in sorted(told.items(), key=str) if lang]
+    unnamed = sum(count for (lang, _), count in told.items() if lang is None)
+    default = f", {next(iter(wanted))} where they say none" if len(wanted) == 1 else ""
+    if unnamed:
+        named.append(f"no language by name ({unnamed}): their rows say{default}")
+    lines = [f"{where}: {len(kept)} files to read, {size}; {'; '.join(named)}"]
+    if any(place.lang for _, place in kept):
+        lines.append("a row's own language column goes before the name of its file or folder")
+    return lines

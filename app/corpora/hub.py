@@ -16,11 +16,13 @@ from typing import Any
 from app.core.errors import CorpusError
 from app.core.languages import normalise
 from app.core.records import Document, JsonObject
-from app.corpora.base import CorpusSettings, Reject, SourceFile, first_files
+from app.core.units import format_bytes
+from app.corpora.base import CorpusSettings, Reject, SourceFile, Survey, Unread, first_files, hold_out_by_hash
 from app.corpora.layouts import LAYOUTS
 from app.corpora.readers import read_file
 from app.corpora.staging import HubFiles, hub_filesystem
 from app.corpora.traps import refuse_converted, refuse_traps
+from app.corpora.unread import refuse_most_unread, sift
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class HubCorpus:
             hint=layout.hint,
         )
         self._found: list[SourceFile] | None = None
+        self._unread: list[Unread] = []
 
     def files(self) -> Sequence[SourceFile]:
         """See Corpus."""
@@ -63,21 +66,31 @@ class HubCorpus:
             wanted = self._languages()
             folders = self._folders() if self._layout.codes is None else {}
             listed = [file for lang in wanted for file in self._list(lang, folders)]
-            self._found = first_files(listed, self._settings.max_files_per_language)
+            if self._settings.path:
+                listed, self._unread = sift(listed)
+                refuse_most_unread(self._where(), listed, self._unread)
+            self._found = first_files(hold_out_by_hash(listed), self._settings.max_files_per_language)
         return self._found
+
+    def survey(self) -> Survey:
+        """See Corpus. Files of other languages and splits match no pattern and are not listed."""
+        files = self.files()
+        size = format_bytes(sum(file.size_bytes or 0 for file in files))
+        return Survey((f"{self._where()}: {len(files)} files to read, {size}",), tuple(self._unread))
 
     def read(self, file: SourceFile) -> Iterator[Document | Reject]:
         """See Corpus; a Hub file is staged first. Raises CorpusError if it cannot be downloaded."""
         if self._settings.path:
             return read_file(file, self._settings)
-        staged = SourceFile(str(self.stage(file)), file.lang, file.split, file.size_bytes)
-        return read_file(staged, self._settings)
+        return read_file(replace(file, uri=str(self.stage(file))), self._settings)
 
     def fingerprint(self) -> JsonObject:
         """Repository, revision and languages name the Hub's files exactly; a local copy is known by its files."""
         settings = self._settings
         if settings.path:
-            files: list[JsonObject] = [{"name": self._name(file), "bytes": file.size_bytes} for file in self.files()]
+            files: list[JsonObject] = [
+                {"name": self._name(file), "split": file.split, "bytes": file.size_bytes} for file in self.files()
+            ]
             return {"source": settings.source, "files": files}
         return {
             "source": settings.source,
@@ -116,7 +129,7 @@ class HubCorpus:
         codes = folders.get(lang, []) if layout.codes is None else [layout.codes.get(lang, lang)]
         patterns = [(split, pattern.format(code=code)) for code in codes for split, pattern in layout.files]
         found = [
-            SourceFile(uri, lang, split, size)
+            SourceFile(uri, lang, split, size, is_language_sure=True)
             for split, pattern in patterns
             for uri, size in sorted(self._sizes(pattern).items())
         ]

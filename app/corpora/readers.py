@@ -1,52 +1,40 @@
-"""Rows of one file, whatever its format: jsonl (plain, gzip, zstandard) by line, parquet by batches of rows."""
+"""Documents of one file, whatever its format: JSON objects (plain or compressed), parquet by batches of rows."""
 
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from app.core.errors import CorpusError
-from app.core.languages import normalise
+from app.core.languages import UNDETERMINED, normalise
 from app.core.records import Document
+from app.corpora import parquet_rows
 from app.corpora.base import CorpusSettings, Reason, Reject, SourceFile, document_id, is_drawn
-from app.corpora.streams import ARCHIVES, CORRUPT, LINE_SUFFIXES, lines, open_binary, what_is_corrupt
+from app.corpora.json_rows import json_rows
+from app.corpora.rows import SAMPLE_CHARACTERS, Row
+from app.corpora.streams import ARCHIVES, CORRUPT, LINE_SUFFIXES, what_is_corrupt
 
-PARQUET_SUFFIX = ".parquet"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SAMPLE_CHARACTERS = 200
-_PARQUET_ROWS = 64
-_PARQUET_BUFFER_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class _Row:
-    number: int
-    values: Mapping[str, Any] | None
-    reason: Reason | None = None
-    sample: str = ""
+SUFFIXES = (*LINE_SUFFIXES, parquet_rows.SUFFIX)
+"""Of the files that can be read, in any case."""
 
 
 def is_readable(path: str) -> bool:
     """Whether a file's name says that it holds rows."""
-    return path.endswith((*LINE_SUFFIXES, PARQUET_SUFFIX)) and not path.endswith(ARCHIVES)
+    return path.lower().endswith(SUFFIXES) and not path.lower().endswith(ARCHIVES)
 
 
 def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document | Reject]:
     """Documents and rejects of one file, in order, in bounded memory.
 
     A torn stream ends the file with one ``corrupt_stream`` reject; what was read before it is kept.
-    Raises CorpusError if the file is not there or its storage fails: that is no fault of the text.
+    Raises CorpusError if the file is not there or its storage fails, which is no fault of the text, and for
+    whatever else a reader raises, naming the file.
     """
     wanted = {normalise(code) for code in settings.languages}
     number = documents = 0
     try:
-        for row in _parquet_rows(file.uri, settings) if _is_parquet(file) else _json_rows(file.uri, settings):
+        for row in read_rows(file.uri, settings):
             number = row.number
             made = _document(row, file, settings, wanted)
             if isinstance(made, Document):
@@ -55,20 +43,43 @@ def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document |
                 documents += 1
             yield made
     except CORRUPT as error:
-        sample = what_is_corrupt(file.uri, error)[:_SAMPLE_CHARACTERS]
+        sample = what_is_corrupt(file.uri, error)[:SAMPLE_CHARACTERS]
         yield Reject(file.uri, number + 1, "corrupt_stream", sample)
+    except CorpusError:
+        raise
+    except Exception as error:
+        raise CorpusError(
+            f"{file.uri}: cannot be read after row {number}: {type(error).__name__}: {error}; take this file out of"
+            " corpus.path to go on without it, and please report the error with the file"
+        ) from error
 
 
-def _is_parquet(file: SourceFile) -> bool:
-    return file.uri.endswith(PARQUET_SUFFIX)
+def read_rows(uri: str, settings: CorpusSettings) -> Iterator[Row]:
+    """The rows of a file as they are. Raises one of ``CORRUPT`` where it is torn."""
+    if uri.lower().endswith(parquet_rows.SUFFIX):
+        others = {settings.column("url"), settings.column("timestamp"), *_language_columns(settings)}
+        others |= {settings.column("source")} if settings.source_weights else set()
+        return parquet_rows.parquet_rows(uri, settings.column("text"), others)
+    return json_rows(uri, settings.max_line_bytes)
 
 
-def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set[str]) -> Document | Reject:
+def language_in(values: Mapping[str, Any], settings: CorpusSettings) -> str | None:
+    """What a row's own columns say its language is, not normalised; None if they say nothing."""
+    said = (values.get(column) for column in _language_columns(settings))
+    return next((value for value in said if isinstance(value, str) and value.strip()), None)
+
+
+def _language_columns(settings: CorpusSettings) -> tuple[str, ...]:
+    """The configured column; where none is configured also ``language``, as it is often called."""
+    column = settings.column("lang")
+    return (column, "language") if column == "lang" else (column,)
+
+
+def _document(row: Row, file: SourceFile, settings: CorpusSettings, wanted: set[str]) -> Document | Reject:
     def reject(reason: Reason, sample: str) -> Reject:
-        return Reject(file.uri, row.number, reason, _writable(sample[:_SAMPLE_CHARACTERS]))
+        return Reject(file.uri, row.number, reason, _writable(sample[:SAMPLE_CHARACTERS]))
 
-    if row.values is None:
-        assert row.reason is not None
+    if row.reason is not None:
         return reject(row.reason, row.sample)
     if settings.column("text") not in row.values:
         return reject("missing_column", f"no {settings.column('text')!r} in {', '.join(sorted(map(str, row.values)))}")
@@ -102,21 +113,31 @@ def _document(row: _Row, file: SourceFile, settings: CorpusSettings, wanted: set
 def _language(
     values: Mapping[str, Any], file: SourceFile, settings: CorpusSettings, wanted: set[str]
 ) -> tuple[str, Reason | None, str]:
-    """The file's language, else the row's, else the only configured one; or why the row cannot be used."""
-    column = settings.column("lang")
-    lang = file.lang
-    if lang is None and column in values:
-        if not isinstance(values[column], str):
-            return "", "unknown_language", repr(values[column])
-        try:
-            lang = normalise(values[column])
-        except CorpusError:
-            return "", "unknown_language", values[column]
+    """The row's own language, else its place's, else the only configured one; or why the row cannot be used.
+
+    Where the layout is known (``file.is_language_sure``) the place is believed alone. A row that says ``und``, or
+    what is no code, says nothing that its place does not know better; one that says ``hi`` in a place of hi-Latn
+    says the same with less.
+    """
+    said = None if file.is_language_sure else language_in(values, settings)
+    lang = _known(said) if said is not None else None
+    if file.lang is not None and (lang in (None, UNDETERMINED) or file.lang.partition("-")[0] == lang):
+        lang = file.lang
+    if lang is None and said is not None:
+        return "", "unknown_language", said
     if lang is None and len(wanted) == 1:
         (lang,) = wanted
     if lang is None:
-        return "", "missing_column", f"no language: no {column!r} in {', '.join(sorted(map(str, values)))}"
+        columns = " or ".join(map(repr, _language_columns(settings)))
+        return "", "missing_column", f"no language: nothing in {columns}; {', '.join(sorted(map(str, values)))}"
     return (lang, "other_language", lang) if wanted and lang not in wanted else (lang, None, "")
+
+
+def _known(said: str) -> str | None:
+    try:
+        return normalise(said)
+    except CorpusError:
+        return None
 
 
 def _timestamp(value: Any) -> str:
@@ -128,49 +149,3 @@ def _timestamp(value: Any) -> str:
 def _writable(text: str) -> str:
     """Text that can be stored as UTF-8: halves of surrogate pairs, which JSON can escape, become question marks."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _json_rows(uri: str, settings: CorpusSettings) -> Iterator[_Row]:
-    for number, line in enumerate(lines(uri, settings.max_line_bytes), start=1):
-        if line is None:
-            yield _Row(number, None, "line_too_long", f"more than {settings.max_line_bytes} bytes")
-            continue
-        line = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-        if not line.strip():
-            continue
-        sample = line[: 4 * _SAMPLE_CHARACTERS].decode("utf-8", "replace")
-        try:
-            values = json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            yield _Row(number, None, "bad_encoding", sample)
-            continue
-        except (ValueError, RecursionError):
-            yield _Row(number, None, "bad_json", sample)
-            continue
-        yield _Row(number, values) if isinstance(values, dict) else _Row(number, None, "bad_json", sample)
-
-
-def _parquet_rows(uri: str, settings: CorpusSettings) -> Iterator[_Row]:
-    with open_binary(uri) as raw:
-        table = pq.ParquetFile(raw, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False)
-        ours = {settings.column(name) for name in ("text", "url", "timestamp", "lang")}
-        ours |= {settings.column("source")} if settings.source_weights else set()
-        named = [name for name in table.schema_arrow.names if name in ours]
-        number = 0
-        # without any column of ours every row is rejected, with the names that are there
-        for batch in table.iter_batches(batch_size=_PARQUET_ROWS, columns=named or None):
-            for row in _batch_rows(batch):
-                number += 1
-                yield _Row(number, row) if row is not None else _Row(number, None, "bad_encoding", "not UTF-8")
-
-
-def _batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | None]:
-    """Rows of a batch; None for one whose text is not UTF-8, which Arrow finds only when it is read."""
-    try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:
-        for index in range(batch.num_rows):
-            try:
-                yield {name: batch.column(name)[index].as_py() for name in batch.schema.names}
-            except UnicodeDecodeError:
-                yield None

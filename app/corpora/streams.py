@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
+import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -13,46 +16,72 @@ import pyarrow as pa
 
 from app.core.errors import CorpusError
 
-LINE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".gz", ".zst")
-"""Files read line by line; a compressed one may have any name before the last suffix, but for archives."""
-ARCHIVES = (".tar.gz", ".tar.zst")
+_UNPACKERS: Mapping[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""Of the standard library; each has ``read1``, which returns what there is: rows before a torn end are not lost."""
+_ARROW_CODECS = {".zst": "zstd", ".lz4": "lz4"}
+"""Read by Arrow; not the zstandard package, which takes the end of a truncated file for the end of the text."""
+LINE_SUFFIXES = (".jsonl", ".ndjson", ".json", *_UNPACKERS, *_ARROW_CODECS)
+"""Files read as JSON, in any case; a compressed one may have any name before the last suffix, but for archives."""
+ARCHIVES = tuple(f".tar{suffix}" for suffix in ("", *_UNPACKERS, *_ARROW_CODECS))
 
 _BLOCK_BYTES = 1 << 16
 """Decompressed at a time; at most this much of a torn stream is lost besides the torn line."""
-CORRUPT = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError)
+CORRUPT = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error, pa.ArrowException, OSError)
 """What a torn or foreign stream may raise; pass it through ``reject_corrupt``."""
+
+
+def local_path(uri: str) -> Path | None:
+    """The place of a file without a protocol, literally: ``[``, ``*`` and ``::`` mean nothing here. None for a URI."""
+    return None if "://" in uri else Path(uri).expanduser().absolute()
 
 
 @contextlib.contextmanager
 def open_binary(uri: str) -> Iterator[IO[bytes]]:
     """The raw bytes of a path or URI. Raises CorpusError if its file system is not installed."""
+    if path := local_path(uri):
+        with path.open("rb") as stream:
+            yield stream
+        return
     try:
-        filesystem, path = fsspec.core.url_to_fs(uri)
+        filesystem, name = fsspec.core.url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise CorpusError(f"{uri}: {error}; install what this kind of address needs, or use a local path") from error
-    with filesystem.open(path, "rb") as stream:
+    with filesystem.open(name, "rb") as stream:
         yield stream
 
 
-def lines(uri: str, max_bytes: int) -> Iterator[bytes | None]:
-    """Lines of a file (plain, gzip or zstandard) without their end; None for one longer than ``max_bytes``.
+def blocks(uri: str) -> Iterator[bytes]:
+    """The decompressed bytes of a file, some at a time. Raises one of ``CORRUPT`` where the stream is torn."""
+    with open_binary(uri) as raw, contextlib.ExitStack() as stack:
+        suffix = f".{uri.rpartition('.')[2].lower()}"
+        if suffix in _UNPACKERS:
+            unpacked = stack.enter_context(_UNPACKERS[suffix](raw, "rb"))
+            yield from iter(lambda: unpacked.read1(_BLOCK_BYTES), b"")
+        elif suffix in _ARROW_CODECS:
+            source: Any = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), _ARROW_CODECS[suffix])
+            yield from iter(lambda: bytes(source.read(_BLOCK_BYTES)), b"")
+        else:
+            yield from iter(lambda: raw.read(_BLOCK_BYTES), b"")
+
+
+def lines(source: Iterable[bytes], max_bytes: int) -> Iterator[bytes | None]:
+    """Lines of the blocks of a file without their end; None for one longer than ``max_bytes``.
 
     An over-long line is skipped without being held: memory stays near ``max_bytes`` whatever its length.
-    Raises one of ``CORRUPT`` where the stream is torn, after the whole lines before it.
+    Raises what the blocks raise, after the whole lines before it.
     """
-    with open_binary(uri) as raw, contextlib.ExitStack() as stack:
-        held = bytearray()
-        skipping = False
-        for block in iter(_reader(uri, raw, stack), b""):
-            first, *others = block.split(b"\n")
-            held += first
-            for following in others:
-                yield None if skipping or len(held) > max_bytes else bytes(held)
-                held, skipping = bytearray(following), False
-            if len(held) > max_bytes:
-                held, skipping = bytearray(), True
-        if held or skipping:
-            yield None if skipping else bytes(held)
+    held = bytearray()
+    skipping = False
+    for block in source:
+        first, *others = block.split(b"\n")
+        held += first
+        for following in others:
+            yield None if skipping or len(held) > max_bytes else bytes(held)
+            held, skipping = bytearray(following), False
+        if len(held) > max_bytes:
+            held, skipping = bytearray(), True
+    if held or skipping:
+        yield None if skipping else bytes(held)
 
 
 def what_is_corrupt(uri: str, error: Exception) -> str:
@@ -69,15 +98,3 @@ def what_is_corrupt(uri: str, error: Exception) -> str:
             " network, then run the same command again"
         ) from error
     return f"{type(error).__name__}: {error}"
-
-
-def _reader(uri: str, raw: IO[bytes], stack: contextlib.ExitStack) -> Callable[[], bytes]:
-    if uri.endswith(".gz"):
-        # read1 returns what there is: rows before a torn end are not lost with it
-        unzipped = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb"))
-        return lambda: unzipped.read1(_BLOCK_BYTES)
-    if uri.endswith(".zst"):
-        # not the zstandard package: it takes the end of a truncated file for the end of the text
-        source: Any = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
-        return lambda: bytes(source.read(_BLOCK_BYTES))
-    return lambda: raw.read(_BLOCK_BYTES)

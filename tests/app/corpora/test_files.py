@@ -48,10 +48,10 @@ def test_mc4_names_give_language_and_split_whatever_the_version_or_folder(tmp_pa
     names = {
         "c4-iw.tfrecord-00000-of-00001.json.gz": ("he", "train"),
         "c4-iw-validation.tfrecord-00000-of-00001.json.gz": ("he", "validation"),
-        "c4-ar.00064-00065.json.gz": ("ar", "train"),
-        "c4-hi-Latn.tfrecord-00000-of-00016.json.gz": ("hi-Latn", "train"),
+        "c4-ar.00064-00065.json.gz": ("ar", None),  # nothing is named to be held out: by hash
+        "c4-hi-Latn.tfrecord-00000-of-00016.json.gz": ("hi-Latn", None),
         "c4-bg-Latn-validation.tfrecord-00000-of-00001.json.gz": ("bg-Latn", "validation"),
-        "c4-und.tfrecord-00000-of-00001.json.gz": ("und", "train"),
+        "c4-und.tfrecord-00000-of-00001.json.gz": ("und", None),
     }
     for name in names:
         _write(tmp_path, f"fr/{name}", "text")
@@ -70,7 +70,7 @@ def test_folders_give_language_and_split(tmp_path: Path) -> None:
     assert _found(_corpus(tmp_path)) == {
         "a.jsonl": ("de", None),
         "b.jsonl.zst": ("fr", "validation"),
-        "c.json.gz": ("sw", "train"),
+        "c.json.gz": ("sw", None),
         "train-00000-of-00002.jsonl": ("en", "train"),
         "c4-validation.00000-of-00008.json.gz": ("en", "validation"),
         "f.jsonl": (None, None),
@@ -78,12 +78,14 @@ def test_folders_give_language_and_split(tmp_path: Path) -> None:
 
 
 def test_the_path_itself_may_be_a_languages_folder_a_file_or_a_glob(tmp_path: Path) -> None:
-    file = _write(tmp_path, "my/corpus/de/train/a.jsonl", "x")
-    _write(tmp_path, "my/corpus/de/train/b.jsonl", "x")
-    assert _found(_corpus(tmp_path / "my/corpus/de", "de")) == {"a.jsonl": ("de", "train"), "b.jsonl": ("de", "train")}
-    assert _found(_corpus(file, "de")) == {"a.jsonl": ("de", "train")}
-    assert _found(_corpus(tmp_path / "my/corpus/*/train/a.*")) == {"a.jsonl": ("de", "train")}
-    assert _found(_corpus(tmp_path / "my/**/b.jsonl")) == {"b.jsonl": ("de", "train")}
+    file = _write(tmp_path, "my/corpus/de/validation/a.jsonl", "x")
+    _write(tmp_path, "my/corpus/de/validation/b.jsonl", "x")
+    a, b = {"a.jsonl": ("de", "validation")}, {"b.jsonl": ("de", "validation")}
+    assert _found(_corpus(tmp_path / "my/corpus/de", "de")) == {**a, **b}
+    assert _found(_corpus(file, "de")) == a
+    assert _found(_corpus(tmp_path / "my/corpus/*/validation/a.*")) == a
+    assert _found(_corpus(tmp_path / "my/**/b.jsonl")) == b
+    assert _found(_corpus(tmp_path / "my/corpus/de/validation/[b].jsonl", "de")) == b
 
 
 def test_a_folder_above_the_corpus_never_names_its_language(tmp_path: Path) -> None:
@@ -102,6 +104,45 @@ def test_only_configured_languages_are_read(tmp_path: Path) -> None:
     _write(tmp_path, "mixed.jsonl", "hus", lang="sv")
     _write(tmp_path, "mixed-2.jsonl", "Hof", lang="deu_Latn")
     assert sorted(_texts(_corpus(tmp_path, "de"))) == [("de", "Haus"), ("de", "Hof"), ("other_language", "sv")]
+
+
+def test_each_file_is_in_the_language_of_its_name_and_not_in_the_only_configured(tmp_path: Path) -> None:
+    _write(tmp_path, "de.jsonl", "Haus", "Hof")
+    _write(tmp_path, "en.jsonl", "house")
+    corpus = _corpus(tmp_path, "de")
+    assert _texts(corpus) == [("de", "Haus"), ("de", "Hof")]
+    (left,) = corpus.survey().unread
+    assert (left.name, left.why) == ("en.jsonl", "language en by file name, not one of corpus.languages")
+
+
+@pytest.mark.parametrize("name", ["lang=en/a.jsonl", "language=eng_Latn/a.jsonl", "en.JSONL", "en-train-00000.jsonl"])
+def test_every_usual_name_of_a_language_is_believed_over_the_only_configured(tmp_path: Path, name: str) -> None:
+    _write(tmp_path, name, "house")
+    _write(tmp_path, "de/a.jsonl", "Haus")
+    assert _texts(_corpus(tmp_path, "de")) == [("de", "Haus")]
+
+
+def test_a_column_language_is_a_language(tmp_path: Path) -> None:
+    _write(tmp_path, "a.jsonl", "house", language="en")
+    _write(tmp_path, "b.jsonl", "Haus", language="de")
+    assert _texts(_corpus(tmp_path, "de")) == [("other_language", "en"), ("de", "Haus")]
+
+
+def test_a_folder_that_looks_like_a_code_does_not_take_rows_that_say_otherwise(tmp_path: Path) -> None:
+    _write(tmp_path, "my_text/a.jsonl", "Haus", lang="de")
+    _write(tmp_path, "new/b.jsonl", "Hof", lang="de")  # Newari, if nobody objects
+    _write(tmp_path, "c.jsonl", "Garten", lang="de")
+    assert sorted(_texts(_corpus(tmp_path, "de"))) == [("de", "Garten"), ("de", "Haus"), ("de", "Hof")]
+
+
+def test_what_was_understood_is_told_with_the_number_of_files(tmp_path: Path) -> None:
+    for name in ("de.jsonl", "sw/a.jsonl", "sw/b.jsonl", "c.jsonl"):
+        _write(tmp_path, name, "x")
+    told = _corpus(tmp_path, "de", "sw").survey().understood
+    assert "4 files to read" in told[0] and "de by file name (1); sw by folders (2)" in told[0]
+    assert "no language by name (1): their rows say" in told[0]
+    (tmp_path / "sw/a.jsonl").unlink()
+    assert "de where they say none" in _corpus(tmp_path / "*.jsonl", "de").survey().understood[0]
 
 
 def test_a_rows_own_language_is_believed_over_the_only_configured(tmp_path: Path) -> None:
@@ -129,6 +170,60 @@ def test_links_are_followed_as_in_the_hubs_cache(tmp_path: Path) -> None:
     (tmp_path / "snapshot/de").mkdir(parents=True)
     (tmp_path / "snapshot/de/a.jsonl").symlink_to(blob)
     assert _texts(_corpus(tmp_path / "snapshot")) == [("de", "Haus")]
+
+
+def test_all_of_a_linked_folder_is_read(tmp_path: Path) -> None:
+    _write(tmp_path, "corpus/de/a.jsonl", *(f"{n}" for n in range(10)))
+    _write(tmp_path, "elsewhere/b.jsonl", *(f"{n}" for n in range(90)))
+    (tmp_path / "corpus/de/more").symlink_to(tmp_path / "elsewhere")
+    assert len(_texts(_corpus(tmp_path / "corpus"))) == 100
+
+
+def test_six_of_eight_files_as_git_lfs_pointers_stop_and_one_of_eight_is_named(tmp_path: Path) -> None:
+    for number in range(8):
+        _write(tmp_path, f"de/{number}.json.gz", *(f"{n}" for n in range(99)))
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 800\n"
+    (tmp_path / "de/0.json.gz").write_text(pointer)
+    (unread,) = _corpus(tmp_path).survey().unread
+    assert unread.name == "de/0.json.gz" and "git lfs pull" in unread.why and unread.size_bytes == 800
+    for number in range(1, 6):
+        (tmp_path / f"de/{number}.json.gz").write_text(pointer)
+    with pytest.raises(CorpusError, match=r"most of it would not be read: 6 files.*Git LFS pointer"):
+        _corpus(tmp_path).files()
+
+
+def test_other_kinds_of_file_are_named_and_refused_where_they_are_most(tmp_path: Path) -> None:
+    _write(tmp_path, "de/a.jsonl", "Haus" * 100)
+    _write(tmp_path, "de/b.csv", "Hof")
+    _write(tmp_path, "de/empty.jsonl")
+    _write(tmp_path, "de/test/c.jsonl", "Prüfung")
+    assert {file.name: file.why.partition(",")[0] for file in _corpus(tmp_path).survey().unread} == {
+        "de/b.csv": "no known kind of text file",
+        "de/empty.jsonl": "empty",
+        "de/test/c.jsonl": "test split",
+    }
+    _write(tmp_path, "de/b.csv", "Hof" * 1000)
+    with pytest.raises(CorpusError, match=r"most of it would not be read: 1 file with 2\.9 KiB.*b\.csv.*glob"):
+        _corpus(tmp_path).files()
+    assert len(_corpus(tmp_path / "**/*.jsonl").files()) == 1  # the cure
+
+
+@pytest.mark.parametrize("folder", ["text[1]", "one::two", "what?", "a*b"])
+def test_a_place_is_meant_literally_where_it_exists(tmp_path: Path, folder: str) -> None:
+    _write(tmp_path, f"{folder}/de/a.jsonl", "Haus")
+    pq.write_table(pa.table({"text": ["Hof"]}), tmp_path / folder / "de/b.parquet")
+    assert _texts(_corpus(tmp_path / folder)) == [("de", "Haus"), ("de", "Hof")]
+
+
+def test_a_language_whose_files_are_all_named_train_has_its_held_out_part_by_hash(tmp_path: Path) -> None:
+    for name in ("de/train/a.jsonl", "de/train/b.jsonl", "fr/train/c.jsonl", "fr/dev/d.jsonl"):
+        _write(tmp_path, name, "x")
+    assert {name: split for name, (_, split) in _found(_corpus(tmp_path)).items()} == {
+        "a.jsonl": None,
+        "b.jsonl": None,
+        "c.jsonl": "train",
+        "d.jsonl": "validation",
+    }
 
 
 def test_a_corrupt_file_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -159,7 +254,7 @@ def test_fingerprint_is_the_same_in_another_place_and_another_for_other_content(
         ([], (), "does not exist or is empty"),
         (["a.txt", "b.csv", "LICENSE"], (), r"3 files \(.csv, .txt, no suffix\) but none of .*jsonl.*parquet"),
         (["de/a.jsonl"], ("de", "fr", "sw"), "none to use for fr, sw; languages found: de"),
-        (["de/test/a.jsonl"], (), "languages found: de"),
+        (["de/test/a.jsonl"], (), "languages found: de by folder 'de'"),
         (["c4-xx.tfrecord-00000-of-00001.json.gz"], (), r"c4-xx.*unknown language 'xx'.*xh.*rename"),
     ],
 )

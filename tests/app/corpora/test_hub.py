@@ -103,11 +103,20 @@ def test_a_local_copy_of_mc4_is_read_where_it_lies(tmp_path: Path, subfolder: st
         (MC4_NAMES[0], "en", "train"),
         (MC4_NAMES[1], "en", "train"),
         (MC4_NAMES[2], "en", "validation"),
-        (MC4_NAMES[5], "hi", "train"),
+        (MC4_NAMES[5], "hi", None),  # has no validation files: held out by hash
     ]
     rows = [row for row in corpus.read(corpus.files()[0]) if isinstance(row, Document)]
     assert [row.text for row in rows] == [f"{MC4_NAMES[3]} {n}" for n in range(50)]
     assert {row.lang for row in rows} == {"he"}
+
+
+def test_a_copy_that_was_cloned_without_git_lfs_is_refused_with_the_cure(tmp_path: Path) -> None:
+    root = _write(tmp_path, "mc4")
+    for file in root.rglob("c4-en*"):
+        file.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 300000000\n")
+    assert len(_local("mc4", root, "iw").files()) == 2
+    with pytest.raises(CorpusError, match=r"3 files with 858.3 MiB.*git lfs pull"):
+        _local("mc4", root, "en", "iw").files()
 
 
 @pytest.mark.parametrize("source", LAYOUTS)

@@ -113,23 +113,63 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file_lang", "row", "languages", "outcome"),
     [
-        ("de", {"lang": "fr"}, (), "de"),
+        ("de", {"lang": "fr"}, (), "fr"),
+        ("my", {"lang": "de"}, ("de",), "de"),
+        ("de", {"language": "fr"}, (), "fr"),
+        ("de", {"lang": None, "language": "fr"}, (), "fr"),
+        ("de", {}, (), "de"),
+        ("de", {"lang": "German"}, (), "de"),
+        ("de", {"lang": ["fr_Latn"]}, (), "de"),
+        ("de", {"lang": "und"}, (), "de"),
+        ("hi-Latn", {"language": "hin"}, (), "hi-Latn"),
+        ("hi", {"lang": "hi-Latn"}, (), "hi-Latn"),
+        ("en", {}, ("de",), "other_language"),
+        (None, {"lang": "und"}, (), "und"),
         (None, {"lang": "fr"}, ("fr",), "fr"),
         (None, {"lang": "iw"}, (), "he"),
         (None, {}, ("iw",), "he"),
         (None, {}, ("de", "fr"), "missing_column"),
-        (None, {"lang": None}, ("de",), "unknown_language"),
+        (None, {"lang": None}, ("de",), "de"),
+        (None, {"lang": None}, (), "missing_column"),
         (None, {"lang": "xx"}, ("de",), "unknown_language"),
         (None, {"lang": "sv"}, ("de",), "other_language"),
     ],
 )
-def test_language_of_the_file_then_of_the_row_then_the_only_configured(
+def test_language_of_the_row_then_of_its_place_then_the_only_configured(
     tmp_path: Path, file_lang: str | None, row: dict[str, Any], languages: tuple[str, ...], outcome: str
 ) -> None:
     file = tmp_path / "a.jsonl"
     file.write_bytes(_line(text="Text", **row))
     (found,) = _read(file, file_lang, CorpusSettings(source="files", languages=languages))
     assert (found.reason if isinstance(found, Reject) else found.lang) == outcome
+
+
+def test_where_the_layout_is_known_the_place_is_believed_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(_line(text="Text", language="fr"))
+    (found,) = read_file(SourceFile(str(file), "de", is_language_sure=True), SETTINGS)
+    assert isinstance(found, Document) and found.lang == "de"
+
+
+def test_a_configured_language_column_is_the_only_one_that_counts(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(_line(text="Text", language="fr", locale="sv"))
+    (found,) = _read(file, "de", CorpusSettings(source="files", columns={"lang": "locale"}))
+    assert isinstance(found, Document) and found.lang == "sv"
+
+
+def test_an_error_that_nobody_foresaw_names_the_file_and_the_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(GOOD * 2)
+
+    def fail(_: Any) -> str:
+        raise OverflowError("nobody foresaw")
+
+    monkeypatch.setattr("app.corpora.readers._timestamp", fail)
+    with pytest.raises(CorpusError, match=r"a\.jsonl: cannot be read after row 1: OverflowError: nobody foresaw"):
+        _read(file)
 
 
 def test_limit_counts_documents_not_rejects(tmp_path: Path) -> None:
@@ -174,7 +214,8 @@ def test_unreadable_parquet_is_one_corrupt_stream(tmp_path: Path) -> None:
     ("name", "readable"),
     [
         *[("a.jsonl", True), ("a.json.gz", True), ("a.jsonl.zst", True), ("a.parquet", True), ("part-0.gz", True)],
-        *[("a.txt", False), ("a.tar.gz", False), ("README.md", False)],
+        *[("a.JSONL", True), ("a.Json.GZ", True), ("a.jsonl.xz", True), ("a.jsonl.bz2", True), ("a.jsonl.lz4", True)],
+        *[("a.PARQUET", True), ("a.txt", False), ("a.tar.gz", False), ("a.TAR.XZ", False), ("README.md", False)],
     ],
 )
 def test_readable_files_by_name(name: str, readable: bool) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from app.core.errors import CorpusError
-from app.corpora.streams import CORRUPT, lines, open_binary, what_is_corrupt
+from app.corpora.streams import CORRUPT, blocks, lines, open_binary, what_is_corrupt
 
 Pack = Callable[[bytes], bytes]
 CONTENT = b"first\n\nsecond line\n" + b"x" * 200_000 + b"\nlast without end"
@@ -23,14 +23,14 @@ def _zstandard(data: bytes) -> bytes:
 def test_lines_are_those_of_splitting_on_newlines(tmp_path: Path, suffix: str, pack: Pack) -> None:
     file = tmp_path / f"a.{suffix}"
     file.write_bytes(pack(CONTENT))
-    assert list(lines(str(file), 1 << 20)) == CONTENT.split(b"\n")
+    assert list(lines(blocks(str(file)), 1 << 20)) == CONTENT.split(b"\n")
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("zst", _zstandard)])
 def test_streams_of_several_members_are_read_to_the_end(tmp_path: Path, suffix: str, pack: Pack) -> None:
     file = tmp_path / f"a.{suffix}"
     file.write_bytes(pack(b"one\n") + pack(b"two\n"))
-    assert list(lines(str(file), 100)) == [b"one", b"two"]
+    assert list(lines(blocks(str(file)), 100)) == [b"one", b"two"]
 
 
 @pytest.mark.parametrize("length", [9, 10, 11, 65_535, 65_536, 65_537, 300_000])
@@ -38,7 +38,7 @@ def test_a_line_over_the_limit_is_none_and_its_neighbours_stay(tmp_path: Path, l
     file = tmp_path / "a.jsonl"
     file.write_bytes(b"before\n" + b"x" * length + b"\nafter\n" + b"y" * length)
     long = None if length > 10 else b"x" * length
-    assert list(lines(str(file), 10)) == [b"before", long, b"after", long and b"y" * length]
+    assert list(lines(blocks(str(file)), 10)) == [b"before", long, b"after", long and b"y" * length]
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("zst", _zstandard)])
@@ -46,7 +46,7 @@ def test_memory_does_not_grow_with_the_length_of_a_line(tmp_path: Path, suffix: 
     file = tmp_path / f"a.{suffix}"
     file.write_bytes(pack(b"a" * (64 << 20) + b"\nshort\n"))
     tracemalloc.start()
-    assert list(lines(str(file), 1 << 20)) == [None, b"short"]
+    assert list(lines(blocks(str(file)), 1 << 20)) == [None, b"short"]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 << 20
@@ -62,7 +62,7 @@ def test_a_truncated_stream_gives_the_lines_before_the_tear_and_then_fails(
     file.write_bytes(packed[: len(packed) // 2])
     read = []
     with pytest.raises(CORRUPT) as caught:
-        for line in lines(str(file), 1 << 20):
+        for line in lines(blocks(str(file)), 1 << 20):
             read.append(line)
     assert read == whole[: len(read)] and len(read) > 1000
     assert what_is_corrupt("a", caught.value)
@@ -73,7 +73,7 @@ def test_what_is_no_such_stream_at_all_is_corrupt(tmp_path: Path) -> None:
         file = tmp_path / f"a.{suffix}"
         file.write_bytes(b"neither gzip nor zstandard\n" * 10)
         with pytest.raises(CORRUPT) as caught:
-            list(lines(str(file), 100))
+            list(lines(blocks(str(file)), 100))
         assert what_is_corrupt("a", caught.value)
 
 

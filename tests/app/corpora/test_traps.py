@@ -56,7 +56,7 @@ def test_converted_revisions_are_refused(revision: str) -> None:
 def test_files_refuses_only_what_it_would_read(tmp_path: Path) -> None:
     for name in (MC4, PLAIN):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(b"not empty")
     german = CorpusSettings(source="files", path=str(tmp_path), languages=("de",))
     assert len(FilesCorpus(german).files()) == 1
     with pytest.raises(CorpusError, match=r"en/c4-train.*use en-multi"):

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.core.errors import CorpusError
+from app.corpora.listing import Listing, list_files
+
+
+def _touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+
+
+def _names(listing: Listing) -> list[str]:
+    return [file.name.as_posix() for file in listing.files]
+
+
+def test_links_to_folders_are_followed_once_and_never_in_a_circle(tmp_path: Path) -> None:
+    _touch(tmp_path, "corpus/de/a", "elsewhere/deep/b")
+    (tmp_path / "corpus/aa").symlink_to(tmp_path / "corpus/de")  # sorted before what it names
+    (tmp_path / "corpus/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "elsewhere/deep")
+    (tmp_path / "corpus/de/up").symlink_to(tmp_path / "corpus")
+    (tmp_path / "corpus/out").symlink_to(tmp_path)
+    listing = list_files(str(tmp_path / "corpus"))
+    assert _names(listing) == ["de/a", "more/deep/b"]
+    assert {file.name: file.why for file in listing.unread} == {
+        "aa": "a link to a folder that is read already",
+        "de/up": "a link to a folder that is read already",
+        "more/back": "a link to a folder that is read already",
+        "out": "a link to a folder that it lies in",
+    }
+
+
+def test_a_file_is_listed_once_and_a_broken_link_is_a_loss(tmp_path: Path) -> None:
+    _touch(tmp_path, "b", ".git/x", ".hidden")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    listing = list_files(str(tmp_path))
+    assert _names(listing) == ["b"]
+    assert {file.name: (file.why.partition(":")[0], file.is_loss) for file in listing.unread} == {
+        ".git": ("hidden", False),
+        ".hidden": ("hidden", False),
+        "a": ("a link to b, which is listed already", False),
+        "gone": ("a broken link", True),
+    }
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*/*.jsonl", ["de/a.jsonl", "en/b.jsonl"]),
+        ("**/*.jsonl", ["c.jsonl", "de/a.jsonl", "en/b.jsonl", "en/deep/d.jsonl"]),
+        ("en/[ab].jsonl", ["b.jsonl"]),
+        ("?n/*", ["en/b.jsonl"]),
+        ("fr/*", []),
+    ],
+)
+def test_patterns_match_as_in_a_shell(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    _touch(tmp_path, "c.jsonl", "de/a.jsonl", "en/b.jsonl", "en/deep/d.jsonl", "other.txt")
+    assert _names(list_files(f"{tmp_path}/{pattern}")) == names
+
+
+def test_a_home_and_a_relative_place_are_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _touch(tmp_path, "text/a")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "text")
+    for place in ("~/text", "../text", "."):
+        (file,) = list_files(place).files
+        assert file.uri == str(tmp_path / "text/a")
+
+
+def test_an_address_of_an_unknown_kind_says_so() -> None:
+    with pytest.raises(CorpusError, match="nowhere"):
+        list_files("nowhere://x")
