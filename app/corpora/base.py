@@ -6,9 +6,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from app.core.records import Document, JsonObject
+
+READING_VERSION = 2
+"""Raised when the same files give other documents than before: part of the shards' key."""
 
 Reason = Literal[
     "corrupt_stream",
@@ -70,6 +73,23 @@ class SourceFile:
     split: str | None = None
     size_bytes: int | None = None
     is_language_sure: bool = False
+
+
+SAMPLE_CHARACTERS = 200
+"""What is kept of a row that is not used."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a file before it is known whether it is a document.
+
+    ``number`` counts from 1; a row that cannot be read has a ``reason`` and a ``sample`` in place of values.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    reason: Reason | None = None
+    sample: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from app.corpora.base import Reason
+from app.corpora.base import SAMPLE_CHARACTERS, Reason, Row
 from app.corpora.json_values import is_spread, spread_values
-from app.corpora.rows import SAMPLE_CHARACTERS, Row
 from app.corpora.streams import CORRUPT, blocks, lines
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

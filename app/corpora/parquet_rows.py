@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.corpora.rows import Row
+from app.corpora.base import Row
 from app.corpora.streams import open_binary
 
 SUFFIX = ".parquet"

@@ -10,9 +10,8 @@ from app.core.errors import CorpusError
 from app.core.languages import UNDETERMINED, normalise
 from app.core.records import Document
 from app.corpora import parquet_rows
-from app.corpora.base import CorpusSettings, Reason, Reject, SourceFile, document_id, is_drawn
+from app.corpora.base import SAMPLE_CHARACTERS, CorpusSettings, Reason, Reject, Row, SourceFile, document_id, is_drawn
 from app.corpora.json_rows import json_rows
-from app.corpora.rows import SAMPLE_CHARACTERS, Row
 from app.corpora.streams import ARCHIVES, CORRUPT, LINE_SUFFIXES, what_is_corrupt
 
 SUFFIXES = (*LINE_SUFFIXES, parquet_rows.SUFFIX)

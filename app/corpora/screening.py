@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from app.core.records import Document
-from app.corpora.base import Reason, Reject
+from app.corpora.base import SAMPLE_CHARACTERS, Reason, Reject
 from app.corpora.identify import confidence
-
-_SAMPLE_CHARACTERS = 200
 
 
 def screen(
@@ -33,4 +31,4 @@ def screen(
             sure, looks_like = found
             if sure < least_confidence:
                 dropped = "misidentified", f"{row.lang} {sure:.2f}, looks like {looks_like}: {row.text}"
-        yield row if dropped is None else Reject(file, line, dropped[0], dropped[1][:_SAMPLE_CHARACTERS])
+        yield row if dropped is None else Reject(file, line, dropped[0], dropped[1][:SAMPLE_CHARACTERS])

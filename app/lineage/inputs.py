@@ -12,7 +12,7 @@ from app.artifacts.keys import stage_key
 from app.artifacts.layout import Stage
 from app.config.schema import Config
 from app.core.records import JsonValue
-from app.corpora.base import Corpus
+from app.corpora.base import READING_VERSION, Corpus
 from app.lineage.settings import source_weights
 
 BUILTIN = "builtin:"
@@ -37,6 +37,7 @@ def shards_inputs(config: Config, corpus: Corpus) -> StageInputs:
     """Shards depend on the corpus alone."""
     fields: dict[str, JsonValue] = {
         "corpus": corpus.fingerprint(),
+        "reading": READING_VERSION,
         "languages": sorted(config.corpus.languages),
         "columns": config.corpus.columns.model_dump(exclude={"source"}),
         "max_documents_per_file": config.corpus.max_documents_per_file,
