@@ -16,6 +16,7 @@ XelmError
 │   │   └── Interrupted    the user has asked for it at the terminal
 │   └── LeaseLost          another attempt has taken over this model
 └── ServingError           a request or an ensemble that cannot be served
+    └── Overloaded         too many requests wait; worth another try
 
 A message names the value, the place and the cure. What only a bug can cause is an ``assert``.
 """
@@ -85,3 +86,7 @@ class LeaseLost(TrainingError):
 
 class ServingError(XelmError):
     """An ensemble or a request cannot be served."""
+
+
+class Overloaded(ServingError):
+    """Too many requests wait at the moment: worth another try."""

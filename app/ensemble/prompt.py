@@ -1,0 +1,78 @@
+"""How a prompt is read: piece by piece, so that a long one does not hold the others up.
+
+Where the weights depend on scores of the experts, or log-probabilities of the prompt are asked for, experts score its
+tokens on the way. Else nothing is read before it is needed: an expert reads the prompt when it first carries weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+import torch
+
+from app.core.records import FloatArray
+from app.ensemble.client import Feed, Reply
+from app.ensemble.mixing import mix_log_probs
+from app.ensemble.sequence import Sequence, most_probable
+from app.ensemble.text_output import Step
+
+Program = Generator[list[Feed], list[Reply], None]
+"""Asks for passes, and is sent their replies in the same order."""
+PIECE = 64
+"""Tokens of a prompt that are fed at once."""
+
+
+def read_prompt(sequence: Sequence) -> Program:
+    """Show the weigher the prompt; score it where that is needed. With ``echo``, fills ``prompt_steps``."""
+    request, weigher, pieces = sequence.request, sequence.weigher, sequence.pieces
+    reported = request.echo and request.logprobs is not None
+    silent = np.full(len(request.experts), np.nan)
+    if reported or weigher.needs_scores:
+        first = Step(sequence.tokens[0], weigher.weights(), piece=pieces[0])
+        known = [first]
+        yield from _score(sequence, known, reported)
+    else:
+        weigher.observe("".join(pieces), silent)
+        known = [Step(token, silent, piece=piece) for token, piece in zip(sequence.tokens, pieces, strict=True)]
+    if request.echo:
+        sequence.prompt_steps = known[: len(request.prompt)]
+
+
+def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
+    """Score all tokens but the first and show them to the weigher one by one."""
+    tokens, weigher = sequence.tokens, sequence.weigher
+    scored: list[FloatArray] = []  # (experts,) of each token so far: what a dropped expert missed is known already
+    before = sequence.pieces[0]
+    places = range(len(sequence.request.experts))
+    wanted = sequence.request.logprobs if reported else None
+    for start in range(0, len(tokens) - 1, PIECE):
+        stop = min(start + PIECE, len(tokens) - 1)
+        replies = yield [sequence.feed_piece(p, stop, (stop - start) if wanted else 0, scored=True) for p in places]
+        scores = np.stack([reply.scores.double().numpy() for reply in replies], axis=1)
+        weights = np.empty_like(scores)
+        for i, row in enumerate(scores):
+            weights[i] = weigher.weights()
+            scored.append(row)
+            weigher.observe(before + sequence.pieces[start + i + 1], row)
+            before = ""
+            missed = weigher.missed()
+            for place in np.flatnonzero(missed).tolist():
+                weigher.catch_up(place, np.array([earlier[place] for earlier in scored[-int(missed[place]) :]]))
+        tops = _most_probable(replies, weights, wanted) if wanted else [[]] * len(scores)
+        mixed = mix_log_probs(scores, weights)
+        for i, top in enumerate(tops):
+            at = start + i + 1
+            known.append(Step(tokens[at], weights[i], float(mixed[i]), top, sequence.pieces[at]))
+
+
+def _most_probable(replies: list[Reply], weights: FloatArray, count: int) -> list[list[tuple[int, float]]]:
+    """The mixture's most probable tokens at each place; weights: (places, experts)."""
+    chances: torch.Tensor | None = None
+    for reply, column in zip(replies, weights.T, strict=True):
+        if not column.any():
+            continue
+        weighted = reply.rows.exp().mul_(torch.from_numpy(column).to(reply.rows)[:, None])
+        chances = weighted if chances is None else chances.add_(weighted)
+    assert chances is not None
+    return [most_probable(row, count) for row in chances.log()]
