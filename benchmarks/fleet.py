@@ -29,7 +29,7 @@ from app.fleet.fleet import plan_fleet
 from app.fleet.machines import ray_machines
 from app.fleet.ray_session import ray_session
 from app.fleet.worker import Assignment, train_in_worker
-from app.lineage.tasks import expert_tasks
+from app.lineage.lineage import Lineage
 from app.training.hooks import StepMetrics
 from app.training.model_task import ModelTask
 from benchmarks.chaos_parts import Run
@@ -122,7 +122,7 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
     work = experts * steps * seconds_per_step
     with Raylets(folder, 1) as raylets:
         config = load_config("demo", overrides=[*run.settings, f"cluster.address={raylets.address}"])
-        tasks = {task.key: task for task in expert_tasks(config, Store(config.artifacts.root))}
+        tasks = {task.key: task for task in Lineage(config, Store(config.artifacts.root)).experts}
         plan = plan_fleet([(key, task.spec.budget_tokens, False) for key, task in tasks.items()], max_failures=5)
         folder_of_run = Store(config.artifacts.root).run(config.run.name)
         worker = partial(paced, seconds_per_step)

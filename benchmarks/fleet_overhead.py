@@ -22,7 +22,7 @@ from app.fleet.fleet import plan_fleet
 from app.fleet.machines import ray_machines
 from app.fleet.ray_session import WORKER_ENVIRONMENT, ray_session
 from app.fleet.worker import Assignment, train_in_worker
-from app.lineage.tasks import expert_tasks
+from app.lineage.lineage import Lineage
 from app.training.hooks import StepMetrics
 from app.training.model_task import ModelTask, run_model_task
 from benchmarks import measure
@@ -133,7 +133,7 @@ def metered(place: str, assignment: Assignment) -> JsonObject:
 
 def _task(settings: list[str], mark: str) -> ModelTask:
     config = load_config("demo", overrides=settings)
-    task = expert_tasks(config, Store(config.artifacts.root))[0]
+    task = Lineage(config, Store(config.artifacts.root)).experts[0]
     key = f"{task.key}-{mark}"
     return replace(task, key=key, spec=replace(task.spec, key=key))
 

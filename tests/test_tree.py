@@ -37,7 +37,7 @@ TESTED_ELSEWHERE = {
     "app.ensemble.requests": "plain records",
     "app.ensemble.sequence": "tests/app/ensemble/test_engine.py",
     "app.planning.forecast": "tests/jobs/test_dry_run.py",
-    "app.lineage.parents": "tests/app/pipelines/test_everything.py",
+    "app.lineage.tasks": "tests/app/lineage/test_lineage.py",
     "app.pipelines.report": "tests/app/pipelines/test_everything.py",
     "app.lineage.runs": "tests/app/pipelines/test_everything.py",
     "app.pipelines.score": "tests/app/pipelines/test_everything.py",

@@ -7,7 +7,6 @@ that survived its driver cannot spoil its successor's work. What is torn is skip
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.artifacts.digests import file_digest
 from app.artifacts.layout import LEASE, MANIFEST, step_folder
 from app.artifacts.store import StageFolder
 from app.core.errors import CorruptArtifact, LeaseLost
@@ -97,7 +97,9 @@ class ModelCheckpoints:
 
 
 def _seal(folder: Path) -> None:
-    files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(folder.iterdir())}
+    files = {
+        file.name: {"bytes": file.stat().st_size, "sha256": file_digest(file)} for file in sorted(folder.iterdir())
+    }
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1, sort_keys=True))
 
 
@@ -110,11 +112,6 @@ def _problem(folder: Path) -> str | None:
         file = folder / name
         if not file.is_file():
             return f"{name} is missing"
-        if file.stat().st_size != expected["bytes"] or _digest(file) != expected["sha256"]:
+        if file.stat().st_size != expected["bytes"] or file_digest(file) != expected["sha256"]:
             return f"{name} does not match its digest"
     return None
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

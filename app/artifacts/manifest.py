@@ -28,19 +28,19 @@ class Manifest:
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def read_manifest(text: str, where: str, job: str) -> Manifest:
+def read_manifest(text: str, where: str, cure: str) -> Manifest:
     """Parse and check a manifest.
 
-    Raises CorruptArtifact if it is torn, StaleArtifact if another format version wrote it; both name ``job``.
+    Raises CorruptArtifact if it is torn, StaleArtifact if another format version wrote it; both end with ``cure``.
     """
     try:
         tree: JsonObject = json.loads(text)
         manifest = Manifest(**tree)  # type: ignore[arg-type]  # checked by the two tests below
     except (ValueError, TypeError) as error:
-        raise CorruptArtifact(f"{where} is torn ({error}); delete its folder and run {job} again") from None
+        raise CorruptArtifact(f"{where} is torn ({error}); delete its folder and {cure}") from None
     if manifest.format_version != FORMAT_VERSION:
         raise StaleArtifact(
             f"{where} has format version {manifest.format_version}, this program writes {FORMAT_VERSION};"
-            f" delete its folder and run {job} again"
+            f" delete its folder and {cure}"
         )
     return manifest

@@ -25,15 +25,6 @@ from app.core.errors import CorruptArtifact, MissingArtifact, StaleArtifact, Sto
 from app.core.records import JsonObject, JsonValue
 
 _TEMPORARY = ".tmp"
-_JOB_OF_STAGE: Mapping[str, str] = {
-    "shards": "jobs.shard",
-    "tokenizer": "jobs.seed",
-    "tokens": "jobs.tokenize",
-    "allocation": "jobs.allocate",
-    "model": "jobs.train",
-    "scores": "jobs.evaluate",
-    "evaluation": "jobs.evaluate",
-}
 
 
 @dataclass(frozen=True)
@@ -189,10 +180,11 @@ class Folder:
 
 @dataclass(frozen=True)
 class StageFolder(Folder):
-    """One stage's folder, complete or not."""
+    """One stage's folder, complete or not. ``made_by``: the command that makes it, for messages."""
 
     stage: Stage = "shards"
     key: str = ""
+    made_by: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -203,17 +195,15 @@ class StageFolder(Folder):
         """The manifest of a complete stage.
 
         Raises MissingArtifact if it is not complete, StaleArtifact or CorruptArtifact if it is not ours; each names
-        the job to run.
+        what to run.
         """
-        job = _JOB_OF_STAGE[self.stage]
+        cure = f"run {self.made_by} with this config" if self.made_by else "run the command that made its run again"
         if not self.is_complete:
-            raise MissingArtifact(f"{self.stage} {self.key} has not been made; run python -m {job} with this config")
+            raise MissingArtifact(f"{self.stage} {self.key} has not been made; {cure}")
         where = f"{self.uri}/{MANIFEST}"
-        manifest = read_manifest(self.read(MANIFEST).decode("utf-8", "replace"), where, f"python -m {job}")
+        manifest = read_manifest(self.read(MANIFEST).decode("utf-8", "replace"), where, cure)
         if (manifest.stage, manifest.key) != (self.stage, self.key):
-            raise StaleArtifact(
-                f"{where} belongs to {manifest.stage} {manifest.key}; delete its folder and run python -m {job} again"
-            )
+            raise StaleArtifact(f"{where} belongs to {manifest.stage} {manifest.key}; delete its folder and {cure}")
         return manifest
 
     def publish(self, manifest: Manifest) -> None:
@@ -238,10 +228,10 @@ class Store:
         if "://" not in self.root:
             object.__setattr__(self, "root", str(Path(self.root).absolute()))
 
-    def stage(self, stage: Stage, key: str) -> StageFolder:
-        """The folder of one stage."""
+    def stage(self, stage: Stage, key: str, made_by: str = "") -> StageFolder:
+        """The folder of one stage. made_by: the command that makes it, for messages."""
         name = stage_folder(stage, key)
-        return StageFolder(self._uri(name), self._cached(name), stage, key)
+        return StageFolder(self._uri(name), self._cached(name), stage, key, made_by)
 
     def run(self, name: str) -> Folder:
         """The folder of one run."""
@@ -254,9 +244,13 @@ class Store:
     def _uri(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
+    @property
+    def cache_folder(self) -> Path:
+        """Where this machine keeps copies."""
+        return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / "xelm-cache"
+
     def _cached(self, name: str) -> str:
-        base = Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / "xelm-cache"
-        return str(base / name)
+        return str(self.cache_folder / name)
 
 
 def _flush(place: Path) -> None:

@@ -24,10 +24,12 @@ def render_reference() -> str:
     """Every key with its type, default and meaning, as Markdown."""
     parts = [_HEADER.format(presets=", ".join(f"`{name}`" for name in preset_names()))]
     for name, field in Config.model_fields.items():
-        section = field.annotation
+        section, prefix = field.annotation, f"{name}."
+        if typing.get_origin(section) is dict:  # sections that the user names
+            section, prefix = typing.get_args(section)[1], f"{name}.<name>."
         assert isinstance(section, type) and issubclass(section, BaseModel)
         parts.append(f"## {name}\n\n{field.description}\n\n| key | type | default | meaning |\n|---|---|---|---|")
-        parts[-1] += "".join(f"\n{row}" for row in _rows(section, f"{name}."))
+        parts[-1] += "".join(f"\n{row}" for row in _rows(section, prefix))
         parts[-1] += "\n"
     return "\n".join(parts)
 

@@ -32,6 +32,7 @@ def _as_range(value: object) -> object:
 
 
 SOURCE_PREFIX = "source:"
+BaselineName = Annotated[str, Field(pattern=r"^dense[a-z0-9_]*$")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 Range = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_range)]
 
@@ -270,6 +271,15 @@ class TrainingConfig(Section):
         return self
 
 
+class BaselineConfig(Section):
+    """A dense model to compare with: the rows and the budget of all experts together, optimised in its own way."""
+
+    equal_steps: bool = False
+    """As many optimizer steps as an expert takes, by steps of k times the tokens; else k times as many steps."""
+    learning_rate: NonNegativeFloat = 0.0
+    """Peak learning rate; 0 means that of `training`."""
+
+
 class EvaluationConfig(Section):
     """How models are scored."""
 
@@ -330,6 +340,8 @@ class Config(Section):
     """Cutting the corpus."""
     training: TrainingConfig = TrainingConfig()
     """Training."""
+    baselines: dict[BaselineName, BaselineConfig] = Field(default={"dense": BaselineConfig()})
+    """Dense models to compare with, by name. `dense`, the one that wins are counted against, is always there."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
     imported: ImportConfig = ImportConfig()
@@ -338,3 +350,9 @@ class Config(Section):
     """Ray."""
     planning: PlanningConfig = PlanningConfig()
     """Prices and rates for `jobs.plan`."""
+
+    @model_validator(mode="after")
+    def _dense_is_there(self) -> Config:
+        if "dense" not in self.baselines:
+            object.__setattr__(self, "baselines", {"dense": BaselineConfig(), **self.baselines})
+        return self

@@ -15,7 +15,7 @@ from app.core.errors import TrainingError
 from app.core.records import JsonObject
 from app.fleet.attempt import SECONDS_BETWEEN_LOOKS, Attempt
 from app.fleet.control import metrics_rows
-from app.lineage.tasks import expert_tasks
+from app.lineage.lineage import Lineage
 from app.models.load import WEIGHTS
 from app.training.model_task import ModelTask
 
@@ -32,7 +32,7 @@ def verify_resume(config: Config, store: Store) -> JsonObject:
     scratch and are removed. Raises TrainingError if they differ, saying in what; MissingArtifact if
     tokens, allocation or seed are not made yet.
     """
-    chosen = min(expert_tasks(config, store), key=lambda task: task.spec.budget_tokens)
+    chosen = min(Lineage(config, store).experts, key=lambda task: task.spec.budget_tokens)
     steps = min(_STEPS, chosen.spec.num_steps)
     spec = replace(
         chosen.spec, budget_tokens=steps * chosen.spec.tokens_per_step, checkpoint_every_steps=max(1, steps // 6)

@@ -2,35 +2,72 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from app.artifacts.keys import stage_key
 from app.artifacts.layout import Stage
-from app.config.schema import Config
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.config.schema import BaselineConfig, Config
 from app.core.records import JsonValue
 from app.corpora.base import READING_VERSION, Corpus
 from app.lineage.settings import source_weights
 
 BUILTIN = "builtin:"
-_SEED_FILE_SUFFIXES = (".json", ".safetensors", ".model", ".txt")
+SEED_FILE_SUFFIXES = (".json", ".safetensors", ".model", ".txt")
+SHARD, SEED, TOKENIZE, ALLOCATE, BASELINE, TRAIN, EVALUATE = (
+    f"python -m jobs.{job}" for job in ("shard", "seed", "tokenize", "allocate", "baseline", "train", "evaluate")
+)
 
 
 @dataclass(frozen=True)
 class StageInputs:
-    """A stage, what it is made from, and the key that follows."""
+    """A stage, what it is made from, the key that follows, and the command that makes it."""
 
     stage: Stage
     fields: Mapping[str, JsonValue]
     parents: Mapping[str, str]
+    made_by: str
 
     @property
     def key(self) -> str:
         """Content address of the stage."""
         return stage_key(self.stage, self.fields, self.parents)
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of a run, made or not: what it is made from and where it is or will be."""
+
+    inputs: StageInputs
+    folder: StageFolder
+
+    @property
+    def key(self) -> str:
+        """Content address of the stage."""
+        return self.folder.key
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has been made."""
+        return self.folder.is_complete
+
+    def finished(self) -> StageFolder:
+        """The folder of a stage that must be there. Raises MissingArtifact naming the command, and StaleArtifact."""
+        self.folder.manifest()
+        return self.folder
+
+    def publish(self, counts: Mapping[str, JsonValue], seconds: float) -> None:
+        """Declare the stage complete. seconds: what it took."""
+        inputs = self.inputs
+        self.folder.publish(Manifest(inputs.stage, self.key, inputs.fields, inputs.parents, counts, seconds))
+
+
+def planned(inputs: StageInputs, store: Store) -> PlannedStage:
+    """The stage of these inputs in this store."""
+    return PlannedStage(inputs, store.stage(inputs.stage, inputs.key, inputs.made_by))
 
 
 def shards_inputs(config: Config, corpus: Corpus) -> StageInputs:
@@ -45,7 +82,7 @@ def shards_inputs(config: Config, corpus: Corpus) -> StageInputs:
         "min_characters": config.corpus.min_characters,
         "validation_fraction": config.corpus.validation_fraction,
     }
-    return StageInputs("shards", {**fields, **_screening_fields(config)}, {})
+    return StageInputs("shards", {**fields, **_screening_fields(config)}, {}, SHARD)
 
 
 def _screening_fields(config: Config) -> dict[str, JsonValue]:
@@ -68,55 +105,71 @@ def seed_location(model: str) -> str:
     return str(resources.files("app.models") / f"{model.removeprefix(BUILTIN)}_seed")
 
 
-def tokenizer_inputs(config: Config, shards_key: str) -> StageInputs:
-    """A pretrained seed brings its tokenizer; a trained one's is learned from the shards."""
+def tokenizer_inputs(config: Config, seed_files: Mapping[str, JsonValue], shards_key: str) -> StageInputs:
+    """A pretrained seed brings its tokenizer; a trained one's is learned from the shards.
+
+    seed_files: what identifies a pretrained seed (``Lineage.seed_identity``); empty for a trained one.
+    """
     if config.seed.source == "pretrained":
-        return StageInputs("tokenizer", _pretrained(config), {})
+        return StageInputs("tokenizer", seed_files, {}, SEED)
     fields: dict[str, JsonValue] = {
         "vocabulary_size": config.seed.vocabulary_size,
         "tokenizer_sample_bytes": config.seed.tokenizer_sample_bytes,
     }
-    return StageInputs("tokenizer", fields, {"shards": shards_key})
+    return StageInputs("tokenizer", fields, {"shards": shards_key}, SEED)
 
 
 def tokens_inputs(shards_key: str, tokenizer_key: str) -> StageInputs:
     """Tokens do not depend on the allocation."""
-    return StageInputs("tokens", {}, {"shards": shards_key, "tokenizer": tokenizer_key})
+    return StageInputs("tokens", {}, {"shards": shards_key, "tokenizer": tokenizer_key}, TOKENIZE)
 
 
-def seed_inputs(config: Config, tokens_key: str, mixture: Mapping[str, float] | None = None) -> StageInputs:
-    """The seed: a copy of a pretrained model, or a model trained on the whole mixture."""
-    if config.seed.source == "pretrained":
-        return StageInputs("model", {"kind": "pretrained", **_pretrained(config)}, {})
+def pretrained_seed_inputs(seed_files: Mapping[str, JsonValue]) -> StageInputs:
+    """A copy of a pretrained model; seed_files as for ``tokenizer_inputs``."""
+    return StageInputs("model", {"kind": "pretrained", **seed_files}, {}, SEED)
+
+
+def trained_seed_inputs(config: Config, tokens_key: str, mixture: Mapping[str, float]) -> StageInputs:
+    """A model trained on the whole mixture."""
     fields: dict[str, JsonValue] = {
         "kind": "seed",
         "seed": config.seed.model_dump(exclude={"source", "model", "revision", "cpus"}),
-        "mixture": dict(mixture or {}),
+        "mixture": dict(mixture),
         "optimisation": optimisation_fields(config),
         "random_seed": config.run.seed,
     }
-    return StageInputs("model", fields, {"tokens": tokens_key})
+    return StageInputs("model", fields, {"tokens": tokens_key}, SEED)
 
 
-def allocation_inputs(config: Config, languages: Sequence[str], shards_key: str | None) -> StageInputs:
-    """A language-level allocation needs no corpus (``shards_key`` None); a document-level one depends on the shards."""
+def allocation_inputs(config: Config, languages: Sequence[str], evidence: Mapping[str, str]) -> StageInputs:
+    """evidence: the stages that the strategy looks at, by name; a language-level allocation needs none."""
     fields: dict[str, JsonValue] = {
         "allocation": config.allocation.model_dump(),
         "languages": sorted(languages),
         "random_seed": config.run.seed,
     }
-    return StageInputs("allocation", fields, {} if shards_key is None else {"shards": shards_key})
+    return StageInputs("allocation", fields, evidence, ALLOCATE)
 
 
-def optimisation_fields(config: Config) -> dict[str, JsonValue]:
+def optimisation_fields(config: Config, baseline: BaselineConfig | None = None) -> dict[str, JsonValue]:
     """The training settings that change a model's weights (not the resources it is given).
 
     The number of workers and what each holds are resources as cores are: the same rows are summed in another order.
+    baseline: what a dense model of its own changes of them.
     """
     left_out = {"budget_tokens", "budget_split", "checkpoint_every_steps", "keep_checkpoints"}
     left_out |= {"cpus_per_expert", "gpus_per_expert", "max_failures", "loss_chunk_tokens", "trackers"}
     left_out |= {"workers_per_expert", "parallelism"}
-    return dict(config.training.model_dump(exclude=left_out))
+    fields: dict[str, JsonValue] = dict(config.training.model_dump(exclude=left_out))
+    if baseline is not None:
+        fields |= {"tokens_per_step": baseline_tokens_per_step(config, baseline)}
+        fields |= {"learning_rate": baseline.learning_rate or config.training.learning_rate}
+    return fields
+
+
+def baseline_tokens_per_step(config: Config, baseline: BaselineConfig) -> int:
+    """Tokens of one optimizer step of a dense model: k times an expert's where it shall take as many steps."""
+    return config.training.tokens_per_step * (config.allocation.k if baseline.equal_steps else 1)
 
 
 def scores_inputs(config: Config, tokens_key: str, model_key: str) -> StageInputs:
@@ -127,7 +180,7 @@ def scores_inputs(config: Config, tokens_key: str, model_key: str) -> StageInput
         "max_tokens_per_document": config.evaluation.max_tokens_per_document,
         "sequence_length": config.training.sequence_length,
     }
-    return StageInputs("scores", fields, {"tokens": tokens_key, "model": model_key})
+    return StageInputs("scores", fields, {"tokens": tokens_key, "model": model_key}, EVALUATE)
 
 
 def evaluation_inputs(config: Config, scores: Mapping[str, str], allocation_key: str) -> StageInputs:
@@ -139,18 +192,4 @@ def evaluation_inputs(config: Config, scores: Mapping[str, str], allocation_key:
         "bootstrap_samples": config.evaluation.bootstrap_samples,
         "random_seed": config.run.seed,
     }
-    return StageInputs("evaluation", fields, {**scores, "allocation": allocation_key})
-
-
-def _pretrained(config: Config) -> dict[str, JsonValue]:
-    folder = Path(seed_location(config.seed.model))
-    if not folder.is_dir():
-        return {"model": config.seed.model, "revision": config.seed.revision}
-    files = sorted(file for file in folder.iterdir() if file.suffix in _SEED_FILE_SUFFIXES)
-    digests: dict[str, JsonValue] = {file.name: _digest(file) for file in files}
-    return {"files": digests}
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return StageInputs("evaluation", fields, {**scores, "allocation": allocation_key}, EVALUATE)

@@ -11,26 +11,28 @@ from app.artifacts.store import StageFolder, Store
 from app.config.load import resolved
 from app.config.schema import Config
 from app.core.records import JsonObject
+from app.lineage.lineage import Lineage
 
 Made = Mapping[str, StageFolder]
 """Readable name -> finished stage."""
 
 
-def recorded(make: Callable[[Config, Store], Made]) -> Callable[[Config, Store], JsonObject]:
+def recorded(make: Callable[[Lineage], Made]) -> Callable[[Config, Store], JsonObject]:
     """A job's work: make the stages, enter them in the run folder, return their names and keys."""
 
     def work(config: Config, store: Store) -> JsonObject:
-        made = make(config, store)
-        record(config, store, made)
+        lineage = Lineage(config, store)
+        made = make(lineage)
+        record(lineage, made)
         return {"made": {name: f"{stage.stage}/{stage.key}" for name, stage in made.items()}}
 
     return work
 
 
-def record(config: Config, store: Store, made: Made) -> None:
+def record(lineage: Lineage, made: Made) -> None:
     """Enter finished stages under their readable names in ``run.json`` and write the resolved config beside it."""
-    run = store.run(config.run.name)
-    run.write(CONFIG, yaml.safe_dump(resolved(config), sort_keys=False, allow_unicode=True).encode())
+    run = lineage.run
+    run.write(CONFIG, yaml.safe_dump(resolved(lineage.config), sort_keys=False, allow_unicode=True).encode())
     entries: JsonObject = run.read_json(RUN) if run.exists(RUN) else {}
     entries.update({name: {"stage": stage.stage, "key": stage.key} for name, stage in made.items()})
     run.write_json(RUN, entries)

@@ -18,29 +18,23 @@ import ray.data
 from app.allocation.base import Allocator, DocumentSample
 from app.allocation.storage import load_allocator, save_allocator
 from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, ASSIGNMENT, TOP_TERMS
-from app.artifacts.manifest import Manifest
-from app.artifacts.store import StageFolder, Store
+from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.records import DocumentBatch, JsonObject
 from app.core.units import format_count, format_seconds
 from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
 from app.lineage.clusters import fit_config, language_clusters
-from app.lineage.inputs import allocation_inputs
-from app.lineage.parents import find_shards, languages_of
+from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
-from app.lineage.settings import is_language_level
 
 log = logging.getLogger(__name__)
 
 
-def make_allocation(config: Config, store: Store) -> Made:
+def make_allocation(lineage: Lineage) -> Made:
     """Fit and assign; returns the finished stage."""
-    shards = find_shards(config, store)
-    languages = languages_of(shards)
-    language_level = is_language_level(config)
-    inputs = allocation_inputs(config, languages, None if language_level else shards.key)
-    stage = store.stage("allocation", inputs.key)
+    config, languages, shards = lineage.config, lineage.languages, lineage.shards.finished()
+    language_level, stage = lineage.is_language_level, lineage.allocation.folder
     if stage.is_complete:
         return {"allocation": stage}
     started = time.monotonic()
@@ -57,8 +51,7 @@ def make_allocation(config: Config, store: Store) -> Made:
         counts["clusters"] = language_clusters(allocator, languages)
     else:
         counts |= _assign_all(config, shards, languages, stage)
-    manifest = Manifest("allocation", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started)
-    stage.publish(manifest)
+    lineage.allocation.publish(counts, time.monotonic() - started)
     return {"allocation": stage}
 
 

@@ -6,6 +6,7 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +25,7 @@ from app.artifacts.layout import (
     SUMMARY,
     TOKENIZER,
 )
-from app.artifacts.manifest import Manifest
-from app.artifacts.store import StageFolder, Store
-from app.config.schema import Config
+from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, IntArray, JsonObject, JsonValue
 from app.core.units import format_seconds
 from app.ensemble.routing import resolve_weighting
@@ -35,10 +34,9 @@ from app.evaluation.scores import ScoredDocuments, load_scores, write_array
 from app.evaluation.systems import MIXED, mixed_systems
 from app.evaluation.win_rate import summarise
 from app.fleet.ray_session import ray_session
-from app.lineage.inputs import evaluation_inputs
-from app.lineage.parents import find_allocation, find_tokenizer, find_tokens
+from app.lineage.inputs import evaluation_inputs, planned
+from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
-from app.lineage.tasks import dense_task, expert_tasks, named, seed_stage
 from app.pipelines.score import score_models, validation_documents
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import load_tokenizer
@@ -47,31 +45,26 @@ from app.training.model_task import ModelTask, task_rows
 log = logging.getLogger(__name__)
 
 
-def make_evaluation(config: Config, store: Store) -> Made:
+def make_evaluation(lineage: Lineage) -> Made:
     """Score what is not scored, compare, and write the run's ``ensemble.json`` and ``evaluation/summary.json``."""
-    allocation, experts, dense = find_allocation(config, store), expert_tasks(config, store), dense_task(config, store)
-    models = {"seed": seed_stage(config, store), "dense": dense.stage, **named(experts)}
-    for stage in models.values():
-        stage.manifest()
-    scores = score_models(config, store, models)
-    inputs = evaluation_inputs(config, {name: stage.key for name, stage in scores.items()}, allocation.key)
-    stage = store.stage("evaluation", inputs.key)
+    models = lineage.models()
+    for model in models.values():
+        model.manifest()
+    scores = score_models(lineage, models)
+    keys = {name: folder.key for name, folder in scores.items()}
+    stage = planned(evaluation_inputs(lineage.config, keys, lineage.allocation.key), lineage.store)
     if not stage.is_complete:
         started = time.monotonic()
-        summary = _compare(config, store, allocation, scores, [dense, *experts], stage)
-        stage.write_json(EVALUATION_SUMMARY, summary)
-        counts: JsonObject = {"languages": summary["languages_compared"]}
-        stage.publish(
-            Manifest("evaluation", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started)
-        )
+        summary = _compare(lineage, scores, stage.folder)
+        stage.folder.write_json(EVALUATION_SUMMARY, summary)
+        stage.publish({"languages": summary["languages_compared"]}, time.monotonic() - started)
         log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
-    run = store.run(config.run.name)
-    run.write_json(SUMMARY, stage.read_json(EVALUATION_SUMMARY))
-    run.write_json(ENSEMBLE, ensemble_record(config, allocation, experts, store))
-    return {"evaluation": stage, **{f"scores-{name}": made for name, made in scores.items()}}
+    lineage.run.write_json(SUMMARY, stage.folder.read_json(EVALUATION_SUMMARY))
+    lineage.run.write_json(ENSEMBLE, ensemble_record(lineage))
+    return {"evaluation": stage.folder, **{f"scores-{name}": made for name, made in scores.items()}}
 
 
-def ensemble_record(config: Config, allocation: StageFolder, experts: Sequence[ModelTask], store: Store) -> JsonObject:
+def ensemble_record(lineage: Lineage) -> JsonObject:
     """All that serving needs: experts in order with parent, round and tokens, the allocation, the weighting."""
     members: list[JsonValue] = [
         {
@@ -82,43 +75,39 @@ def ensemble_record(config: Config, allocation: StageFolder, experts: Sequence[M
             "languages": sorted(task.weights),
             "tokens_seen": task.stage.manifest().counts["tokens_seen"],
         }
-        for task in experts
+        for task in lineage.experts
     ]
+    config, unit = lineage.config, str(lineage.allocation.finished().manifest().counts["unit"])
     return {
         "run": config.run.name,
         "experts": members,
-        "allocation": allocation.key,
-        "tokenizer": find_tokenizer(config, store).key,
-        "seed": seed_stage(config, store).key,
-        "dense": dense_task(config, store).key,
-        "weighting": resolve_weighting(config.evaluation.weighting, str(allocation.manifest().counts["unit"])),
+        "allocation": lineage.allocation.key,
+        "tokenizer": lineage.tokenizer.key,
+        "seed": lineage.seed.key,
+        **{task.name: task.key for task in lineage.baselines},
+        "weighting": resolve_weighting(config.evaluation.weighting, unit),
         "temperature": config.evaluation.temperature,
         "top_m": config.evaluation.top_m,
     }
 
 
-def _compare(
-    config: Config,
-    store: Store,
-    allocation: StageFolder,
-    scores: Mapping[str, StageFolder],
-    tasks: Sequence[ModelTask],
-    stage: StageFolder,
-) -> JsonObject:
+def _compare(lineage: Lineage, scores: Mapping[str, StageFolder], stage: StageFolder) -> JsonObject:
+    config, allocation = lineage.config, lineage.allocation.finished()
+    tasks = [*lineage.baselines, *lineage.experts]
     allocator = load_allocator(allocation.child(ALLOCATOR).read)
     loaded = {name: load_scores(folder) for name, folder in scores.items()}
     documents = loaded["seed"][0]
     tokens = {name: values.astype(np.float64) for name, (_, values) in loaded.items()}
     experts = np.stack([tokens[name] for name in allocator.experts], axis=1)
-    distances = _distances(config, store, allocation, allocator, documents)
-    corpus = TokenCorpus.open(str(find_tokens(config, store).local()))
+    distances = _distances(lineage, allocator, documents)
+    corpus = lineage.token_corpus
     home = {lang: _home(tasks, allocator, corpus, lang) for lang in corpus.languages()}
     rule = resolve_weighting(config.evaluation.weighting, allocator.unit)
     settings = WeightingSettings(rule, config.evaluation.temperature, config.evaluation.top_m)
     systems = {**tokens, **mixed_systems(documents, experts, distances, home, settings)}
     write_array(stage, DISTANCES, distances.astype(np.float32))
     _write_rows(stage, documents, systems)
-    exposure = _exposure(tasks)
+    exposure = _exposure(tasks, set(config.baselines))
     samples, seed = config.evaluation.bootstrap_samples, config.run.seed
     return {
         "run": config.run.name,
@@ -134,7 +123,7 @@ def _compare(
     }
 
 
-def _exposure(tasks: Sequence[ModelTask]) -> dict[str, dict[str, int]]:
+def _exposure(tasks: Sequence[ModelTask], baselines: AbstractSet[str]) -> dict[str, dict[str, int]]:
     """Tokens of each language that each system's models have seen; an ensemble has seen what its experts have."""
     seen: dict[str, dict[str, int]] = {}
     for task in tasks:
@@ -143,7 +132,7 @@ def _exposure(tasks: Sequence[ModelTask]) -> dict[str, dict[str, int]]:
         seen[task.name] = {lang: int(str(count)) for lang, count in counts.items()}
     together: dict[str, int] = {}
     for name, counts_by_language in seen.items():
-        if name != "dense":
+        if name not in baselines:
             for lang, count in counts_by_language.items():
                 together[lang] = together.get(lang, 0) + count
     return {**seen, **dict.fromkeys(MIXED, together)}
@@ -160,18 +149,14 @@ def _home(tasks: Sequence[ModelTask], allocator: Allocator, corpus: TokenCorpus,
     return int(np.argmax(held))
 
 
-def _distances(
-    config: Config, store: Store, allocation: StageFolder, allocator: Allocator, documents: ScoredDocuments
-) -> FloatArray:
+def _distances(lineage: Lineage, allocator: Allocator, documents: ScoredDocuments) -> FloatArray:
     """(tokens, k): row t is the distance of the text before token t to each expert."""
     if allocator.unit == "language":
         rows = np.stack([allocator.context(lang).distances() for lang in documents.langs])
         return np.repeat(rows, documents.length, axis=0)
-    tokens, tokenizer = find_tokens(config, store), find_tokenizer(config, store)
-    _, ids = validation_documents(
-        config, TokenCorpus.open(str(tokens.local())), load_tokenizer(str(tokenizer.local(TOKENIZER)))
-    )
-    with ray_session(config.cluster):
+    tokenizer, allocation = lineage.tokenizer.finished(), lineage.allocation.finished()
+    _, ids = validation_documents(lineage.config, lineage.token_corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
+    with ray_session(lineage.config.cluster):
         task = ray.remote(_context_distances).options(num_cpus=1)
         size = max(1, len(ids) // 32)
         parts = [task.remote(allocation, tokenizer, ids[at : at + size]) for at in range(0, len(ids), size)]

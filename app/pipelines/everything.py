@@ -11,6 +11,7 @@ from app.config.schema import Config
 from app.core.records import JsonObject
 from app.core.units import format_seconds
 from app.fleet.ray_session import ray_session
+from app.lineage.lineage import Lineage
 from app.lineage.runs import record
 from app.pipelines.allocate import make_allocation
 from app.pipelines.evaluate import make_evaluation
@@ -35,10 +36,11 @@ _STAGES = (
 
 def run_everything(config: Config, store: Store) -> JsonObject:
     """Run what is not done yet; returns the summary's headline and the text to print."""
+    lineage = Lineage(config, store)
     with ray_session(config.cluster):
         for name, make in _STAGES:
             started = time.monotonic()
-            record(config, store, make(config, store))
+            record(lineage, make(lineage))
             log.info("%s: done in %s", name, format_seconds(time.monotonic() - started))
-    run = store.run(config.run.name)
-    return {"summary": f"{run.uri}/{SUMMARY}", "report": f"{run.uri}/{REPORT}", "text": result_text(config, store)}
+    run = lineage.run
+    return {"summary": f"{run.uri}/{SUMMARY}", "report": f"{run.uri}/{REPORT}", "text": result_text(lineage)}

@@ -84,7 +84,7 @@ def _one_generation(store: Store, name: str, key: str) -> JsonObject:
 
 def _parent(store: Store, key: str) -> str | None:
     """Key of the model this one branched from; None for a seed."""
-    return store.stage("model", key).manifest().parents.get("seed")
+    return store.stage("model", key).manifest().parents.get("parent")
 
 
 def _write_model(

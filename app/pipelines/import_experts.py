@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 import time
@@ -14,14 +13,15 @@ from app.allocation.base import Allocator, expert_names
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import save_allocator
+from app.artifacts.digests import file_digest
 from app.artifacts.layout import ALLOCATOR, ENSEMBLE, FINAL_MODEL, TOKENIZER
-from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.languages import normalise
 from app.core.records import JsonObject, JsonValue
-from app.lineage.inputs import StageInputs
+from app.lineage.inputs import StageInputs, planned
+from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.models.causal import CausalLM
 from app.models.load import count_parameters, load_model, require_vocabulary, save_model
@@ -31,6 +31,7 @@ from app.tokens.tokenizer import Tokenizer, load_tokenizer
 log = logging.getLogger(__name__)
 
 _LANGUAGES_END, _LANGUAGE_SEPARATOR = "=", "+"
+_MADE_BY = "python -m jobs.import_experts"
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class Source:
     languages: tuple[str, ...]
 
 
-def import_experts(config: Config, store: Store) -> Made:
+def import_experts(lineage: Lineage) -> Made:
     """Bring the experts into the store and write the run's ``ensemble.json`` around them.
 
     Raises ConfigError if there are none, if a place cannot be loaded, if only some name their languages or two name
     the same, or if a model has fewer ids than the tokenizer or another tokenizer than the first; CorpusError for an
     unknown language.
     """
+    config, store = lineage.config, lineage.store
     sources = [parse_source(text) for text in config.imported.experts]
     clusters = check_languages(sources)
     names = expert_names(len(sources))
@@ -71,7 +73,7 @@ def import_experts(config: Config, store: Store) -> Made:
         "temperature": config.evaluation.temperature,
         "top_m": config.evaluation.top_m,
     }
-    store.run(config.run.name).write_json(ENSEMBLE, record)
+    lineage.run.write_json(ENSEMBLE, record)
     return made
 
 
@@ -121,20 +123,19 @@ def _shared_tokenizer(config: Config, sources: Sequence[Source]) -> Tokenizer:
 def _import_model(store: Store, name: str, source: Source, tokenizer: Tokenizer) -> StageFolder:
     started = time.monotonic()
     fields: dict[str, JsonValue] = {"kind": "imported", **_identity(source.place)}
-    inputs = StageInputs("model", fields, {})
-    stage = store.stage("model", inputs.key)
+    stage = planned(StageInputs("model", fields, {}, _MADE_BY), store)
     if stage.is_complete:
-        return stage
+        return stage.folder
     model: CausalLM = load_metaseq(source.place) if is_metaseq(source.place) else load_model(source.place)
     require_vocabulary(model, tokenizer.vocab_size, f"{name} ({source.place})")
     with tempfile.TemporaryDirectory(prefix="xelm-import-") as temporary:
         folder = Path(temporary) / FINAL_MODEL
         save_model(model, folder, f"# {name}\n\nImported from {source.place}.\n")
-        stage.upload(folder, FINAL_MODEL)
+        stage.folder.upload(folder, FINAL_MODEL)
     counts: JsonObject = {"name": name, "parameters": count_parameters(model)}
-    stage.publish(Manifest("model", inputs.key, inputs.fields, {}, counts, time.monotonic() - started))
+    stage.publish(counts, time.monotonic() - started)
     log.info("import: %s from %s", name, source.place)
-    return stage
+    return stage.folder
 
 
 def _identity(place: str) -> dict[str, JsonValue]:
@@ -143,36 +144,31 @@ def _identity(place: str) -> dict[str, JsonValue]:
     if not path.exists():
         return {"model": place}
     files = [path] if path.is_file() else [*sorted(path.glob("*.safetensors")), path / "config.json"]
-    return {"files": {file.name: _digest(file) for file in files if file.exists()}}
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"files": {file.name: file_digest(file) for file in files if file.exists()}}
 
 
 def _publish_tokenizer(store: Store, tokenizer: Tokenizer) -> StageFolder:
-    inputs = StageInputs("tokenizer", {"imported": tokenizer.digest}, {})
-    stage = store.stage("tokenizer", inputs.key)
+    started = time.monotonic()
+    stage = planned(StageInputs("tokenizer", {"imported": tokenizer.digest}, {}, _MADE_BY), store)
     if not stage.is_complete:
         with tempfile.TemporaryDirectory(prefix="xelm-import-") as temporary:
             tokenizer.save(str(Path(temporary) / TOKENIZER))
-            stage.upload(Path(temporary) / TOKENIZER, TOKENIZER)
+            stage.folder.upload(Path(temporary) / TOKENIZER, TOKENIZER)
         counts: JsonObject = {"vocabulary_size": tokenizer.vocab_size, "digest": tokenizer.digest}
-        stage.publish(Manifest("tokenizer", inputs.key, inputs.fields, {}, counts))
-    return stage
+        stage.publish(counts, time.monotonic() - started)
+    return stage.folder
 
 
 def _publish_allocator(store: Store, names: Sequence[str], clusters: Sequence[tuple[str, ...]]) -> StageFolder:
     """Languages to experts where they are known; else an allocator that prefers nobody."""
     held: list[JsonValue] = [list(cluster) for cluster in clusters]
-    inputs = StageInputs("allocation", {"imported": len(names), "clusters": held}, {})
-    stage = store.stage("allocation", inputs.key)
+    fields: dict[str, JsonValue] = {"imported": len(names), "clusters": held}
+    started, stage = time.monotonic(), planned(StageInputs("allocation", fields, {}, _MADE_BY), store)
     if not stage.is_complete:
         allocator: Allocator = (
             LanguageAllocator(tuple(names), tuple(clusters)) if clusters else RandomAllocator(tuple(names), 0)
         )
-        save_allocator(allocator, stage.child(ALLOCATOR).write)
+        save_allocator(allocator, stage.folder.child(ALLOCATOR).write)
         counts: JsonObject = {"experts": list(names), "unit": allocator.unit}
-        stage.publish(Manifest("allocation", inputs.key, inputs.fields, {}, counts))
-    return stage
+        stage.publish(counts, time.monotonic() - started)
+    return stage.folder

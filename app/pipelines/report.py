@@ -16,10 +16,10 @@ from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
 from app.evaluation.published import load_published, published_baseline, published_matrix
 from app.fleet.control import metrics_rows
-from app.lineage.parents import find_allocation, find_shards, find_tokens, languages_of
+from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.lineage.settings import allocation_settings
-from app.lineage.tasks import dense_task, expert_tasks, named, seed_stage
+from app.lineage.tasks import named
 from app.planning.ledger import model_records
 from app.planning.plan import price_record
 from app.reporting.html import ReportRecords, render_report
@@ -28,18 +28,18 @@ from app.reporting.tables import headline_text, table_csv, terminal_table
 _SHOWN_PACKAGES = ("ray", "torch", "transformers", "tokenizers", "scikit-learn", "lang2vec", "Babel", "numpy")
 
 
-def make_report(config: Config, store: Store) -> Made:
+def make_report(lineage: Lineage) -> Made:
     """Render ``report/index.html`` and ``evaluation/table.csv`` in the run folder from what is in the store."""
-    run = store.run(config.run.name)
+    run = lineage.run
     summary = run.read_json(SUMMARY)
     run.write(TABLE_CSV, table_csv(summary).encode())
-    run.write(REPORT, render_report(_records(config, store, summary)).encode())
+    run.write(REPORT, render_report(_records(lineage, summary)).encode())
     return {}
 
 
-def result_text(config: Config, store: Store) -> str:
+def result_text(lineage: Lineage) -> str:
     """What the demo prints at its end: the table, the headline, where the page is and what to type next."""
-    run = store.run(config.run.name)
+    run = lineage.run
     summary = run.read_json(SUMMARY)
     return "\n".join(
         [
@@ -55,31 +55,34 @@ def result_text(config: Config, store: Store) -> str:
     )
 
 
-def _records(config: Config, store: Store, summary: JsonObject) -> ReportRecords:
-    shards, tokens, allocation = find_shards(config, store), find_tokens(config, store), find_allocation(config, store)
-    models = [dense_task(config, store), *expert_tasks(config, store)]
-    lineage = store.run(config.run.name).read_json(RUN)
+def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
+    config, store = lineage.config, lineage.store
+    shards, tokens, allocation = (
+        planned.finished() for planned in (lineage.shards, lineage.tokens, lineage.allocation)
+    )
+    models = [*lineage.baselines, *lineage.experts]
+    made = lineage.run.read_json(RUN)
     return ReportRecords(
         summary=summary,
         allocation=dict(allocation.manifest().counts),
-        merges=_merges(config, languages_of(shards)),
+        merges=_merges(config, lineage.languages),
         terms=allocation.read_json(TOP_TERMS) if allocation.exists(TOP_TERMS) else {},
         published=_published(config),
         data_card=shards.read_json(DATA_CARD),
         tokens=dict(tokens.manifest().counts),
-        models=model_records(config, store, {**_trained_seed(config, store), **named(models)}),
+        models=model_records(config, store, {**_trained_seed(lineage), **named(models)}),
         prices=price_record(config),
         curves={task.name: _curve(task.stage) for task in models},
-        lineage=lineage,
+        lineage=made,
         config=resolved(config),
         environment=_environment(),
-        stages={name: _work(store, entry) for name, entry in lineage.items()},
+        stages={name: _work(store, entry) for name, entry in made.items()},
     )
 
 
-def _trained_seed(config: Config, store: Store) -> Made:
+def _trained_seed(lineage: Lineage) -> Made:
     """The seed, where it was trained for this project; a copied one took nothing."""
-    return {"seed": seed_stage(config, store)} if config.seed.source == "trained" else {}
+    return {"seed": lineage.seed.folder} if lineage.config.seed.source == "trained" else {}
 
 
 def _merges(config: Config, languages: Sequence[str]) -> list[JsonObject]:

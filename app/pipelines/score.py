@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import ray
@@ -13,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from app.artifacts.layout import FINAL_MODEL, TOKENIZER
-from app.artifacts.manifest import Manifest
-from app.artifacts.store import StageFolder, Store
+from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.errors import CorpusError
 from app.core.records import IntArray
@@ -22,8 +20,8 @@ from app.core.units import format_count, format_seconds
 from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, score_documents
 from app.evaluation.scores import ScoredDocuments, save_scores, scored_documents
 from app.fleet.ray_session import ray_session
-from app.lineage.inputs import scores_inputs
-from app.lineage.parents import find_tokenizer, find_tokens
+from app.lineage.inputs import PlannedStage
+from app.lineage.lineage import Lineage
 from app.models.load import load_model
 from app.models.loss import token_log_probs
 from app.tokens.dataset import TokenCorpus
@@ -33,30 +31,28 @@ from app.training.loop import autocast, choose_device
 log = logging.getLogger(__name__)
 
 
-def score_models(config: Config, store: Store, models: Mapping[str, StageFolder]) -> dict[str, StageFolder]:
+def score_models(lineage: Lineage, models: Mapping[str, StageFolder]) -> dict[str, StageFolder]:
     """Score every model that has no scores yet; returns name -> finished ``scores`` stage."""
-    tokens, tokenizer = find_tokens(config, store), find_tokenizer(config, store)
-    inputs = {name: scores_inputs(config, tokens.key, model.key) for name, model in models.items()}
-    stages = {name: store.stage("scores", item.key) for name, item in inputs.items()}
+    config, tokens, tokenizer = lineage.config, lineage.tokens.finished(), lineage.tokenizer.finished()
+    stages = {name: lineage.scores(model.key) for name, model in models.items()}
     waiting = {stage.key: name for name, stage in stages.items() if not stage.is_complete}
     if waiting:
         with ray_session(config.cluster):
             resources = {"num_cpus": 1, "num_gpus": config.training.gpus_per_expert}
             task = ray.remote(_score_one).options(**resources)
             pending = {
-                task.remote(config, tokens, tokenizer, models[name], stages[name], inputs[name]): name
-                for name in waiting.values()
+                task.remote(config, tokens, tokenizer, models[name], stages[name]): name for name in waiting.values()
             }
             while pending:
                 (done,), _ = ray.wait(list(pending), num_returns=1)
                 seconds, count = ray.get(done)
                 speed = format_count(count / max(seconds, 1e-9))
                 log.info("evaluate: scored %s in %s (%s tokens/s)", pending.pop(done), format_seconds(seconds), speed)
-    return stages
+    return {name: stage.folder for name, stage in stages.items()}
 
 
 def _score_one(
-    config: Config, tokens: StageFolder, tokenizer: StageFolder, model: StageFolder, stage: StageFolder, inputs: Any
+    config: Config, tokens: StageFolder, tokenizer: StageFolder, model: StageFolder, stage: PlannedStage
 ) -> tuple[float, int]:
     started = time.monotonic()
     torch.set_num_threads(1)
@@ -65,10 +61,10 @@ def _score_one(
     score = model_scorer(config, model)
     length = config.training.sequence_length
     values = score_documents(score, ids, corpus.start_id, corpus.pad_id, length, config.evaluation.batch_tokens)
-    save_scores(stage, documents, np.concatenate(values))
+    save_scores(stage.folder, documents, np.concatenate(values))
     seconds = time.monotonic() - started
     counts = {"tokens": documents.num_tokens, "documents": len(documents)}
-    stage.publish(Manifest("scores", inputs.key, inputs.fields, inputs.parents, counts, seconds))
+    stage.publish(counts, seconds)
     return seconds, documents.num_tokens
 
 

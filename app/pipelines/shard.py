@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import ray
 
 from app.artifacts.layout import DATA_CARD, SIGNATURES, sidecar_name, signatures_name
-from app.artifacts.manifest import Manifest
-from app.artifacts.store import StageFolder, Store
+from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.errors import CorpusError
 from app.core.records import IntArray, JsonObject
@@ -24,7 +23,7 @@ from app.corpora.screening import screen
 from app.corpora.shards import part_names, read_part, shard_file
 from app.corpora.sources import open_corpus
 from app.fleet.ray_session import ray_session
-from app.lineage.inputs import shards_inputs
+from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.lineage.settings import corpus_settings
 from app.pipelines.part_tasks import run_part_tasks
@@ -36,19 +35,17 @@ _CPUS = 0.5
 """Of a task: half of its time it waits for the disk or the network."""
 
 
-def make_shards(config: Config, store: Store) -> Made:
+def make_shards(lineage: Lineage) -> Made:
     """Bring the whole corpus into the store, once; returns the finished stage.
 
     Raises CorpusError when nothing usable was found, saying what was found.
     """
-    corpus = open_corpus(corpus_settings(config))
-    inputs = shards_inputs(config, corpus)
-    stage = store.stage("shards", inputs.key)
+    config, stage = lineage.config, lineage.shards.folder
     if stage.is_complete:
         return {"shards": stage}
     if config.corpus.language_identification == "lingua":
         known_languages()  # a missing extra is found here, not in a worker
-    files = list(corpus.files())
+    files = list(lineage.corpus.files())
     started = time.monotonic()
     waiting = _missing(stage, [sidecar_name(number) for number in range(len(files))])
     if waiting:
@@ -64,8 +61,7 @@ def make_shards(config: Config, store: Store) -> Made:
             f" rejected rows by reason: {counts['rejects'] or 'none'}"
         )
     stage.remove(SIGNATURES)
-    manifest = Manifest("shards", inputs.key, inputs.fields, {}, counts, time.monotonic() - started)
-    stage.publish(manifest)
+    lineage.shards.publish(counts, time.monotonic() - started)
     return {"shards": stage}
 
 

@@ -7,14 +7,11 @@ import logging
 import time
 
 from app.artifacts.layout import TOKENIZER, shard_folder
-from app.artifacts.manifest import Manifest
-from app.artifacts.store import StageFolder, Store
-from app.config.schema import Config
+from app.artifacts.store import StageFolder
 from app.core.records import JsonObject
 from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
-from app.lineage.inputs import tokens_inputs
-from app.lineage.parents import find_shards, find_tokenizer, languages_of
+from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.pipelines.part_tasks import run_part_tasks
 from app.tokens.dataset import TokenCorpus
@@ -26,17 +23,15 @@ log = logging.getLogger(__name__)
 _SPLITS = ("train", "validation")
 
 
-def make_tokens(config: Config, store: Store) -> Made:
+def make_tokens(lineage: Lineage) -> Made:
     """Tokenize every shard part that is not tokenized yet; returns the finished stage."""
-    shards, tokenizer = find_shards(config, store), find_tokenizer(config, store)
-    inputs = tokens_inputs(shards.key, tokenizer.key)
-    stage = store.stage("tokens", inputs.key)
+    shards, tokenizer, stage = lineage.shards.finished(), lineage.tokenizer.finished(), lineage.tokens.folder
     if stage.is_complete:
         return {"tokens": stage}
     started = time.monotonic()
     parts = [
         (lang, split, part)
-        for lang in languages_of(shards)
+        for lang in lineage.languages
         for split in _SPLITS
         for part in part_names(shards, lang, split)
     ]
@@ -49,11 +44,11 @@ def make_tokens(config: Config, store: Store) -> Made:
         tokens = write_token_part(table, _tokenizer(tokenizer), stage.child(shard_folder(lang, split)), part)
         return {"tokens": tokens, "bytes": sum(table["bytes"].to_pylist())}
 
-    with ray_session(config.cluster):
+    with ray_session(lineage.config.cluster):
         run_part_tasks("tokenize", "parts", tokenize_part, range(len(waiting)))
     write_meta(stage, token_meta(load_tokenizer(str(tokenizer.local(TOKENIZER)))))
-    counts = _counts(stage, languages_of(shards))
-    stage.publish(Manifest("tokens", inputs.key, inputs.fields, inputs.parents, counts, time.monotonic() - started))
+    counts = _counts(stage, lineage.languages)
+    lineage.tokens.publish(counts, time.monotonic() - started)
     return {"tokens": stage}
 
 

@@ -1,30 +1,31 @@
-"""The stage of training: experts, dense baseline, or both as one fleet."""
+"""The stage of training: experts, dense models, or both as one fleet."""
 
 from __future__ import annotations
 
-from app.artifacts.store import Store
-from app.config.schema import Config
+from collections.abc import Sequence
+
 from app.fleet.run_fleet import train_fleet
+from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
-from app.lineage.tasks import dense_task, expert_tasks, named
+from app.lineage.tasks import named
+from app.training.model_task import ModelTask
 
 
-def train_experts(config: Config, store: Store) -> Made:
+def train_experts(lineage: Lineage) -> Made:
     """Train the experts of the run that are not finished."""
-    tasks = expert_tasks(config, store)
-    train_fleet(config, tasks)
-    return named(tasks)
+    return _train(lineage, lineage.experts)
 
 
-def train_dense(config: Config, store: Store) -> Made:
-    """Train the dense baseline unless it is finished."""
-    tasks = [dense_task(config, store)]
-    train_fleet(config, tasks)
-    return named(tasks)
+def train_dense(lineage: Lineage) -> Made:
+    """Train the dense models that are not finished."""
+    return _train(lineage, lineage.baselines)
 
 
-def train_all(config: Config, store: Store) -> Made:
-    """Dense and experts as one fleet."""
-    tasks = [dense_task(config, store), *expert_tasks(config, store)]
-    train_fleet(config, tasks)
+def train_all(lineage: Lineage) -> Made:
+    """Dense models and experts as one fleet."""
+    return _train(lineage, [*lineage.baselines, *lineage.experts])
+
+
+def _train(lineage: Lineage, tasks: Sequence[ModelTask]) -> Made:
+    train_fleet(lineage.config, tasks)
     return named(tasks)

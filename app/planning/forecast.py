@@ -11,10 +11,9 @@ from app.core.errors import XelmError
 from app.core.languages import normalise
 from app.core.records import JsonObject, JsonValue
 from app.corpora.layouts import LAYOUTS
-from app.corpora.sources import open_corpus
 from app.lineage.clusters import plan_clusters
-from app.lineage.inputs import shards_inputs, tokenizer_inputs, tokens_inputs
-from app.lineage.settings import corpus_settings, is_language_level, language_quality
+from app.lineage.lineage import Lineage
+from app.lineage.settings import is_language_level, language_quality
 from app.training.budget import split_budget
 
 
@@ -25,7 +24,7 @@ def forecast(config: Config, store: Store) -> JsonObject:
         "inputs": _inputs(config, store),
         "outputs": [f"{store.root}/{run}/{name}" for name in (ENSEMBLE, SUMMARY, REPORT)],
         "machines": {
-            "training_runs": config.allocation.k + 1,
+            "training_runs": config.allocation.k + len(config.baselines),
             "workers_each": list(config.training.workers_per_expert),
             "cpus_each": config.training.cpus_per_expert,
             "gpus_each": config.training.gpus_per_expert,
@@ -58,17 +57,15 @@ def forecast_clusters(config: Config) -> list[list[str]]:
 
 def _inputs(config: Config, store: Store) -> dict[str, JsonValue]:
     try:
-        corpus = open_corpus(corpus_settings(config))
+        lineage = Lineage(config, store)
         remote = config.corpus.source in LAYOUTS and not config.corpus.path
-        found = "listed when jobs.shard runs: a plan leaves the Hub alone" if remote else len(corpus.files())
-        shards = shards_inputs(config, corpus).key
-        tokenizer = tokenizer_inputs(config, shards).key
-        tokens = tokens_inputs(shards, tokenizer).key
+        found = "listed when jobs.shard runs: a plan leaves the Hub alone" if remote else len(lineage.corpus.files())
+        shards, tokens = lineage.shards, lineage.tokens
     except XelmError as error:
         return {"corpus": config.corpus.source, "found": 0, "problem": str(error)}
     return {
         "corpus": config.corpus.source,
         "found": found,
-        "shards": {"key": shards, "done": store.stage("shards", shards).is_complete},
-        "tokens": {"key": tokens, "done": store.stage("tokens", tokens).is_complete},
+        "shards": {"key": shards.key, "done": shards.is_complete},
+        "tokens": {"key": tokens.key, "done": tokens.is_complete},
     }

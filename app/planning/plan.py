@@ -12,14 +12,14 @@ from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.errors import ArtifactError
 from app.core.records import JsonObject
-from app.lineage.inputs import seed_location
+from app.lineage.inputs import baseline_tokens_per_step, seed_location
 from app.lineage.settings import seed_shape
 from app.models.flops import training_flops_per_token
 from app.models.sizes import ModelSize, size_of_place, size_of_shape
 from app.planning import costs
 from app.planning.forecast import forecast_clusters, forecast_tokens
 from app.planning.interval import daly_interval, young_interval
-from app.planning.outlook import DENSE, SEED, Assumptions, Work, gpu_outlook
+from app.planning.outlook import SEED, Assumptions, Work, gpu_outlook
 from app.reporting.plan_text import plan_text
 from app.training.budget import steps_for
 from app.training.notices import NOTICE_SECONDS
@@ -82,14 +82,19 @@ def planned_work(config: Config, size: ModelSize) -> list[Work]:
     """Every training run of the config: a trained seed first, dense, the experts."""
     training = config.training
     experts = forecast_tokens(config, forecast_clusters(config))
-    budgets = {DENSE: training.budget_tokens, **{f"expert-{i:02d}": tokens for i, tokens in enumerate(experts)}}
+    budgets = {
+        **dict.fromkeys(config.baselines, training.budget_tokens),
+        **{f"expert-{i:02d}": tokens for i, tokens in enumerate(experts)},
+    }
     if config.seed.source == "trained":
         budgets = {SEED: config.seed.budget_tokens, **budgets}
     per_token = training_flops_per_token(size.parameters, size.layers, size.width, training.sequence_length)
     works = []
     for name, budget in budgets.items():
-        steps = steps_for(budget, training.tokens_per_step)
-        tokens = steps * training.tokens_per_step
+        baseline = config.baselines.get(name)
+        step = baseline_tokens_per_step(config, baseline) if baseline else training.tokens_per_step
+        steps = steps_for(budget, step)
+        tokens = steps * step
         works.append(Work(name, tokens, steps, tokens * per_token))
     return works
 

@@ -44,7 +44,7 @@ class ModelTask:
 
     ``weights``: share of each language in its training rows, sums to 1. ``allocation`` and ``expert`` restrict the
     rows to one expert's documents; without them every training document of the languages is used. ``run`` and
-    ``trackers``: under whose name to log where.
+    ``trackers``: under whose name to log where; ``made_by``: the command that runs this task.
     """
 
     name: str
@@ -62,11 +62,12 @@ class ModelTask:
     expert: int | None = None
     run: str = ""
     trackers: tuple[str, ...] = ("tensorboard",)
+    made_by: str = ""
 
     @property
     def stage(self) -> StageFolder:
         """Where the model is or will be."""
-        return self.store.stage("model", self.key)
+        return self.store.stage("model", self.key, self.made_by)
 
 
 def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Sequence[Hook] = ()) -> JsonObject:

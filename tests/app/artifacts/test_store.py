@@ -19,7 +19,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def test_a_stage_is_complete_only_after_publish(store: Store) -> None:
-    stage = store.stage("tokens", "k1")
+    stage = store.stage("tokens", "k1", "python -m jobs.tokenize")
     stage.write("de/train/a.bin", b"123")
     assert not stage.is_complete
     with pytest.raises(MissingArtifact, match=r"run python -m jobs\.tokenize"):
@@ -39,7 +39,7 @@ def test_the_size_of_a_folder_is_that_of_its_files(store: Store) -> None:
 
 
 def test_publishing_removes_what_killed_writers_left(store: Store) -> None:
-    stage = store.stage("tokens", "k1")
+    stage = store.stage("tokens", "k1", "python -m jobs.tokenize")
     stage.write("de/train/a.bin", b"123")
     stage.write("de/train/a.bin.0123.tmp", b"1")
     stage.write("b.json.4567.tmp", b"1")
@@ -55,7 +55,7 @@ def test_a_foreign_manifest_is_stale(store: Store) -> None:
 
 
 def test_a_torn_manifest_is_corrupt(store: Store) -> None:
-    stage = store.stage("tokens", "k1")
+    stage = store.stage("tokens", "k1", "python -m jobs.tokenize")
     stage.publish(Manifest("tokens", "k1", {}, {}))
     stage.write("manifest.json", b'{"stage"')
     with pytest.raises(CorruptArtifact, match=r"jobs\.tokenize"):

@@ -17,7 +17,7 @@ from app.artifacts.layout import FINAL_MODEL
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
-from app.lineage.tasks import expert_tasks
+from app.lineage.lineage import Lineage
 from app.models.load import load_model
 from app.pipelines.train import train_experts
 from benchmarks.raylets import Raylets
@@ -36,9 +36,9 @@ def test_two_workers_train_the_expert_of_one(tiny_run: tuple[Config, Store], tmp
     shutil.copytree(alone.root, root)
     workers = ("training.workers_per_expert=2", f"training.parallelism={parallelism}")
     config, store = load_config("demo", overrides=[*TINY, f"artifacts.root={root}", *workers]), Store(str(root))
-    stage = expert_tasks(config, store)[0].stage
+    stage = Lineage(config, store).experts[0].stage
     shutil.rmtree(stage.local())
-    train_experts(config, store)
+    train_experts(Lineage(config, store))
     before = alone.stage("model", stage.key)
     counts, expected = stage.manifest().counts, before.manifest().counts
     assert (counts["workers"], expected["workers"]) == (2, 1)

@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 
 from app.config.load import load_config
+from app.config.schema import BaselineConfig
 from app.core.errors import ConfigError
 from app.corpora.sources import open_corpus
 from app.lineage.inputs import (
     allocation_inputs,
     optimisation_fields,
     scores_inputs,
-    seed_inputs,
     shards_inputs,
     tokens_inputs,
 )
@@ -29,17 +29,20 @@ def test_resources_and_saving_do_not_change_a_model() -> None:
 
 def test_a_language_level_allocation_does_not_depend_on_the_corpus() -> None:
     config = load_config("demo")
-    assert allocation_inputs(config, ["de", "en"], None).key == allocation_inputs(config, ["en", "de"], None).key
-    assert allocation_inputs(config, ["de", "en"], None).key != allocation_inputs(config, ["de", "en"], "s").key
+    assert allocation_inputs(config, ["de", "en"], {}).key == allocation_inputs(config, ["en", "de"], {}).key
+    assert allocation_inputs(config, ["de"], {}).key != allocation_inputs(config, ["de"], {"shards": "s"}).key
 
 
 def test_tokens_depend_on_shards_and_tokenizer_only() -> None:
     assert tokens_inputs("a", "b").key == tokens_inputs("a", "b").key != tokens_inputs("b", "a").key
 
 
-def test_a_builtin_seed_is_known_by_its_files_not_its_place() -> None:
-    fields = seed_inputs(load_config("demo"), "").fields
-    assert isinstance(fields["files"], dict) and "model.safetensors" in fields["files"] and "model" not in fields
+def test_a_dense_model_of_its_own_changes_its_steps_and_its_rate_alone() -> None:
+    config = load_config("demo", overrides=["allocation.k=4"])
+    plain = optimisation_fields(config)
+    assert optimisation_fields(config, BaselineConfig()) == plain
+    changed = optimisation_fields(config, BaselineConfig(equal_steps=True, learning_rate=0.5))
+    assert changed == {**plain, "tokens_per_step": 4 * 4096, "learning_rate": 0.5}
 
 
 def test_scores_depend_on_the_protocol_but_not_on_the_ensemble() -> None:

@@ -11,8 +11,7 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.corpora.shards import read_documents
-from app.lineage.parents import find_shards, find_tokenizer
-from app.lineage.tasks import dense_task
+from app.lineage.lineage import Lineage
 from app.pipelines.everything import run_everything
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -59,12 +58,13 @@ def test_exposure_is_equal_for_dense_and_for_all_experts_together(tiny_run: Run)
 def test_perplexity_equals_the_library_model_scored_one_document_at_a_time(tiny_run: Run) -> None:
     """An independent scorer: transformers' own class and tokenizer, no batching, windows written out by hand."""
     config, store = tiny_run
-    stage = dense_task(config, store).stage
+    lineage = Lineage(config, store)
+    stage = lineage.baselines[0].stage
     model = AutoModelForCausalLM.from_pretrained(stage.local("final")).eval()
-    tokenizer = AutoTokenizer.from_pretrained(find_tokenizer(config, store).local("tokenizer"))
+    tokenizer = AutoTokenizer.from_pretrained(lineage.tokenizer.folder.local("tokenizer"))
     size, stride, most = 64, 32, config.evaluation.max_tokens_per_document
     total, count = 0.0, 0
-    for document in list(read_documents(find_shards(config, store), "hi", "validation"))[:12]:
+    for document in list(read_documents(lineage.shards.folder, "hi", "validation"))[:12]:
         ids = [*tokenizer(document["text"], add_special_tokens=False)["input_ids"], tokenizer.eos_token_id][:most]
         scored = start = 0
         while scored < len(ids):

@@ -14,7 +14,7 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
-from app.lineage.tasks import expert_tasks
+from app.lineage.lineage import Lineage
 from app.models.load import load_model
 from app.pipelines.export import export_run
 
@@ -34,7 +34,7 @@ def exported(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.ray
 def test_every_model_loads_with_from_pretrained_alone(exported: Path, tiny_run: Run) -> None:
     rows = torch.tensor([[0, 5, 9, 11]])
-    for task in expert_tasks(*tiny_run):
+    for task in Lineage(*tiny_run).experts:
         alone = AutoModelForCausalLM.from_pretrained(exported / task.name)
         below = AutoModelForCausalLM.from_pretrained(exported, subfolder=task.name)
         ours = load_model(str(task.stage.local("final"))).eval()

@@ -10,6 +10,7 @@ from app.config.load import load_config
 from app.core.errors import ConfigError, CorpusError
 from app.ensemble.generation import Sampling
 from app.lineage.inputs import seed_location
+from app.lineage.lineage import Lineage
 from app.models.load import load_model, save_model
 from app.pipelines.import_experts import Source, check_languages, import_experts, parse_source
 from app.tokens.tokenizer import load_tokenizer, train_tokenizer
@@ -35,7 +36,7 @@ def folder(tmp_path: Path, number: int, tokenizer: bool = True) -> str:
 def imported(tmp_path: Path, experts: list[str], *more: str) -> Store:
     given = [f"artifacts.root={tmp_path / 'root'}", "run.name=imported", f"imported.experts={','.join(experts)}", *more]
     store = Store(str(tmp_path / "root"))
-    import_experts(load_config("demo", overrides=given), store)
+    import_experts(Lineage(load_config("demo", overrides=given), store))
     return store
 
 

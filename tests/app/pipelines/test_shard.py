@@ -14,6 +14,7 @@ from app.corpora.almanac import AlmanacCorpus
 from app.corpora.base import CorpusSettings
 from app.corpora.identify import confidence
 from app.corpora.shards import read_documents
+from app.lineage.lineage import Lineage
 from app.pipelines.shard import make_shards
 
 pytestmark = pytest.mark.ray
@@ -61,7 +62,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def test_what_is_dropped_is_counted_by_reason_and_kept(ray_running: None, corpus: Path, tmp_path: Path) -> None:
     assert ray_running is None
-    stage = make_shards(_config(tmp_path, corpus, *SCREENS), Store(str(tmp_path)))["shards"]
+    stage = make_shards(Lineage(_config(tmp_path, corpus, *SCREENS), Store(str(tmp_path))))["shards"]
     card = stage.read_json("data_card.json")
     assert card["rejects"] == {"misidentified": 3, "near_duplicate": 7}
     assert card["rejects_by_language"] == {"de": {"near_duplicate": 7}, "sw": {"misidentified": 3}}
@@ -85,18 +86,18 @@ def test_killed_at_any_point_and_run_again_it_ends_with_the_same_files(
 ) -> None:
     assert ray_running is None
     config, store = _config(tmp_path, corpus, *SCREENS), Store(str(tmp_path))
-    folder = Path(make_shards(config, store)["shards"].local())
+    folder = Path(make_shards(Lineage(config, store))["shards"].local())
     expected = _digests(folder)
     for done in ("00000", "00001", "00003"):  # the one file that was sharded before the kill
         (folder / "DONE").unlink()
         for path in [*folder.glob("*/*/part-*"), *folder.glob("sidecars/*"), *folder.glob("rejects/*")]:
             if done not in path.name:
                 path.unlink()
-        make_shards(config, store)
+        make_shards(Lineage(config, store))
         assert _digests(folder) == expected
 
 
 def test_a_corpus_without_the_steps_keeps_its_documents(ray_running: None, corpus: Path, tmp_path: Path) -> None:
     assert ray_running is None
-    card = make_shards(_config(tmp_path, corpus), Store(str(tmp_path)))["shards"].read_json("data_card.json")
+    card = make_shards(Lineage(_config(tmp_path, corpus), Store(str(tmp_path))))["shards"].read_json("data_card.json")
     assert card["rejects"] == {} and "languages_not_identified" not in card

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.lineage.tasks import Part, expert_weights
+from app.lineage.parts import Part, expert_weights
 
 
 def test_an_experts_share_of_the_mixture_is_the_weight_times_the_tokens_it_holds() -> None:

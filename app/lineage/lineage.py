@@ -1,0 +1,153 @@
+"""What a run is made of: every stage and every model task of a configuration, resolved once.
+
+One object goes through all stages of a job. Nothing is made here. What depends on a stage that is not finished yet
+cannot be resolved before it is; asking for it raises MissingArtifact, and asking again later finds it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from app.allocation.strategies import build_strategy
+from app.artifacts.digests import DigestMemory
+from app.artifacts.store import Folder, StageFolder, Store
+from app.config.schema import Config
+from app.core.errors import CorruptArtifact
+from app.core.records import JsonValue
+from app.corpora.base import Corpus
+from app.corpora.sources import open_corpus
+from app.lineage.inputs import (
+    SEED_FILE_SUFFIXES,
+    PlannedStage,
+    allocation_inputs,
+    planned,
+    pretrained_seed_inputs,
+    scores_inputs,
+    seed_location,
+    shards_inputs,
+    tokenizer_inputs,
+    tokens_inputs,
+    trained_seed_inputs,
+)
+from app.lineage.parts import mixture_weights
+from app.lineage.settings import allocation_settings, corpus_settings, is_language_level
+from app.lineage.tasks import Parents, baseline_task, expert_tasks, seed_task
+from app.tokens.dataset import TokenCorpus
+from app.training.model_task import ModelTask
+
+
+class Lineage:
+    """The stages of ``config`` in ``store``."""
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self.config, self.store = config, store
+
+    @property
+    def run(self) -> Folder:
+        """The run folder."""
+        return self.store.run(self.config.run.name)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The corpus, listed once. Raises CorpusError."""
+        return open_corpus(corpus_settings(self.config))
+
+    @cached_property
+    def shards(self) -> PlannedStage:
+        """Where the shards are or will be."""
+        return planned(shards_inputs(self.config, self.corpus), self.store)
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """Languages that the finished shards hold, sorted."""
+        shards = self.shards.finished()
+        languages = shards.manifest().counts["languages"]
+        if not isinstance(languages, list):
+            raise CorruptArtifact(
+                f"{shards.uri}: the manifest names no languages; delete its folder and run {shards.made_by} again"
+            )
+        return tuple(str(lang) for lang in languages)
+
+    @cached_property
+    def seed_identity(self) -> dict[str, JsonValue]:
+        """What a pretrained seed's keys are made of: digests of its files, or its Hub id; empty for a trained seed."""
+        seed = self.config.seed
+        if seed.source != "pretrained":
+            return {}
+        folder, memory = Path(seed_location(seed.model)), DigestMemory(self.store.cache_folder)
+        if not folder.is_dir():
+            return {"model": seed.model, "revision": seed.revision}
+        files = sorted(file for file in folder.iterdir() if file.suffix in SEED_FILE_SUFFIXES)
+        return {"files": {file.name: memory.digest(file) for file in files}}
+
+    @cached_property
+    def tokenizer(self) -> PlannedStage:
+        """Where the tokenizer is or will be."""
+        return planned(tokenizer_inputs(self.config, self.seed_identity, self.shards.key), self.store)
+
+    @cached_property
+    def tokens(self) -> PlannedStage:
+        """Where the tokens are or will be."""
+        return planned(tokens_inputs(self.shards.key, self.tokenizer.key), self.store)
+
+    @cached_property
+    def token_corpus(self) -> TokenCorpus:
+        """The finished tokens."""
+        return TokenCorpus.open(str(self.tokens.finished().local()))
+
+    @cached_property
+    def mixture(self) -> dict[str, float]:
+        """The distribution over languages that dense draws from; needs the tokens."""
+        return mixture_weights(self.config, self.token_corpus)
+
+    @cached_property
+    def seed(self) -> PlannedStage:
+        """Where the seed is or will be; a trained one needs the tokens."""
+        if self.config.seed.source == "pretrained":
+            return planned(pretrained_seed_inputs(self.seed_identity), self.store)
+        return planned(trained_seed_inputs(self.config, self.tokens.key, self.mixture), self.store)
+
+    @cached_property
+    def seed_task(self) -> ModelTask:
+        """The training of a seed of our own; needs tokenizer and tokens."""
+        vocabulary = self.tokenizer.finished().manifest().counts["vocabulary_size"]
+        return seed_task(self.config, self.store, self._parents, int(str(vocabulary)))
+
+    @cached_property
+    def allocation(self) -> PlannedStage:
+        """Where the allocation is or will be; it depends on the languages and on what its strategy looks at."""
+        needs = build_strategy(allocation_settings(self.config)).needs
+        evidence = {name: stage.key for name, stage in self._evidence().items() if name in needs}
+        return planned(allocation_inputs(self.config, self.languages, evidence), self.store)
+
+    @cached_property
+    def baselines(self) -> list[ModelTask]:
+        """The dense models; they need tokens and a seed."""
+        return [baseline_task(self.config, self.store, self._parents, name) for name in self.config.baselines]
+
+    @cached_property
+    def experts(self) -> list[ModelTask]:
+        """The experts in the allocation's order; they need tokens, seed and allocation."""
+        return expert_tasks(self.config, self.store, self._parents, self.allocation.finished())
+
+    @property
+    def is_language_level(self) -> bool:
+        """Whether whole languages are given to experts."""
+        return is_language_level(self.config)
+
+    def models(self) -> dict[str, StageFolder]:
+        """Readable name -> folder of the seed, the dense models and the experts, made or not."""
+        return {"seed": self.seed.folder, **{task.name: task.stage for task in (*self.baselines, *self.experts)}}
+
+    def scores(self, model_key: str) -> PlannedStage:
+        """Where the log-probabilities of one model are or will be."""
+        return planned(scores_inputs(self.config, self.tokens.key, model_key), self.store)
+
+    def _evidence(self) -> dict[str, PlannedStage]:
+        """What a strategy may need -> the stage that it is read from."""
+        return {"documents": self.shards}
+
+    @cached_property
+    def _parents(self) -> Parents:
+        return Parents(self.tokens.folder, self.token_corpus, self.seed.folder)
