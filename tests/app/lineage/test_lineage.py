@@ -41,17 +41,21 @@ def test_what_is_missing_names_the_command_that_makes_it(tiny_run: Run, tmp_path
         lineage.seed.finished()
 
 
-def test_an_evaluation_opens_the_corpus_once_and_hashes_the_seed_once(
-    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_evaluation_opens_the_corpus_once(tiny_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     config, store = tiny_run
-    opened, hashed = list[object](), list[Path]()
-    listing, reading = AlmanacCorpus.fingerprint, digests.file_digest
+    opened, listing = list[object](), AlmanacCorpus.fingerprint
     monkeypatch.setattr(AlmanacCorpus, "fingerprint", lambda corpus: (opened.append(corpus), listing(corpus))[1])
-    monkeypatch.setattr(digests, "file_digest", lambda file: (hashed.append(file), reading(file))[1])
-    make_evaluation(Lineage(config, Store(store.root, str(tmp_path / "cache"))))
+    make_evaluation(Lineage(config, store))
     assert len(opened) == 1
-    assert len(hashed) == len(set(hashed)) > 0
+
+
+def test_each_file_of_a_pretrained_seed_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed, reading = list[Path](), digests.file_digest
+    monkeypatch.setattr(digests, "file_digest", lambda file: (hashed.append(file), reading(file))[1])
+    for _ in range(2):
+        lineage = Lineage(load_config("demo"), Store(str(tmp_path), str(tmp_path / "cache")))
+        assert lineage.seed.key and lineage.tokenizer.key
+    assert len(hashed) == len(set(hashed)) > 1
 
 
 def test_further_dense_models_are_tasks_of_their_own_with_equal_rows(tiny_run: Run) -> None:
