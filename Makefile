@@ -39,7 +39,7 @@ demo: setup ## the main job on the embedded text: offline, CPU, minutes
 	$(RUN) -m jobs.all --preset demo
 
 serve: setup ## the demo run's ensemble behind HTTP on 127.0.0.1:8000 (after make demo)
-	@test -f artifacts/runs/demo/ensemble.json || { echo "there is no demo run yet: make demo"; exit 2; }
+	@test -f artifacts/runs/demo/ensembles/current.json || { echo "there is no demo run yet: make demo"; exit 2; }
 	umask 077; RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 $(VENV)/bin/serve run deploy/serve.yaml
 
 check: setup ## lint, types, layers

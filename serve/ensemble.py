@@ -1,4 +1,4 @@
-"""A run's ensemble in memory: everything is found through its ``ensemble.json``."""
+"""A run's ensemble in memory: everything is found through its record."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 
 from app.allocation.base import Allocator
 from app.allocation.storage import load_allocator
-from app.artifacts.layout import ALLOCATOR, ENSEMBLE, FINAL_MODEL, TOKENIZER
+from app.artifacts.ensemble import read_ensemble
+from app.artifacts.layout import ALLOCATOR, FINAL_MODEL, TOKENIZER
 from app.artifacts.store import Store
-from app.core.errors import MissingArtifact, ServingError
-from app.core.records import JsonObject
+from app.core.errors import ServingError
 from app.core.suggest import unknown_value
+from app.core.typed import from_json
 from app.ensemble.generation import Sampling, Weigher, generate, prompt_log_probs, require_room
 from app.ensemble.routing import PosteriorRouter, TextRouter
 from app.ensemble.weights import WeightingSettings
@@ -137,23 +138,17 @@ class _Alone:
 
 def load_ensemble(store: Store, run: str) -> LoadedEnsemble:
     """Load the ensemble of a finished run. Raises MissingArtifact naming the job, and other ArtifactErrors."""
-    folder = store.run(run)
-    if not folder.exists(ENSEMBLE):
-        raise MissingArtifact(
-            f"{folder.uri} holds no {ENSEMBLE}; finish the run first (make demo, or python -m jobs.all) or name another"
-        )
-    described = folder.read_json(ENSEMBLE)
-    experts = described["experts"]
-    assert isinstance(experts, list)
-    by_name = {str(entry["name"]): str(entry["model"]) for entry in experts if isinstance(entry, dict)}
-    allocator = load_allocator(store.stage("allocation", str(described["allocation"])).child(ALLOCATOR).read)
-    tokenizer = store.stage("tokenizer", str(described["tokenizer"])).local(TOKENIZER)
+    cure = "finish the run first (make demo, or python -m jobs.all) or name another"
+    record = read_ensemble(store.run(run), cure)
+    by_name = {expert.name: expert.model for expert in record.experts}
+    allocator = load_allocator(store.stage("allocation", record.allocation).child(ALLOCATOR).read)
+    tokenizer = store.stage("tokenizer", record.tokenizer).local(TOKENIZER)
     return LoadedEnsemble(
         experts=[_model(store, by_name[name]) for name in allocator.experts],
-        others={name: _model(store, str(described[name])) for name in ("dense", "seed") if described.get(name)},
+        others={name: _model(store, key) for name, key in record.models.items()},
         tokenizer=load_tokenizer(str(tokenizer)),
         allocator=allocator,
-        weighting=_weighting(described),
+        weighting=from_json(WeightingSettings, record.mixing, f"the ensemble of run {run}: mixing"),
         loaded_at=int(time.time()),
     )
 
@@ -162,9 +157,3 @@ def _model(store: Store, key: str) -> CausalLM:
     stage = store.stage("model", key)
     stage.manifest()
     return load_model(str(stage.local(FINAL_MODEL))).eval()
-
-
-def _weighting(described: JsonObject) -> WeightingSettings:
-    return WeightingSettings(
-        str(described["weighting"]), float(str(described["temperature"])), int(str(described["top_m"]))
-    )

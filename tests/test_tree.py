@@ -26,6 +26,7 @@ TESTED_ELSEWHERE = {
     "app.config.fields": "tests/app/config/test_schema.py",
     "app.core.errors": "the error tree itself; every class is raised in some test",
     "app.core.records": "plain records",
+    "app.artifacts.counts": "plain records",
     "app.reporting.cells": "tests/app/reporting/test_results.py and its neighbours",
     "app.pipelines.allocate": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.fleet.attempt": "tests/app/fleet/test_verify_resume.py",

@@ -17,6 +17,16 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def weights_digest(folder: Path) -> str:
+    """SHA-256 over all safetensors files of a model's folder, in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 class DigestMemory:
     """Digests by path, size and time of change, kept in a small file of this machine's cache folder.
 

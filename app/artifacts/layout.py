@@ -43,7 +43,9 @@ CONFIG = "config.yaml"
 RUN = "run.json"
 FLEET = "fleet.json"
 STOP = "stop.json"
-ENSEMBLE = "ensemble.json"
+ENSEMBLES = "ensembles"
+CURRENT_ENSEMBLE = f"{ENSEMBLES}/current.json"
+EXPORTED_ENSEMBLE = "ensemble.json"
 SUMMARY = "evaluation/summary.json"
 TABLE_CSV = "evaluation/table.csv"
 REPORT = "report/index.html"
@@ -85,6 +87,11 @@ def rejects_name(file: int) -> str:
 def signatures_name(file: int) -> str:
     """What one source file's documents are compared by; only while near-duplicates are being looked for."""
     return f"{SIGNATURES}/{file:05d}.parquet"
+
+
+def ensemble_name(version: int) -> str:
+    """One version of a run's ensemble."""
+    return f"{ENSEMBLES}/{version:04d}.json"
 
 
 def step_folder(step: int) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import fsspec
 
@@ -23,8 +24,10 @@ from app.artifacts.layout import DONE, MANIFEST, Stage, run_folder, stage_folder
 from app.artifacts.manifest import Manifest, read_manifest
 from app.core.errors import CorruptArtifact, MissingArtifact, StaleArtifact, StorageError
 from app.core.records import JsonObject, JsonValue
+from app.core.typed import from_json
 
 _TEMPORARY = ".tmp"
+Counts = TypeVar("Counts")
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,10 @@ class StageFolder(Folder):
         if (manifest.stage, manifest.key) != (self.stage, self.key):
             raise StaleArtifact(f"{where} belongs to {manifest.stage} {manifest.key}; delete its folder and {cure}")
         return manifest
+
+    def counts(self, kind: type[Counts]) -> Counts:
+        """What the complete stage holds, as one of the records of ``counts``; raises what ``manifest`` raises."""
+        return from_json(kind, self.manifest().counts, f"{self.uri}/{MANIFEST}: counts")
 
     def publish(self, manifest: Manifest) -> None:
         """Declare the stage complete: manifest first, then the done marker; what killed writers left is removed."""

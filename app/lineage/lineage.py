@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from app.allocation.strategies import build_strategy
+from app.artifacts.counts import TokenizerCounts
 from app.artifacts.digests import DigestMemory
 from app.artifacts.store import Folder, StageFolder, Store
 from app.config.schema import Config
@@ -111,8 +112,8 @@ class Lineage:
     @cached_property
     def seed_task(self) -> ModelTask:
         """The training of a seed of our own; needs tokenizer and tokens."""
-        vocabulary = self.tokenizer.finished().manifest().counts["vocabulary_size"]
-        return seed_task(self.config, self.store, self._parents, int(str(vocabulary)))
+        vocabulary = self.tokenizer.folder.counts(TokenizerCounts).vocabulary_size
+        return seed_task(self.config, self.store, self._parents, vocabulary)
 
     @cached_property
     def allocation(self) -> PlannedStage:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.artifacts.counts import AllocationCounts
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.records import IntArray
@@ -45,12 +46,11 @@ def whole_part(name: str, corpus: TokenCorpus) -> Part:
 
 def read_parts(allocation: StageFolder, corpus: TokenCorpus) -> list[Part]:
     """The parts of a finished allocation in expert order."""
-    counts = allocation.manifest().counts
-    experts, clusters = counts["experts"], counts.get("clusters")
-    assert isinstance(experts, list)
-    if isinstance(clusters, list):
+    counts = allocation.counts(AllocationCounts)
+    experts, clusters = counts.experts, counts.clusters
+    if clusters is not None:
         return [
-            Part(str(name), dict.fromkeys(cluster), {lang: _tokens(corpus, lang, None) for lang in cluster})
+            Part(name, dict.fromkeys(cluster), {lang: _tokens(corpus, lang, None) for lang in cluster})
             for name, cluster in zip(experts, clusters, strict=True)
         ]
     held: list[dict[str, IntArray]] = [{} for _ in experts]
@@ -61,7 +61,7 @@ def read_parts(allocation: StageFolder, corpus: TokenCorpus) -> list[Part]:
             if rows.size:
                 held[number][lang] = rows
     return [
-        Part(str(name), rows, {lang: _tokens(corpus, lang, chosen) for lang, chosen in rows.items()})
+        Part(name, rows, {lang: _tokens(corpus, lang, chosen) for lang, chosen in rows.items()})
         for name, rows in zip(experts, held, strict=True)
     ]
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -16,17 +17,18 @@ import ray
 from app.allocation.base import Allocator
 from app.allocation.prefixes import prefix_distances
 from app.allocation.storage import load_allocator
+from app.artifacts.counts import AllocationCounts, ModelCounts
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, write_ensemble
 from app.artifacts.layout import (
     ALLOCATOR,
     DISTANCES,
     DOCUMENT_ROWS,
-    ENSEMBLE,
     EVALUATION_SUMMARY,
     SUMMARY,
     TOKENIZER,
 )
 from app.artifacts.store import StageFolder
-from app.core.records import FloatArray, IntArray, JsonObject, JsonValue
+from app.core.records import FloatArray, IntArray, JsonObject
 from app.core.units import format_seconds
 from app.ensemble.routing import resolve_weighting
 from app.ensemble.weights import WeightingSettings
@@ -46,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 def make_evaluation(lineage: Lineage) -> Made:
-    """Score what is not scored, compare, and write the run's ``ensemble.json`` and ``evaluation/summary.json``."""
+    """Score what is not scored, compare, and write the run's ensemble and ``evaluation/summary.json``."""
     models = lineage.models()
     for model in models.values():
         model.manifest()
@@ -60,35 +62,29 @@ def make_evaluation(lineage: Lineage) -> Made:
         stage.publish({"languages": summary["languages_compared"]}, time.monotonic() - started)
         log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
     lineage.run.write_json(SUMMARY, stage.folder.read_json(EVALUATION_SUMMARY))
-    lineage.run.write_json(ENSEMBLE, ensemble_record(lineage))
+    write_ensemble(lineage.run, ensemble_record(lineage))
     return {"evaluation": stage.folder, **{f"scores-{name}": made for name, made in scores.items()}}
 
 
-def ensemble_record(lineage: Lineage) -> JsonObject:
+def ensemble_record(lineage: Lineage) -> EnsembleRecord:
     """All that serving needs: experts in order with parent, round and tokens, the allocation, the weighting."""
-    members: list[JsonValue] = [
-        {
-            "name": task.name,
-            "model": task.key,
-            "parent": task.parent,
-            "round": 0,
-            "languages": sorted(task.weights),
-            "tokens_seen": task.stage.manifest().counts["tokens_seen"],
-        }
-        for task in lineage.experts
-    ]
-    config, unit = lineage.config, str(lineage.allocation.finished().manifest().counts["unit"])
-    return {
-        "run": config.run.name,
-        "experts": members,
-        "allocation": lineage.allocation.key,
-        "tokenizer": lineage.tokenizer.key,
-        "seed": lineage.seed.key,
-        **{task.name: task.key for task in lineage.baselines},
-        "weighting": resolve_weighting(config.evaluation.weighting, unit),
-        "temperature": config.evaluation.temperature,
-        "top_m": config.evaluation.top_m,
-    }
+    evaluation, unit = lineage.config.evaluation, lineage.allocation.folder.counts(AllocationCounts).unit
+    rule = resolve_weighting(evaluation.weighting, unit)
+    return EnsembleRecord(
+        run=lineage.config.run.name,
+        experts=tuple(_expert_record(task) for task in lineage.experts),
+        allocation=lineage.allocation.key,
+        tokenizer=lineage.tokenizer.key,
+        models={"seed": lineage.seed.key, **{task.name: task.key for task in lineage.baselines}},
+        mixing=asdict(WeightingSettings(rule, evaluation.temperature, evaluation.top_m)),
+    )
+
+
+def _expert_record(task: ModelTask) -> ExpertRecord:
+    counts = task.stage.counts(ModelCounts)
+    languages = tuple(sorted(task.weights))
+    digest, seen = counts.weights_sha256, counts.tokens_seen
+    return ExpertRecord(task.name, task.key, task.parent, 0, languages, digest, seen)
 
 
 def _compare(lineage: Lineage, scores: Mapping[str, StageFolder], stage: StageFolder) -> JsonObject:
@@ -115,7 +111,7 @@ def _compare(lineage: Lineage, scores: Mapping[str, StageFolder], stage: StageFo
         "allocation": config.allocation.strategy,
         "weighting": rule,
         "tokens_total": config.training.budget_tokens,
-        "tokens_trained": {task.name: task.stage.manifest().counts["tokens_seen"] for task in tasks},
+        "tokens_trained": {task.name: task.stage.counts(ModelCounts).tokens_seen for task in tasks},
         "mixture": config.corpus.mixture,
         "protocol": config.evaluation.protocol,
         **summarise(documents, systems, exposure, samples, seed),
@@ -127,9 +123,7 @@ def _exposure(tasks: Sequence[ModelTask], baselines: AbstractSet[str]) -> dict[s
     """Tokens of each language that each system's models have seen; an ensemble has seen what its experts have."""
     seen: dict[str, dict[str, int]] = {}
     for task in tasks:
-        counts = task.stage.manifest().counts["exposure_tokens"]
-        assert isinstance(counts, dict)
-        seen[task.name] = {lang: int(str(count)) for lang, count in counts.items()}
+        seen[task.name] = dict(task.stage.counts(ModelCounts).exposure_tokens)
     together: dict[str, int] = {}
     for name, counts_by_language in seen.items():
         if name not in baselines:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+from dataclasses import asdict
 from pathlib import PurePosixPath
 
+from app.artifacts.digests import weights_digest
+from app.artifacts.ensemble import read_ensemble
 from app.artifacts.layout import (
     ALLOCATOR,
     CARD,
-    ENSEMBLE,
     EXPORT,
+    EXPORTED_ENSEMBLE,
     FINAL_MODEL,
     LINEAGE,
     SUMMARY,
@@ -18,8 +20,8 @@ from app.artifacts.layout import (
 )
 from app.artifacts.store import Folder, StageFolder, Store
 from app.config.schema import Config
-from app.core.errors import MissingArtifact
 from app.core.records import JsonObject, JsonValue
+from app.lineage.inputs import EVALUATE
 from app.reporting.model_card import ensemble_card, model_card
 
 log = logging.getLogger(__name__)
@@ -28,32 +30,24 @@ log = logging.getLogger(__name__)
 def export_run(config: Config, store: Store) -> JsonObject:
     """Write ``<run>/export/``: a folder for each expert, dense and seed, and the ensemble itself at the top.
 
-    Everything is read through the run's ``ensemble.json``. Raises MissingArtifact if the run has none.
+    Everything is read through the run's ensemble. Raises MissingArtifact if the run has none.
     """
     run = store.run(config.run.name)
-    if not run.exists(ENSEMBLE):
-        raise MissingArtifact(f"{run.uri} holds no {ENSEMBLE}; run python -m jobs.evaluate with this config first")
-    ensemble = run.read_json(ENSEMBLE)
+    ensemble = read_ensemble(run, f"run {EVALUATE} with this config first")
     summary = run.read_json(SUMMARY) if run.exists(SUMMARY) else {}
     target = run.child(EXPORT)
-    tokenizer = store.stage("tokenizer", str(ensemble["tokenizer"]))
-    experts = ensemble["experts"]
-    assert isinstance(experts, list)
-    members = [dict(entry) for entry in experts if isinstance(entry, dict)]
-    kinds = {str(entry["name"]): ("expert", str(entry["model"])) for entry in members}
-    kinds |= {name: (name, str(ensemble[name])) for name in ("dense", "seed") if ensemble.get(name)}
+    tokenizer = store.stage("tokenizer", ensemble.tokenizer)
+    kinds = {expert.name: ("expert", expert.model) for expert in ensemble.experts}
+    kinds |= {name: ("seed" if name == "seed" else "dense", key) for name, key in ensemble.models.items()}
     for name, (kind, key) in kinds.items():
         lineage = model_lineage(store, config.run.name, name, kind, key)
         _write_model(store.stage("model", key), tokenizer, target.child(name), lineage, _perplexities(summary, name))
         log.info("export: %s", name)
-    for entry in members:
-        entry["folder"] = entry["name"]
-    exported: JsonObject = {**ensemble, "experts": [*members]}
-    allocation = store.stage("allocation", str(ensemble["allocation"]))
+    allocation = store.stage("allocation", ensemble.allocation)
     target.upload(allocation.local(ALLOCATOR), ALLOCATOR)
     _write_files(tokenizer, TOKENIZER, target)
-    target.write_json(ENSEMBLE, exported)
-    target.write(CARD, ensemble_card(exported, summary).encode())
+    target.write_json(EXPORTED_ENSEMBLE, asdict(ensemble))
+    target.write(CARD, ensemble_card(asdict(ensemble), summary).encode())
     return {"exported": target.uri, "models": list(kinds)}
 
 
@@ -72,14 +66,9 @@ def model_lineage(store: Store, run: str, name: str, kind: str, key: str) -> Jso
 def _one_generation(store: Store, name: str, key: str) -> JsonObject:
     manifest = store.stage("model", key).manifest()
     folder = store.stage("model", key).local(FINAL_MODEL)
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            for block in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(block)
     seen = {field: manifest.counts[field] for field in ("tokens_seen", "exposure_tokens") if field in manifest.counts}
     made: JsonObject = {"settings": dict(manifest.fields), "made_from": dict(manifest.parents)}
-    return {"name": name, "key": key, "weights_sha256": digest.hexdigest(), **seen, **made}
+    return {"name": name, "key": key, "weights_sha256": weights_digest(folder), **seen, **made}
 
 
 def _parent(store: Store, key: str) -> str | None:

@@ -6,20 +6,23 @@ import logging
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.allocation.base import Allocator, expert_names
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import save_allocator
-from app.artifacts.digests import file_digest
-from app.artifacts.layout import ALLOCATOR, ENSEMBLE, FINAL_MODEL, TOKENIZER
+from app.artifacts.counts import AllocationCounts, ModelCounts, TokenizerCounts
+from app.artifacts.digests import file_digest, weights_digest
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, write_ensemble
+from app.artifacts.layout import ALLOCATOR, FINAL_MODEL, TOKENIZER
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.languages import normalise
-from app.core.records import JsonObject, JsonValue
+from app.core.records import JsonValue
+from app.ensemble.weights import WeightingSettings
 from app.lineage.inputs import StageInputs, planned
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
@@ -43,7 +46,7 @@ class Source:
 
 
 def import_experts(lineage: Lineage) -> Made:
-    """Bring the experts into the store and write the run's ``ensemble.json`` around them.
+    """Bring the experts into the store and write the run's ensemble around them.
 
     Raises ConfigError if there are none, if a place cannot be loaded, if only some name their languages or two name
     the same, or if a model has fewer ids than the tokenizer or another tokenizer than the first; CorpusError for an
@@ -60,20 +63,14 @@ def import_experts(lineage: Lineage) -> Made:
         "allocation": _publish_allocator(store, names, clusters),
         **experts,
     }
-    members: list[JsonValue] = [
-        {"name": name, "model": stage.key, "parent": None, "round": 0, "languages": list(source.languages)}
+    members = tuple(
+        ExpertRecord(name, stage.key, None, 0, source.languages, stage.counts(ModelCounts).weights_sha256)
         for (name, stage), source in zip(experts.items(), sources, strict=True)
-    ]
-    record: JsonObject = {
-        "run": config.run.name,
-        "experts": members,
-        "allocation": made["allocation"].key,
-        "tokenizer": made["tokenizer"].key,
-        "weighting": "one_hot" if clusters else "posterior",
-        "temperature": config.evaluation.temperature,
-        "top_m": config.evaluation.top_m,
-    }
-    lineage.run.write_json(ENSEMBLE, record)
+    )
+    rule = "one_hot" if clusters else "posterior"
+    mixing = asdict(WeightingSettings(rule, config.evaluation.temperature, config.evaluation.top_m))
+    allocation, shared = made["allocation"].key, made["tokenizer"].key
+    write_ensemble(lineage.run, EnsembleRecord(config.run.name, members, allocation, shared, {}, mixing))
     return made
 
 
@@ -131,9 +128,9 @@ def _import_model(store: Store, name: str, source: Source, tokenizer: Tokenizer)
     with tempfile.TemporaryDirectory(prefix="xelm-import-") as temporary:
         folder = Path(temporary) / FINAL_MODEL
         save_model(model, folder, f"# {name}\n\nImported from {source.place}.\n")
+        counts = ModelCounts(name, count_parameters(model), weights_digest(folder))
         stage.folder.upload(folder, FINAL_MODEL)
-    counts: JsonObject = {"name": name, "parameters": count_parameters(model)}
-    stage.publish(counts, time.monotonic() - started)
+    stage.publish(asdict(counts), time.monotonic() - started)
     log.info("import: %s from %s", name, source.place)
     return stage.folder
 
@@ -154,8 +151,8 @@ def _publish_tokenizer(store: Store, tokenizer: Tokenizer) -> StageFolder:
         with tempfile.TemporaryDirectory(prefix="xelm-import-") as temporary:
             tokenizer.save(str(Path(temporary) / TOKENIZER))
             stage.folder.upload(Path(temporary) / TOKENIZER, TOKENIZER)
-        counts: JsonObject = {"vocabulary_size": tokenizer.vocab_size, "digest": tokenizer.digest}
-        stage.publish(counts, time.monotonic() - started)
+        counts = TokenizerCounts(tokenizer.vocab_size, tokenizer.digest)
+        stage.publish(asdict(counts), time.monotonic() - started)
     return stage.folder
 
 
@@ -169,6 +166,6 @@ def _publish_allocator(store: Store, names: Sequence[str], clusters: Sequence[tu
             LanguageAllocator(tuple(names), tuple(clusters)) if clusters else RandomAllocator(tuple(names), 0)
         )
         save_allocator(allocator, stage.folder.child(ALLOCATOR).write)
-        counts: JsonObject = {"experts": list(names), "unit": allocator.unit}
-        stage.publish(counts, time.monotonic() - started)
+        counts = AllocationCounts(tuple(names), allocator.unit)
+        stage.publish(asdict(counts), time.monotonic() - started)
     return stage.folder

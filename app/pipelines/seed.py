@@ -6,11 +6,13 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
+from app.artifacts.counts import ModelCounts, TokenizerCounts
+from app.artifacts.digests import weights_digest
 from app.artifacts.layout import FINAL_MODEL, TOKENIZER
 from app.artifacts.store import StageFolder
-from app.core.records import JsonObject
 from app.corpora.shards import read_documents
 from app.fleet.run_fleet import train_fleet
 from app.lineage.inputs import seed_location
@@ -52,8 +54,8 @@ def _make_tokenizer(lineage: Lineage) -> None:
             train_tokenizer(sample, config.seed.vocabulary_size, str(folder))
         tokenizer = load_tokenizer(str(folder))
         stage.upload(folder, TOKENIZER)
-    counts = {"vocabulary_size": tokenizer.vocab_size, "digest": tokenizer.digest}
-    lineage.tokenizer.publish(counts, time.monotonic() - started)
+    counts = TokenizerCounts(tokenizer.vocab_size, tokenizer.digest)
+    lineage.tokenizer.publish(asdict(counts), time.monotonic() - started)
 
 
 def _texts(shards: StageFolder, lang: str) -> Iterator[str]:
@@ -66,6 +68,6 @@ def _copy_seed(lineage: Lineage) -> None:
     with tempfile.TemporaryDirectory(prefix="xelm-seed-") as temporary:
         folder = Path(temporary) / FINAL_MODEL
         save_model(model, folder, f"# seed\n\nCopy of {seed.model} {seed.revision}\n")
+        counts = ModelCounts("seed", count_parameters(model), weights_digest(folder))
         lineage.seed.folder.upload(folder, FINAL_MODEL)
-    counts: JsonObject = {"name": "seed", "parameters": count_parameters(model)}
-    lineage.seed.publish(counts, time.monotonic() - started)
+    lineage.seed.publish(asdict(counts), time.monotonic() - started)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.artifacts.layout import ENSEMBLE, REPORT, SUMMARY, run_folder
+from app.artifacts.layout import ENSEMBLES, REPORT, SUMMARY, run_folder
 from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.errors import XelmError
@@ -22,7 +22,7 @@ def forecast(config: Config, store: Store) -> JsonObject:
     run = run_folder(config.run.name)
     result: JsonObject = {
         "inputs": _inputs(config, store),
-        "outputs": [f"{store.root}/{run}/{name}" for name in (ENSEMBLE, SUMMARY, REPORT)],
+        "outputs": [f"{store.root}/{run}/{name}" for name in (ENSEMBLES, SUMMARY, REPORT)],
         "machines": {
             "training_runs": config.allocation.k + len(config.baselines),
             "workers_each": list(config.training.workers_per_expert),

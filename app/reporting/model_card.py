@@ -53,17 +53,17 @@ def ensemble_card(ensemble: JsonObject, summary: JsonObject) -> str:
     experts = [mapping(entry) for entry in sequence(ensemble["experts"])]
     languages = sorted({str(lang) for entry in experts for lang in sequence(entry.get("languages"))})
     rows = [
-        [f"[{entry['name']}]({entry['folder']})", ", ".join(map(str, sequence(entry.get("languages")))) or "–"]
+        [f"[{entry['name']}]({entry['name']})", ", ".join(map(str, sequence(entry.get("languages")))) or "–"]
         for entry in experts
     ]
-    first = str(experts[0]["folder"])
+    first, mixing = str(experts[0]["name"]), mapping(ensemble.get("mixing"))
     return "\n".join(
         [
             _front_matter({"language": languages, "library_name": "transformers", "tags": ["x-elm", "ensemble"]}),
             f"# {ensemble['run']}: {len(experts)} experts",
             "",
             "p(x_t | x_<t) = Σ_e α_e p_e(x_t | x_<t) (arXiv 2401.10440);"
-            f" weights α: {ensemble['weighting']}, T = {ensemble['temperature']}, m = {ensemble['top_m'] or 'all'}.",
+            f" weights α: {mixing['name']}, T = {mixing['temperature']}, m = {mixing['top_m'] or 'all'}.",
             "",
             *([_result(summary), ""] if summary else []),
             markdown_table(["expert", "languages"], rows),

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import torch
 
 from app.artifacts.checkpoints import ModelCheckpoints
+from app.artifacts.digests import weights_digest
 from app.artifacts.layout import ASSIGNMENT, FINAL_MODEL, METRICS, TENSORBOARD
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
@@ -113,6 +114,7 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
             return counts
         final = Path(temporary) / FINAL_MODEL
         save_model(model, final, _card(task, counts))
+        counts["weights_sha256"] = weights_digest(final)
         checkpoints.check_lease("the final model")
         stage.upload(final, FINAL_MODEL)
     stage.publish(Manifest("model", task.key, task.fields, task.parents, counts, time.monotonic() - started))

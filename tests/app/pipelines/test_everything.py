@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app.artifacts.ensemble import read_ensemble
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
@@ -103,13 +105,13 @@ def test_the_page_stands_alone_and_shows_every_language(tiny_run: Run) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
 
 
-def test_ensemble_json_names_experts_in_order_with_parent_and_tokens(tiny_run: Run) -> None:
+def test_the_ensemble_names_experts_in_order_with_parent_digest_and_tokens(tiny_run: Run) -> None:
     _, store = tiny_run
-    record = store.run("tiny").read_json("ensemble.json")
-    experts = record["experts"]
-    assert isinstance(experts, list)
-    assert [expert["name"] for expert in experts] == ["expert-00", "expert-01"]
-    for expert in experts:
-        assert expert["parent"] == record["seed"]
-        assert store.stage("model", expert["model"]).is_complete
-        assert expert["tokens_seen"] > 0
+    record = read_ensemble(store.run("tiny"), "")
+    assert [expert.name for expert in record.experts] == ["expert-00", "expert-01"]
+    assert set(record.models) == {"seed", "dense"} and record.version == 1
+    for expert in record.experts:
+        assert expert.parent == record.models["seed"] and expert.round == 0
+        weights = store.stage("model", expert.model).local("final") / "model.safetensors"
+        assert expert.weights_sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert expert.tokens_seen is not None and expert.tokens_seen > 0

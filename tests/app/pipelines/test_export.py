@@ -71,9 +71,9 @@ def test_cards_have_a_front_matter_that_parses_and_the_evaluations_figures(expor
 @pytest.mark.ray
 def test_the_exported_ensemble_points_to_folders_beside_it(exported: Path) -> None:
     ensemble = json.loads((exported / "ensemble.json").read_text())
-    assert [(exported / entry["folder"] / "config.json").exists() for entry in ensemble["experts"]] == [True, True]
+    assert [(exported / entry["name"] / "config.json").exists() for entry in ensemble["experts"]] == [True, True]
     assert (exported / "allocator" / "allocator.json").exists()
-    assert "/" not in "".join(entry["folder"] for entry in ensemble["experts"])
+    assert "/" not in "".join(entry["name"] for entry in ensemble["experts"])
 
 
 def test_a_run_that_was_not_evaluated_names_the_job(tmp_path: Path) -> None:

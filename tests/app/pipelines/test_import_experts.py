@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.artifacts.ensemble import read_ensemble
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.errors import ConfigError, CorpusError
@@ -49,8 +50,7 @@ def test_experts_with_languages_become_an_ensemble_that_routes_by_them(tmp_path:
     for place, expert in zip(places, ensemble.experts, strict=True):
         rows = torch.tensor([[0, 5, 9]])
         assert torch.equal(expert.logits(rows), load_model(place).eval().logits(rows))
-    record = store.run("imported").read_json("ensemble.json")
-    assert [entry["parent"] for entry in record["experts"]] == [None, None]  # type: ignore[union-attr, index, call-overload]
+    assert [expert.parent for expert in read_ensemble(store.run("imported"), "").experts] == [None, None]
 
 
 def test_experts_without_languages_are_weighed_by_the_posterior(tmp_path: Path) -> None:
@@ -62,8 +62,7 @@ def test_experts_without_languages_are_weighed_by_the_posterior(tmp_path: Path) 
 def test_the_same_model_is_imported_once(tmp_path: Path) -> None:
     place = folder(tmp_path, 1)
     store = imported(tmp_path, [place, place])
-    record = store.run("imported").read_json("ensemble.json")["experts"]
-    assert len({entry["model"] for entry in record}) == 1  # type: ignore[union-attr, index, call-overload]
+    assert len({expert.model for expert in read_ensemble(store.run("imported"), "").experts}) == 1
 
 
 def test_a_folder_without_a_tokenizer_needs_one_named(tmp_path: Path) -> None:

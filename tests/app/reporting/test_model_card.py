@@ -42,10 +42,8 @@ def test_a_model_from_elsewhere_has_no_figures_and_says_so() -> None:
 def test_the_ensembles_card_lists_its_experts_and_how_they_are_mixed() -> None:
     ensemble: JsonObject = {
         "run": "demo",
-        "experts": [{"name": "expert-00", "folder": "expert-00", "languages": ["de", "en"]}],
-        "weighting": "one_hot",
-        "temperature": 0.1,
-        "top_m": 0,
+        "experts": [{"name": "expert-00", "languages": ["de", "en"]}],
+        "mixing": {"name": "one_hot", "temperature": 0.1, "top_m": 0},
     }
     card = ensemble_card(ensemble, {})
     assert "| [expert-00](expert-00) | de, en |" in card and "one_hot" in card and "m = all" in card

@@ -1,0 +1,54 @@
+"""What a finished stage says it holds: the ``counts`` of its manifest, typed, one record for each kind of stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TokenizerCounts:
+    """A tokenizer: its number of ids, and the digest of its files."""
+
+    vocabulary_size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ModelCounts:
+    """A model: name, weights, and what its training took; a copied or imported one has trained nothing.
+
+    ``final_loss`` in nats per token; ``training_seconds`` are the last attempt's, ``saving_seconds`` the part of them
+    that waited for its ``saves``, ``save_seconds`` the last save's; ``workers`` those of the last attempt.
+    """
+
+    name: str
+    parameters: int
+    weights_sha256: str
+    steps: int = 0
+    tokens_seen: int = 0
+    exposure_tokens: Mapping[str, int] = field(default_factory=dict)
+    final_loss: float | None = None
+    training_seconds: float = 0.0
+    saving_seconds: float = 0.0
+    saves: int = 0
+    save_seconds: float | None = None
+    device: str = "cpu"
+    torch: str = ""
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class AllocationCounts:
+    """A cut: names of the experts, and whether languages or documents are given to them.
+
+    ``clusters``: languages of each expert of a language-level cut. ``documents``: language -> documents of each expert,
+    ``documents_per_expert`` their sums, ``max_over_mean`` the balance, of a document-level one.
+    """
+
+    experts: tuple[str, ...]
+    unit: str
+    clusters: tuple[tuple[str, ...], ...] | None = None
+    documents: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    documents_per_expert: tuple[int, ...] = ()
+    max_over_mean: float | None = None

@@ -1,0 +1,99 @@
+"""The versions of a run's ensemble: who its experts are, in order, and how they are mixed.
+
+Each version is a file of its own that is never written again; ``current`` names one of them and is replaced as a
+whole, so a reader sees the old version or the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from app.artifacts.layout import CURRENT_ENSEMBLE, ENSEMBLES, ensemble_name
+from app.artifacts.store import Folder
+from app.core.errors import MissingArtifact, StaleArtifact
+from app.core.records import JsonValue
+from app.core.typed import from_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ExpertRecord:
+    """One expert: its model and its parent by key, the round it came in (0: with the first ones), its languages.
+
+    ``weights_sha256`` is the digest of its weights; ``tokens_seen`` is None where nobody knows.
+    """
+
+    name: str
+    model: str
+    parent: str | None
+    round: int
+    languages: tuple[str, ...]
+    weights_sha256: str
+    tokens_seen: int | None = None
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """All that serving needs. ``models``: name -> key of single models beside the experts (seed, dense, ...).
+
+    ``mixing``: the fields of ``app.ensemble.weights.WeightingSettings``; ``version`` counts from 1.
+    """
+
+    run: str
+    experts: tuple[ExpertRecord, ...]
+    allocation: str
+    tokenizer: str
+    models: Mapping[str, str]
+    mixing: Mapping[str, object] = field(default_factory=dict)
+    version: int = 0
+    format: int = FORMAT
+
+
+def write_ensemble(run: Folder, record: EnsembleRecord) -> EnsembleRecord:
+    """Add ``record`` as the next version and make it the current one; a record equal to the current one adds nothing.
+
+    Returns the record as it is current now.
+    """
+    known = ensemble_versions(run)
+    if known and replace(read_ensemble(run, ""), version=0) == replace(record, version=0):
+        return read_ensemble(run, "")
+    added = replace(record, version=max(known, default=0) + 1)
+    run.write_json(ensemble_name(added.version), asdict(added))
+    run.write_json(CURRENT_ENSEMBLE, {"version": added.version})
+    return added
+
+
+def ensemble_versions(run: Folder) -> list[int]:
+    """Numbers of the versions of a run, ascending."""
+    stems = (name.removesuffix(".json") for name in run.names(ENSEMBLES))
+    return sorted(int(stem) for stem in stems if stem.isdigit())
+
+
+def read_ensemble(run: Folder, cure: str, version: int | None = None) -> EnsembleRecord:
+    """A version of a run's ensemble; without a number the current one.
+
+    Raises MissingArtifact ending with ``cure`` where there is none, and what ``parse_ensemble`` raises.
+    """
+    if not run.exists(CURRENT_ENSEMBLE):
+        raise MissingArtifact(f"{run.uri} holds no ensemble; {cure}")
+    if version is None:
+        version = from_json(_Current, run.read_json(CURRENT_ENSEMBLE), f"{run.uri}/{CURRENT_ENSEMBLE}").version
+    elif version not in (known := ensemble_versions(run)):
+        raise MissingArtifact(f"{run.uri} has no version {version}; there are {', '.join(map(str, known))}")
+    name = ensemble_name(version)
+    return parse_ensemble(run.read_json(name), f"{run.uri}/{name}")
+
+
+def parse_ensemble(tree: Mapping[str, JsonValue], where: str) -> EnsembleRecord:
+    """A record from its JSON. Raises StaleArtifact for another format, CorruptArtifact for what is no record."""
+    if isinstance(found := tree.get("format"), int) and found != FORMAT:
+        newer = "use the newer program that wrote it" if found > FORMAT else "make the run's evaluation again"
+        raise StaleArtifact(f"{where} has format {found}, this program reads {FORMAT}; {newer}")
+    return from_json(EnsembleRecord, tree, where)
+
+
+@dataclass(frozen=True)
+class _Current:
+    version: int

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, ensemble_versions, read_ensemble, write_ensemble
+from app.artifacts.store import Folder, Store
+from app.core.errors import CorruptArtifact, MissingArtifact, StaleArtifact
+
+EXPERTS = (
+    ExpertRecord("expert-00", "k0", "seed0", 0, ("de", "en"), "ab", 100),
+    ExpertRecord("az", "k9", "k0", 1, ("az",), "cd"),
+)
+RECORD = EnsembleRecord("r", EXPERTS, "a0", "t0", {"seed": "seed0", "dense": "d0"}, {"name": "tfidf", "top_m": 2})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Folder:
+    return Store(str(tmp_path)).run("r")
+
+
+def test_a_record_reads_back_equal_with_its_version(run: Folder) -> None:
+    assert write_ensemble(run, RECORD) == read_ensemble(run, "") == replace(RECORD, version=1)
+
+
+def test_an_equal_record_adds_no_version_and_another_one_leaves_the_old_file_as_it_was(run: Folder) -> None:
+    write_ensemble(run, RECORD)
+    before = run.read("ensembles/0001.json")
+    write_ensemble(run, RECORD)
+    assert ensemble_versions(run) == [1]
+    smaller = replace(RECORD, experts=EXPERTS[:1])
+    assert write_ensemble(run, smaller).version == 2
+    assert read_ensemble(run, "").experts == EXPERTS[:1] and read_ensemble(run, "", 1).experts == EXPERTS
+    assert run.read("ensembles/0001.json") == before
+    assert write_ensemble(run, RECORD).version == 3
+
+
+def test_without_an_ensemble_the_cure_is_the_callers(run: Folder) -> None:
+    with pytest.raises(MissingArtifact, match=r"holds no ensemble; run that"):
+        read_ensemble(run, "run that")
+    write_ensemble(run, RECORD)
+    with pytest.raises(MissingArtifact, match=r"no version 7; there are 1"):
+        read_ensemble(run, "", 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"format": 2}, StaleArtifact, r"0001.json has format 2, this program reads 1; use the newer program"),
+        ({"format": 0}, StaleArtifact, "make the run's evaluation again"),
+        ({"experts": [{"name": "e"}]}, CorruptArtifact, r"experts\[0\] lacks model"),
+        ({"weighting": "tfidf"}, CorruptArtifact, "unknown field 'weighting'"),
+    ],
+)
+def test_a_record_of_another_kind_is_refused(
+    run: Folder, change: dict[str, object], error: type[Exception], message: str
+) -> None:
+    write_ensemble(run, RECORD)
+    run.write_json("ensembles/0001.json", run.read_json("ensembles/0001.json") | change)  # type: ignore[operator]
+    with pytest.raises(error, match=message):
+        read_ensemble(run, "")
