@@ -16,6 +16,8 @@ from app.lineage.lineage import Lineage
 from app.pipelines.evaluate import make_evaluation
 from tests.support.tiny import TINY
 
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
 Run = tuple[Config, Store]
 
 
