@@ -118,7 +118,7 @@ class LoadedEnsemble:
         if settings.name == "posterior":
             weigher: Weigher = PosteriorRouter(settings, prompt_log_probs(self.experts, ids))
         else:
-            weigher = TextRouter(self.allocator, settings, options.language, self.tokenizer.decode(ids))
+            weigher = TextRouter(self.allocator, settings, options.language, self.tokenizer.decode(ids), ids)
         weigher.weights()  # an option that cannot be met is an error before the first token
         return weigher
 
@@ -132,7 +132,7 @@ class _Alone:
         """All of it."""
         return np.ones(1)
 
-    def observe(self, text: str, log_probs: object) -> None:
+    def observe(self, text: str, token: int, log_probs: object) -> None:
         """Nothing changes."""
 
 

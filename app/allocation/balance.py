@@ -34,15 +34,6 @@ class Assignment:
     prices: FloatArray
 
 
-@dataclass(frozen=True)
-class BalancedClusters:
-    """centres: (k, d); labels: (n,); prices: (k,) for squared distances, of mean 0."""
-
-    centres: FloatArray
-    labels: IntArray
-    prices: FloatArray
-
-
 def equal_capacities(n: int, k: int) -> IntArray:
     """(k,) part sizes that add up to n and differ by at most 1, the larger first."""
     sizes: IntArray = np.full(k, n // k, dtype=np.int64) + (np.arange(k) < n % k)
@@ -105,21 +96,19 @@ def squared_distances(rows: FloatArray, centres: FloatArray) -> FloatArray:
     return np.stack([np.square(rows - centre).sum(axis=1) for centre in centres], axis=1)
 
 
-def balanced_kmeans(rows: FloatArray, k: int, seed: int) -> BalancedClusters:
-    """K-means in which every part has n/k rows (rounded), the best of a few starts.
+def balanced_kmeans(rows: FloatArray, k: int, seed: int) -> FloatArray:
+    """(k, d) centres of k-means in which every part has n/k rows (rounded), the best of a few starts.
 
     rows: (n, d), n >= k. Starts from k-means++ centres; each round assigns by auction and moves centres to
-    the mean of their rows. Centres are learned on at most 20,000 rows drawn by the seed, labels and prices on all.
-    Source: balanced k-means of c-BTM (arXiv 2303.14177).
+    the mean of their rows. Learned on at most 20,000 rows drawn by the seed. Source: balanced k-means of c-BTM (arXiv
+    2303.14177).
     """
     drawn = rows
     if len(rows) > max(_KMEANS_ROWS, k):
         chosen = generator(seed, "k-means rows").choice(len(rows), max(_KMEANS_ROWS, k), replace=False)
         drawn = rows[np.sort(chosen)]
-    tries = [_lloyd(drawn, _first_centres(drawn, k, seed, restart)) for restart in range(_RESTARTS)]
-    _, centres = min(tries, key=lambda tried: tried[0])
-    final = auction(squared_distances(rows, centres), equal_capacities(len(rows), k))
-    return BalancedClusters(centres, final.labels, final.prices - final.prices.mean())
+    tries = [_lloyd(drawn, first_centres(drawn, k, seed, restart)) for restart in range(_RESTARTS)]
+    return min(tries, key=lambda tried: tried[0])[1]
 
 
 def _lloyd(rows: FloatArray, centres: FloatArray) -> tuple[float, FloatArray]:
@@ -140,15 +129,15 @@ def _lloyd(rows: FloatArray, centres: FloatArray) -> tuple[float, FloatArray]:
     return best
 
 
-def _first_centres(rows: FloatArray, k: int, seed: int, restart: int) -> FloatArray:
-    """K-means++: each next centre is a row drawn in proportion to its squared distance to the nearest chosen
-    one.
+def first_centres(rows: FloatArray, count: int, seed: int, restart: int = 0) -> FloatArray:
+    """(count, d) k-means++: each next centre is a row drawn in proportion to its squared distance to the nearest
+    chosen one.
     """
     rng = generator(seed, "kmeans++", restart)
     chosen = [int(rng.integers(len(rows)))]
-    while len(chosen) < k:
-        nearest = squared_distances(rows, rows[chosen]).min(axis=1)
-        nearest[chosen] = 0.0
+    nearest = np.full(len(rows), np.inf)
+    while len(chosen) < count:
+        nearest = np.minimum(nearest, squared_distances(rows, rows[chosen[-1:]])[:, 0])
         total = float(nearest.sum())
         chosen.append(int(rng.choice(len(rows), p=nearest / total if total > 0 else None)))
     return rows[chosen].copy()

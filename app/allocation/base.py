@@ -10,6 +10,7 @@ from app.core.errors import AllocationError
 from app.core.records import Array, DocumentBatch, FloatArray, IntArray, JsonObject
 
 Unit: TypeAlias = Literal["language", "document"]
+Column: TypeAlias = Literal["texts", "tokens"]
 Fallback: TypeAlias = Literal["error", "family", "nearest_script"]
 
 
@@ -21,19 +22,10 @@ class AllocationSettings:
     linkage: Literal["published", "average"] = "published"
     min_features: int = 10
     fallback: Fallback = "error"
-    analyzer: Literal["char", "paper"] = "char"
+    analyzer: Literal["tokens", "char", "paper"] = "tokens"
     max_features: int = 100_000
     components: int = 100
     assignment: Literal["balanced", "nearest"] = "balanced"
-
-
-@dataclass(frozen=True)
-class DocumentSample:
-    """Documents a strategy is fitted on, as columns of equal length."""
-
-    doc_ids: tuple[str, ...]
-    langs: tuple[str, ...]
-    texts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,9 +38,12 @@ class Typology:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything a strategy may look at; it says in ``needs`` what must be there."""
+    """Everything a strategy may look at; it says in ``needs`` what must be there.
 
-    documents: DocumentSample | None
+    documents: a sample, with the columns that are needed.
+    """
+
+    documents: DocumentBatch | None
     typology: Typology | None
     probes: Mapping[str, FloatArray]
     languages: tuple[str, ...] = ()
@@ -57,8 +52,8 @@ class Evidence:
 class ContextState(Protocol):
     """The context of one request, grown piece by piece."""
 
-    def extend(self, text: str) -> None:
-        """Append text; costs in proportion to the new text only."""
+    def extend(self, text: str, tokens: Sequence[int]) -> None:
+        """Append text and the token ids that it is made of; costs in proportion to the new text only."""
 
     def distances(self) -> FloatArray:
         """(k,) distance of the context to each expert, not squared; +inf: never this expert; all 1: no
@@ -102,7 +97,9 @@ class Strategy(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Evidence that must be present: "documents", "typology", "languages", "probe:<name>"."""
+        """Evidence that must be present, each named after what it is read from: "documents" (texts of the shards),
+        "tokens" (ids of the same documents), "typology", "languages", "probe:<name>".
+        """
 
     def fit(self, evidence: Evidence, k: int, seed: int) -> Allocator:
         """An allocator of k experts, a pure function of the arguments. Raises AllocationError."""

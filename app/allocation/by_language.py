@@ -26,7 +26,7 @@ class OneExpert:
     expert: int
     k: int
 
-    def extend(self, text: str) -> None:
+    def extend(self, text: str, tokens: Sequence[int]) -> None:
         """The text changes nothing."""
 
     def distances(self) -> FloatArray:

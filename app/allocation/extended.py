@@ -19,9 +19,9 @@ class WithoutLast:
 
     base: ContextState
 
-    def extend(self, text: str) -> None:
+    def extend(self, text: str, tokens: Sequence[int]) -> None:
         """Append text."""
-        self.base.extend(text)
+        self.base.extend(text, tokens)
 
     def distances(self) -> FloatArray:
         """(k,): the base's distances, then +inf."""

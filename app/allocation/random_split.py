@@ -23,7 +23,7 @@ class NoPreference:
 
     k: int
 
-    def extend(self, text: str) -> None:
+    def extend(self, text: str, tokens: Sequence[int]) -> None:
         """The text changes nothing."""
 
     def distances(self) -> FloatArray:
@@ -82,8 +82,8 @@ class RandomStrategy:
 
     @property
     def needs(self) -> frozenset[str]:
-        """Nothing."""
-        return frozenset()
+        """Documents, of which it sees the identity: their tokens are read faster than their text."""
+        return frozenset({"tokens"})
 
     def fit(self, evidence: Evidence, k: int, seed: int) -> RandomAllocator:
         """Raises AllocationError if k < 1."""

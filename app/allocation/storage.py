@@ -16,7 +16,7 @@ from app.allocation.random_split import RandomAllocator, restore_random_allocato
 from app.core.errors import CorruptArtifact, StaleArtifact
 from app.core.records import Array, JsonObject
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION = "allocator.json"
 ARRAYS = "allocator.npz"
 _BROKEN = (ValueError, KeyError, TypeError, IndexError, AssertionError, EOFError, zipfile.BadZipFile)

@@ -78,8 +78,9 @@ def fit_allocation(
 
 def _present(evidence: Evidence) -> set[str]:
     present = {f"probe:{name}" for name in evidence.probes}
-    if evidence.documents is not None and evidence.documents.texts:
-        present.add("documents")
+    if evidence.documents is not None:
+        present |= {"documents"} if evidence.documents.texts else set()
+        present |= {"tokens"} if evidence.documents.tokens else set()
     if evidence.typology is not None and evidence.typology.languages:
         present.add("typology")
     if evidence.languages:

@@ -1,22 +1,23 @@
-"""Text to term indices: hashed character n-grams (every script), or the paper's words.
+"""Documents to term indices: the seed's tokens, hashed character n-grams (every script), or the paper's words.
 
-An analyzer turns a whole text into the indices of its terms, with repetition; its stream does the same piece
-by piece.
+An analyzer counts the terms of whole documents; its stream tells those of a document that arrives in pieces.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
+import scipy.sparse as sparse
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from app.core.records import IntArray, JsonObject
+from app.allocation.base import Column
+from app.core.records import DocumentBatch, IntArray, JsonObject
 
 _ORDERS = 4
 """Longest n-gram, characters."""
@@ -29,37 +30,116 @@ _WORD = re.compile(r"\w+")
 _OPEN_WORD = re.compile(r"\w+\Z")
 _NO_TERMS: IntArray = np.empty(0, dtype=np.int64)
 
+_SPELLED = 2000
+"""Tokens or characters of a document that are spelled."""
+
 Codes = NDArray[np.uint64]
+Spell = Callable[[Sequence[int]], str]
 
 
 class TermStream(Protocol):
-    """Terms of a text that arrives in pieces."""
+    """Terms of a document that arrives in pieces."""
 
-    def push(self, text: str) -> IntArray:
-        """Terms that are complete with this piece, each reported once."""
+    def push(self, text: str, tokens: Sequence[int]) -> IntArray:
+        """Terms that are complete with this piece, each reported once. tokens: the ids that the text is made of."""
 
     def pending(self) -> IntArray:
-        """Terms of the unfinished end, as if the text ended here."""
+        """Terms of the unfinished end, as if the document ended here."""
 
 
 class Analyzer(Protocol):
-    """Text to term indices below ``size``."""
+    """Documents to term indices below ``size``."""
 
     @property
     def size(self) -> int:
         """Number of different terms."""
 
-    def terms(self, text: str) -> IntArray:
-        """Indices of the text's terms, with repetition."""
+    @property
+    def reads(self) -> Column:
+        """The column of a batch that holds the documents for this analyzer."""
 
-    def spelled(self, text: str) -> list[str]:
-        """The text's terms as they are written, in the order of ``terms``."""
+    def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
+        """(n, size) how often each term stands in each document; entries of a row are sorted, so that sums over them
+        do not depend on the batch.
+        """
+
+    def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
+        """The terms of one document's beginning as they are written, and their indices. spell: text of token ids."""
 
     def stream(self) -> TermStream:
-        """The same, piece by piece."""
+        """The start of a document."""
 
     def describe(self) -> JsonObject:
         """What ``restore_analyzer`` needs."""
+
+
+@dataclass(frozen=True)
+class TokenAnalyzer:
+    """The seed's token ids: what the model sees, in every script; no text is read."""
+
+    kind: ClassVar[str] = "tokens"
+    ids: tuple[int, ...]
+    """Ids that are terms, ascending; all others are passed over."""
+
+    @property
+    def size(self) -> int:
+        """Number of ids that are terms."""
+        return len(self.ids)
+
+    @property
+    def reads(self) -> Column:
+        """``tokens``."""
+        return "tokens"
+
+    def places(self, tokens: IntArray) -> IntArray:
+        """Term index of each token, -1 where it is none."""
+        places: IntArray = self._table[np.minimum(tokens, len(self._table) - 1)]
+        return places
+
+    def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
+        """See ``Analyzer``."""
+        lengths = [len(tokens) for tokens in batch.tokens]
+        places = self.places(np.concatenate([_NO_TERMS, *batch.tokens]))
+        known = places >= 0
+        before = np.concatenate([[0], np.cumsum(known)])
+        bounds = before[np.cumsum([0, *lengths])]
+        counts = sparse.csr_matrix(
+            (np.ones(int(before[-1])), places[known], bounds), shape=(len(lengths), self.size), copy=False
+        )
+        counts.sum_duplicates()
+        return counts
+
+    def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
+        """See ``Analyzer``."""
+        tokens = batch.tokens[row][:_SPELLED]
+        places = self.places(tokens)
+        return [spell([token]) for token in tokens[places >= 0].tolist()], places[places >= 0]
+
+    def stream(self) -> _TokenStream:
+        """A stream at the start of a document."""
+        return _TokenStream(self)
+
+    def describe(self) -> JsonObject:
+        """Kind and ids."""
+        return {"kind": self.kind, "ids": list(self.ids)}
+
+    @functools.cached_property
+    def _table(self) -> IntArray:
+        table = np.full(max(self.ids, default=-1) + 2, -1, dtype=np.int64)
+        table[list(self.ids)] = np.arange(len(self.ids))
+        return table
+
+
+class _TokenStream:
+    def __init__(self, analyzer: TokenAnalyzer) -> None:
+        self._analyzer = analyzer
+
+    def push(self, text: str, tokens: Sequence[int]) -> IntArray:
+        places = self._analyzer.places(np.asarray(tokens, dtype=np.int64))
+        return places[places >= 0]
+
+    def pending(self) -> IntArray:
+        return _NO_TERMS
 
 
 @dataclass(frozen=True)
@@ -74,15 +154,26 @@ class CharAnalyzer:
     kind: ClassVar[str] = "char"
     size: int
 
+    @property
+    def reads(self) -> Column:
+        """``texts``."""
+        return "texts"
+
+    def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
+        """See ``Analyzer``."""
+        return _count(map(self.terms, batch.texts), self.size)
+
     def terms(self, text: str) -> IntArray:
-        """Indices of all n-grams; empty only for the empty text."""
+        """Indices of all n-grams, with repetition; empty only for the empty text."""
         return np.concatenate(self.terms_by_order(_codes(text)))
 
-    def spelled(self, text: str) -> list[str]:
+    def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
         """All n-grams, case-folded: single characters first, then pairs, and so on."""
+        text = batch.texts[row][:_SPELLED]
         folded = text.casefold()
         orders = range(1, _ORDERS + 1)
-        return [folded[start : start + n] for n in orders for start in range(len(folded) - n + 1)]
+        written = [folded[start : start + n] for n in orders for start in range(len(folded) - n + 1)]
+        return written, self.terms(text)
 
     def terms_by_order(self, codes: Codes) -> list[IntArray]:
         """For n = 1..4 the indices of the n-grams in the order of their first character."""
@@ -117,7 +208,7 @@ class _CharStream:
         self._analyzer = analyzer
         self._tail = np.empty(0, dtype=np.uint64)
 
-    def push(self, text: str) -> IntArray:
+    def push(self, text: str, tokens: Sequence[int]) -> IntArray:
         if not text:
             return _NO_TERMS
         known = len(self._tail)
@@ -146,14 +237,24 @@ class PaperAnalyzer:
         """Number of words."""
         return len(self.vocabulary)
 
+    @property
+    def reads(self) -> Column:
+        """``texts``."""
+        return "texts"
+
+    def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
+        """See ``Analyzer``."""
+        return _count(map(self.terms, batch.texts), self.size)
+
     def terms(self, text: str) -> IntArray:
-        """Indices of the known words."""
+        """Indices of the known words, with repetition."""
         index = self._index
         return np.array([index[word] for word in paper_words(text) if word in index], dtype=np.int64)
 
-    def spelled(self, text: str) -> list[str]:
+    def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
         """The known words."""
-        return [word for word in paper_words(text) if word in self._index]
+        text = batch.texts[row][:_SPELLED]
+        return [word for word in paper_words(text) if word in self._index], self.terms(text)
 
     def stream(self) -> _PaperStream:
         """A stream at the start of a text."""
@@ -173,7 +274,7 @@ class _PaperStream:
         self._analyzer = analyzer
         self._open = ""
 
-    def push(self, text: str) -> IntArray:
+    def push(self, text: str, tokens: Sequence[int]) -> IntArray:
         joined = self._open + text
         unfinished = _OPEN_WORD.search(joined)
         cut = unfinished.start() if unfinished else len(joined)
@@ -200,8 +301,20 @@ def fit_paper_analyzer(texts: Iterable[str], max_features: int) -> PaperAnalyzer
     return PaperAnalyzer(tuple(sorted(frequent)))
 
 
+def fit_token_analyzer(documents: Iterable[IntArray], max_features: int) -> TokenAnalyzer:
+    """The ids that stand in most documents, ``max_features`` of them (of equal ones the smaller)."""
+    found = np.concatenate([_NO_TERMS, *(np.unique(tokens) for tokens in documents)])
+    ids, documents_with = np.unique(found, return_counts=True)
+    chosen = ids[np.argsort(-documents_with, kind="stable")[:max_features]]
+    return TokenAnalyzer(tuple(np.sort(chosen).tolist()))
+
+
 def restore_analyzer(described: JsonObject) -> Analyzer:
     """The inverse of an analyzer's ``describe``."""
+    if described["kind"] == TokenAnalyzer.kind:
+        ids = described["ids"]
+        assert isinstance(ids, list)
+        return TokenAnalyzer(tuple(int(token) for token in ids))
     if described["kind"] == CharAnalyzer.kind:
         size = described["size"]
         assert isinstance(size, int)
@@ -209,6 +322,16 @@ def restore_analyzer(described: JsonObject) -> Analyzer:
     vocabulary = described["vocabulary"]
     assert described["kind"] == PaperAnalyzer.kind and isinstance(vocabulary, list)
     return PaperAnalyzer(tuple(str(word) for word in vocabulary))
+
+
+def _count(documents: Iterable[IntArray], size: int) -> sparse.csr_matrix:
+    """(n, size) counts of term indices given with repetition."""
+    narrow = np.min_scalar_type(max(0, size - 1))  # sorted several times as fast as int64
+    found = [np.unique(terms.astype(narrow), return_counts=True) for terms in documents]
+    bounds = np.cumsum([0, *(len(terms) for terms, _ in found)])
+    columns = np.concatenate([_NO_TERMS, *(terms for terms, _ in found)])
+    counts = np.concatenate([np.empty(0), *(counts.astype(np.float64) for _, counts in found)])
+    return sparse.csr_matrix((counts, columns, bounds), shape=(len(found), size))
 
 
 def _codes(text: str) -> Codes:

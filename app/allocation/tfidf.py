@@ -1,7 +1,7 @@
-"""TF-IDF allocation: documents of similar terms share an expert (TF-IDF, truncated SVD, balanced k-means).
+"""TF-IDF allocation: documents of similar terms share an expert (TF-IDF, truncated SVD, groups of like documents).
 
 Term weights and SVD are one linear map, so a context's vector is a sum over its terms and grows with the
-text.
+text. The distances that weigh the experts for a context are those by which documents are assigned.
 """
 
 from __future__ import annotations
@@ -12,13 +12,23 @@ from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sparse
-from sklearn.decomposition import TruncatedSVD
 from sklearn.preprocessing import normalize
+from sklearn.utils.extmath import randomized_svd
 
 from app.allocation.balance import balanced_kmeans, squared_distances
-from app.allocation.base import AllocationSettings, Allocator, DocumentSample, Evidence, Unit, expert_names
+from app.allocation.base import AllocationSettings, Allocator, Evidence, Unit, expert_names
 from app.allocation.extended import ExtendedAllocator
-from app.allocation.terms import Analyzer, CharAnalyzer, fit_paper_analyzer, restore_analyzer
+from app.allocation.groups import Centres, grouped_centres, require_different
+from app.allocation.prefixes import PiecesOf
+from app.allocation.terms import (
+    Analyzer,
+    CharAnalyzer,
+    PaperAnalyzer,
+    TokenAnalyzer,
+    fit_paper_analyzer,
+    fit_token_analyzer,
+    restore_analyzer,
+)
 from app.core.errors import AllocationError
 from app.core.records import Array, DocumentBatch, FloatArray, IntArray, JsonObject
 from app.core.seeding import derive_seed
@@ -26,6 +36,8 @@ from app.core.seeding import derive_seed
 _ROWS_AT_ONCE = 512
 _SVD_SEEDS = 2**32
 _POWER_ITERATIONS = 1
+_BEGINNING_TOKENS = 32
+_BEGINNING_CHARACTERS = 128
 
 
 class TfidfContext:
@@ -36,9 +48,9 @@ class TfidfContext:
         self._stream = allocator.analyzer.stream()
         self._sum = np.zeros(allocator.projection.shape[1])
 
-    def extend(self, text: str) -> None:
+    def extend(self, text: str, tokens: Sequence[int]) -> None:
         """Append text; the cost is that of the new text."""
-        self._sum += self._projected(self._stream.push(text))
+        self._sum += self._projected(self._stream.push(text, tokens))
 
     def distances(self) -> FloatArray:
         """(k,) Euclidean distances, at least 0; all 1 while no known term has been seen."""
@@ -55,10 +67,9 @@ class TfidfContext:
 
 @dataclass(frozen=True)
 class TfidfAllocator:
-    """projection: (terms, d) inverse document frequency times SVD; centres: (k, d); prices: (k,) for squared
-    distances.
+    """projection: (terms, d) inverse document frequency times SVD; centres: (c, d); owners: (c,) expert of each centre.
 
-    A document goes to argmin(distance^2 + price); prices are zero for ``nearest`` assignment.
+    An expert is as far from a document as the nearest of its centres; a document goes to the nearest expert.
     """
 
     kind: ClassVar[str] = "tfidf"
@@ -66,30 +77,29 @@ class TfidfAllocator:
     analyzer: Analyzer
     projection: FloatArray
     centres: FloatArray
-    prices: FloatArray
+    owners: IntArray
 
     @property
     def unit(self) -> Unit:
         """Always ``document``."""
         return "document"
 
-    def coordinates(self, texts: Sequence[str]) -> FloatArray:
-        """(n, d) unit vectors, or zero for a text without known terms; row by row."""
-        return _unit_rows(count_terms(self.analyzer, texts) @ self.projection)
+    def coordinates(self, batch: DocumentBatch) -> FloatArray:
+        """(n, d) unit vectors, or zero for a document without known terms; row by row."""
+        return _unit_rows(self.analyzer.counts(batch) @ self.projection)
 
-    def distances(self, texts: Sequence[str]) -> FloatArray:
-        """(n, k) Euclidean distances of whole texts to the centres."""
-        distances: FloatArray = np.sqrt(squared_distances(self.coordinates(texts), self.centres))
-        return distances
+    def distances(self, batch: DocumentBatch) -> FloatArray:
+        """(n, k) distance of each whole document to each expert, as a context gives it."""
+        found = np.empty((len(batch), len(self.experts)))
+        for start in range(0, len(batch), _ROWS_AT_ONCE):
+            stop = start + _ROWS_AT_ONCE
+            found[start:stop] = self.context_distances(self.analyzer.counts(batch.rows(start, stop)) @ self.projection)
+        return found
 
     def assign(self, batch: DocumentBatch) -> IntArray:
-        """(n,) expert index, row by row."""
-        found = np.empty(len(batch), dtype=np.int64)
-        for start in range(0, len(batch), _ROWS_AT_ONCE):
-            texts = batch.texts[start : start + _ROWS_AT_ONCE]
-            costs = squared_distances(self.coordinates(texts), self.centres) + self.prices
-            found[start : start + len(texts)] = costs.argmin(axis=1)
-        return found
+        """(n,) nearest expert, row by row; the first one for a document without known terms."""
+        nearest: IntArray = self.distances(batch).argmin(axis=1)
+        return nearest
 
     def context(self, lang: str | None) -> TfidfContext:
         """An empty context; the language is not looked at."""
@@ -99,18 +109,25 @@ class TfidfAllocator:
         """(n, k) distances of contexts given as sums (n, d) of their terms' projections; ones where the sum
         is zero.
         """
-        distances: FloatArray = np.sqrt(squared_distances(_unit_rows(sums), self.centres))
+        squared = squared_distances(_unit_rows(sums), self.centres)
+        by_expert = [squared[:, self.owners == expert].min(axis=1) for expert in range(len(self.experts))]
+        distances: FloatArray = np.sqrt(np.stack(by_expert, axis=1))
         distances[~sums.any(axis=1)] = 1.0
         return distances
 
-    def prefix_distances(self, lang: str | None, pieces: Sequence[str]) -> FloatArray | None:
-        """(len(pieces) + 1, k): row t is the context of ``pieces[:t]``; None where only a loop can tell."""
-        if not isinstance(self.analyzer, CharAnalyzer):
+    def prefix_distances(self, lang: str | None, tokens: IntArray, pieces_of: PiecesOf) -> FloatArray | None:
+        """(len(tokens) + 1, k): row t is the context of ``tokens[:t]``; None where only a loop can tell."""
+        if isinstance(self.analyzer, TokenAnalyzer):
+            places = self.analyzer.places(tokens)
+            ends = np.flatnonzero(places >= 0)
+            terms = places[ends]
+        elif isinstance(self.analyzer, CharAnalyzer):
+            terms, ends = self.analyzer.terms_by_piece(pieces_of(tokens.tolist()))
+        else:
             return None
-        terms, ends = self.analyzer.terms_by_piece(pieces)
-        shape = (len(pieces), self.analyzer.size)
+        shape = (len(tokens), self.analyzer.size)
         counts = sparse.csr_matrix((np.ones(len(terms)), (ends, terms)), shape=shape)
-        sums = np.zeros((len(pieces) + 1, self.projection.shape[1]))
+        sums = np.zeros((len(tokens) + 1, self.projection.shape[1]))
         np.cumsum(counts @ self.projection, axis=0, out=sums[1:])
         return self.context_distances(sums)
 
@@ -119,11 +136,11 @@ class TfidfAllocator:
         return ExtendedAllocator.extend(self, name, languages)
 
     def to_arrays(self) -> dict[str, Array]:
-        """``projection`` (float32, exact), ``centres``, ``prices``."""
+        """``projection`` (float32, exact), ``centres``, ``owners``."""
         return {
             "projection": self.projection.astype(np.float32),
             "centres": self.centres,
-            "prices": self.prices,
+            "owners": self.owners,
         }
 
     def describe(self) -> JsonObject:
@@ -144,34 +161,43 @@ class TfidfStrategy:
 
     @property
     def needs(self) -> frozenset[str]:
-        """A sample of documents."""
-        return frozenset({"documents"})
+        """A sample of documents: their tokens, or their texts for an analyzer that reads text."""
+        return frozenset({"tokens" if self.settings.analyzer == TokenAnalyzer.kind else "documents"})
 
     def fit(self, evidence: Evidence, k: int, seed: int) -> TfidfAllocator:
-        """Fit on the sample. Raises AllocationError if it has too few documents or no terms."""
+        """Fit on the sample. Raises AllocationError if it has too few different documents or no terms."""
         sample = evidence.documents
         assert sample is not None
-        if not 1 <= k <= len(sample.texts):
+        if not 1 <= k <= len(sample):
             raise AllocationError(
-                f"allocation.k is {k} but the sample has {len(sample.texts)} documents; choose k from 1 to that number"
+                f"allocation.k is {k} but the sample has {len(sample)} documents; choose k from 1 to that number"
             )
         analyzer = _fit_analyzer(self.settings, sample)
-        counts = count_terms(analyzer, sample.texts)
+        counts = analyzer.counts(sample)
+        if not counts.nnz:
+            raise AllocationError(_no_terms(self.settings.analyzer, len(sample)))
         projection = _fit_projection(counts, self.settings.components, derive_seed(seed, "svd"))
         rows = _unit_rows(counts @ projection)
-        clusters = balanced_kmeans(rows, k, derive_seed(seed, "clusters"))
-        prices = clusters.prices if self.settings.assignment == "balanced" else np.zeros(k)
-        return TfidfAllocator(expert_names(k), analyzer, projection, clusters.centres, prices)
+        known = rows.any(axis=1)
+        beginnings = _unit_rows(analyzer.counts(beginnings_of(sample)) @ projection)
+        cut = self._centres(rows[known], beginnings[known], k, derive_seed(seed, "clusters"))
+        return TfidfAllocator(expert_names(k), analyzer, projection, cut.centres, cut.owners)
+
+    def _centres(self, rows: FloatArray, beginnings: FloatArray, k: int, seed: int) -> Centres:
+        if self.settings.assignment == "balanced":
+            return grouped_centres(rows, beginnings, k, seed)
+        require_different(rows, k)
+        return Centres(balanced_kmeans(rows, k, seed), np.arange(k, dtype=np.int64))
 
 
-def count_terms(analyzer: Analyzer, texts: Sequence[str]) -> sparse.csr_matrix:
-    """(n, terms) counts; entries of a row are sorted, so that sums over them do not depend on the batch."""
-    narrow = np.min_scalar_type(max(0, analyzer.size - 1))  # sorted several times as fast as int64
-    found = [np.unique(analyzer.terms(text).astype(narrow), return_counts=True) for text in texts]
-    bounds = np.cumsum([0, *(len(terms) for terms, _ in found)])
-    columns = np.concatenate([np.empty(0, dtype=np.int64), *(terms for terms, _ in found)])
-    counts = np.concatenate([np.empty(0), *(counts.astype(np.float64) for _, counts in found)])
-    return sparse.csr_matrix((counts, columns, bounds), shape=(len(texts), analyzer.size))
+def beginnings_of(batch: DocumentBatch) -> DocumentBatch:
+    """The first 32 tokens and 128 characters of each document, at most half of it: what the router sees early on."""
+    return DocumentBatch(
+        batch.doc_ids,
+        batch.langs,
+        tuple(text[: min(_BEGINNING_CHARACTERS, -(-len(text) // 2))] for text in batch.texts),
+        tuple(tokens[: min(_BEGINNING_TOKENS, -(-len(tokens) // 2))] for tokens in batch.tokens),
+    )
 
 
 def restore_tfidf_allocator(described: JsonObject, arrays: Mapping[str, Array]) -> TfidfAllocator:
@@ -179,21 +205,25 @@ def restore_tfidf_allocator(described: JsonObject, arrays: Mapping[str, Array]) 
     experts, analyzer = described["experts"], described["analyzer"]
     assert isinstance(experts, list) and isinstance(analyzer, dict)
     return TfidfAllocator(
-        experts=tuple(str(name) for name in experts),
-        analyzer=restore_analyzer(analyzer),
-        projection=arrays["projection"].astype(np.float64),
-        centres=arrays["centres"],
-        prices=arrays["prices"],
+        tuple(str(name) for name in experts),
+        restore_analyzer(analyzer),
+        arrays["projection"].astype(np.float64),
+        arrays["centres"],
+        arrays["owners"],
     )
 
 
-def _fit_analyzer(settings: AllocationSettings, sample: DocumentSample) -> Analyzer:
-    if settings.analyzer == "char":
+def _fit_analyzer(settings: AllocationSettings, sample: DocumentBatch) -> Analyzer:
+    if settings.analyzer == TokenAnalyzer.kind:
+        return fit_token_analyzer(sample.tokens, settings.max_features)
+    if settings.analyzer == CharAnalyzer.kind:
         return CharAnalyzer(settings.max_features)
-    analyzer = fit_paper_analyzer(sample.texts, settings.max_features)
-    if not analyzer.size:
-        raise AllocationError("the paper's analyzer finds no word in the sample; set allocation.analyzer=char")
-    return analyzer
+    return fit_paper_analyzer(sample.texts, settings.max_features)
+
+
+def _no_terms(analyzer: str, documents: int) -> str:
+    cure = " and set allocation.analyzer=tokens, which needs no words" if analyzer == PaperAnalyzer.kind else ""
+    return f"allocation.analyzer={analyzer} finds no term in {documents} documents; check that they hold text{cure}"
 
 
 def _fit_projection(counts: sparse.csr_matrix, components: int, seed: int) -> FloatArray:
@@ -206,9 +236,9 @@ def _fit_projection(counts: sparse.csr_matrix, components: int, seed: int) -> Fl
     weighted = counts.astype(np.float32)
     weighted.data *= rarity.astype(np.float32)[weighted.indices]
     size = max(1, min(components, documents - 1, terms - 1))
-    svd = TruncatedSVD(size, n_iter=_POWER_ITERATIONS, random_state=seed % _SVD_SEEDS)
-    svd.fit(normalize(weighted, copy=False))
-    rounded = np.ascontiguousarray((svd.components_ * rarity).T, dtype=np.float32)
+    unit = normalize(weighted, copy=False)
+    _, _, directions = randomized_svd(unit, size, n_iter=_POWER_ITERATIONS, random_state=seed % _SVD_SEEDS)
+    rounded = np.ascontiguousarray((directions * rarity).T, dtype=np.float32)
     projection: FloatArray = rounded.astype(np.float64)
     return projection
 

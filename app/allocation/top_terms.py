@@ -7,41 +7,40 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from app.allocation.base import Allocator, DocumentSample
+from app.allocation.base import Allocator
+from app.allocation.terms import Spell
 from app.allocation.tfidf import TfidfAllocator
 from app.core.records import DocumentBatch
 
 SPACE = "·"
 _DOCUMENTS_PER_EXPERT = 100
-_CHARACTERS = 2000
-"""Read of each document."""
 _FIRST_EAST_ASIAN = "⺀"
 """From here on (CJK radicals) two characters may be a word."""
 
 
-def top_terms(allocator: Allocator, documents: DocumentSample, count: int = 12) -> dict[str, list[str]]:
-    """Expert -> the terms that draw its documents to its centre most, strongest first; white space is a middle dot.
+def top_terms(allocator: Allocator, documents: DocumentBatch, spell: Spell, count: int = 12) -> dict[str, list[str]]:
+    """Expert -> the terms that draw its documents to its centres most, strongest first; white space is a middle dot.
 
-    A term's pull is how often it stands in the expert's documents times how much nearer it brings a text to the
-    expert's centre than to the average one. Terms of one or two letters or across words are left out, and so is one
-    that is part of a stronger one or holds it: n-grams overlap. Some hundred documents are read. Empty for an allocator
-    without terms.
+    spell: text of token ids, asked where tokens are the terms. A term's pull is how often it stands in the expert's
+    documents times how much nearer it brings a text to the mean of the expert's centres than to the mean of all. Terms
+    of one or two letters or across words are left out, and so is one that is part of a stronger one or holds it:
+    n-grams overlap. Some hundred documents are read. Empty for an allocator without terms.
     """
     if not isinstance(allocator, TfidfAllocator):
         return {}
-    step = max(1, len(documents.texts) // (_DOCUMENTS_PER_EXPERT * len(allocator.experts)))
-    chosen = DocumentBatch(documents.doc_ids[::step], documents.langs[::step], documents.texts[::step])
+    step = max(1, len(documents) // (_DOCUMENTS_PER_EXPERT * len(allocator.experts)))
+    chosen = documents.rows(0, len(documents), step)
     owners = allocator.assign(chosen)
-    nearer = allocator.projection @ (allocator.centres - allocator.centres.mean(axis=0)).T
+    means = np.stack([allocator.centres[allocator.owners == e].mean(axis=0) for e in range(len(allocator.experts))])
+    nearer = allocator.projection @ (means - means.mean(axis=0)).T
     found: dict[str, list[str]] = {}
     for place, expert in enumerate(allocator.experts):
         counts: Counter[str] = Counter()
         index: dict[str, int] = {}
-        for row in np.flatnonzero(owners == place):
-            text = chosen.texts[row][:_CHARACTERS]
-            spelled = allocator.analyzer.spelled(text)
+        for row in np.flatnonzero(owners == place).tolist():
+            spelled, terms = allocator.analyzer.spelled(chosen, row, spell)
             counts.update(spelled)
-            index.update(zip(spelled, allocator.analyzer.terms(text).tolist(), strict=True))
+            index.update(zip(spelled, terms.tolist(), strict=True))
         pull = {term: many * float(nearer[index[term], place]) for term, many in counts.items() if is_readable(term)}
         drawing = sorted((term for term in pull if pull[term] > 0), key=lambda term: (-pull[term], term))
         found[expert] = without_overlaps(drawing, count)

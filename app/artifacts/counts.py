@@ -43,7 +43,9 @@ class AllocationCounts:
     """A cut: names of the experts, and whether languages or documents are given to them.
 
     ``clusters``: languages of each expert of a language-level cut. ``documents``: language -> documents of each expert,
-    ``documents_per_expert`` their sums, ``max_over_mean`` the balance, of a document-level one.
+    ``documents_per_expert`` their sums, ``max_over_mean`` the balance, of a document-level one. ``owner_agreement``:
+    language -> share of its held-out documents to which the expert that holds most of it is nearest, and the same after
+    a document's first tokens; empty where no expert is nearer than another.
     """
 
     experts: tuple[str, ...]
@@ -52,3 +54,5 @@ class AllocationCounts:
     documents: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     documents_per_expert: tuple[int, ...] = ()
     max_over_mean: float | None = None
+    owner_agreement: Mapping[str, float] = field(default_factory=dict)
+    owner_agreement_early: Mapping[str, float] = field(default_factory=dict)

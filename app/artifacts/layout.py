@@ -30,6 +30,7 @@ LEASE = "lease.json"
 
 ALLOCATOR = "allocator"
 ASSIGNMENT = "documents"
+HELD_OUT = "held_out"
 ALLOCATOR_DONE = "allocator.DONE"
 TOP_TERMS = "top_terms.json"
 

@@ -189,16 +189,17 @@ class AllocationConfig(Section):
     """Least number of known typological features of a language."""
     fallback: Literal["error", "family", "nearest_script"] = "error"
     """What to do with a language that has fewer features."""
-    analyzer: Literal["char", "paper"] = "char"
-    """TF-IDF terms: character n-grams (every script) or the paper's words."""
+    analyzer: Literal["tokens", "char", "paper"] = "tokens"
+    """TF-IDF terms: the seed's tokens (no text is read), character n-grams (every script) or the paper's words."""
     max_features: PositiveInt = 65_536
-    """TF-IDF features: hash buckets of `char`, most words of `paper`."""
+    """TF-IDF features: most token ids of `tokens`, hash buckets of `char`, most words of `paper`."""
     components: PositiveInt = 100
     """Dimensions after truncated SVD."""
     sample_documents: PositiveInt = 4000
     """Documents the clustering is fitted on, drawn from the whole corpus by hash."""
     assignment: Literal["balanced", "nearest"] = "balanced"
-    """Assignment of all documents: balanced by learned prices, or to the nearest centre as published."""
+    """Parts made of whole groups of like documents, as even as these allow; or as published: a document goes to the
+    nearest of k balanced clusters' centres, whatever the sizes."""
 
 
 class TrainingConfig(Section):

@@ -30,11 +30,20 @@ class Document:
 
 @dataclass(frozen=True)
 class DocumentBatch:
-    """Documents as columns; the three tuples have equal length."""
+    """Documents as columns of equal length; a column that nobody reads may be empty.
+
+    tokens: ids of each document, without start and end token.
+    """
 
     doc_ids: tuple[str, ...]
     langs: tuple[str, ...]
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    tokens: tuple[IntArray, ...] = ()
 
     def __len__(self) -> int:
         return len(self.doc_ids)
+
+    def rows(self, start: int, stop: int, step: int = 1) -> DocumentBatch:
+        """Each ``step``-th of the documents start..stop-1; fewer at the end."""
+        chosen = slice(start, stop, step)
+        return DocumentBatch(self.doc_ids[chosen], self.langs[chosen], self.texts[chosen], self.tokens[chosen])

@@ -38,8 +38,8 @@ class Weigher(Protocol):
     def weights(self) -> FloatArray:
         """(k,), sums to 1."""
 
-    def observe(self, text: str, log_probs: FloatArray | None) -> None:
-        """The text grew by a token. log_probs: (k,) of it under each expert; None where not needed."""
+    def observe(self, text: str, token: int, log_probs: FloatArray | None) -> None:
+        """The text grew by a token, which adds ``text``. log_probs: (k,) under each expert; None where not needed."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def generate(
         made.append(token)
         yield Step(token, float(mixed[token]), weights)
         longer = text_of(made)
-        weigher.observe(longer[len(text) :], log_probs[:, token].numpy() if weigher.needs_scores else None)
+        weigher.observe(longer[len(text) :], token, log_probs[:, token].numpy() if weigher.needs_scores else None)
         text = longer
 
 

@@ -15,8 +15,8 @@ from app.ensemble.weights import Signals, WeightingSettings, expert_weights
 class ContextState(Protocol):
     """A growing context, as an allocator makes it."""
 
-    def extend(self, text: str) -> None:
-        """Append text."""
+    def extend(self, text: str, tokens: Sequence[int]) -> None:
+        """Append text and the token ids that it is made of."""
 
     def distances(self) -> FloatArray:
         """(k,) distance to each expert."""
@@ -69,16 +69,23 @@ class TextRouter:
 
     needs_scores = False
 
-    def __init__(self, source: ContextSource, settings: WeightingSettings, lang: str | None, text: str = "") -> None:
+    def __init__(
+        self,
+        source: ContextSource,
+        settings: WeightingSettings,
+        lang: str | None,
+        text: str = "",
+        tokens: Sequence[int] = (),
+    ) -> None:
         if settings.name == "posterior":
             raise ConfigError("weighting posterior looks at scores, not at text; take PosteriorRouter")
         self._settings = settings
         self._context = source.context(lang)
-        self._context.extend(text)
+        self._context.extend(text, tokens)
 
-    def observe(self, text: str, log_probs: FloatArray | None = None) -> None:
+    def observe(self, text: str, token: int, log_probs: FloatArray | None = None) -> None:
         """Append text; costs in proportion to it."""
-        self._context.extend(text)
+        self._context.extend(text, [token])
 
     def weights(self) -> FloatArray:
         """(k,) weights of the next token, given all text so far."""
@@ -96,7 +103,7 @@ class PosteriorRouter:
         self._settings = settings
         self._total = prompt.sum(axis=0)
 
-    def observe(self, text: str, log_probs: FloatArray | None) -> None:
+    def observe(self, text: str, token: int, log_probs: FloatArray | None) -> None:
         """Multiply the scores of one more token in; the text itself is not looked at."""
         assert log_probs is not None
         self._total = self._total + log_probs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.allocation.base import Allocator, DocumentSample, Evidence
+from app.allocation.base import Allocator, Evidence
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.strategies import fit_allocation
 from app.config.schema import Config
@@ -12,7 +12,7 @@ from app.core.records import DocumentBatch
 from app.lineage.settings import allocation_settings
 
 
-def fit_config(config: Config, languages: Sequence[str], sample: DocumentSample | None) -> Allocator:
+def fit_config(config: Config, languages: Sequence[str], sample: DocumentBatch | None) -> Allocator:
     """The allocator of this config, from a sample of documents where its strategy needs one."""
     evidence = Evidence(documents=sample, typology=None, probes={})
     return fit_allocation(allocation_settings(config), evidence, config.allocation.k, config.run.seed, languages)

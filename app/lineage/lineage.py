@@ -116,10 +116,16 @@ class Lineage:
         return seed_task(self.config, self.store, self._parents, vocabulary)
 
     @cached_property
+    def evidence(self) -> dict[str, PlannedStage]:
+        """The stages that the strategy looks at, by the name of its need."""
+        needs = build_strategy(allocation_settings(self.config)).needs
+        sources = {"documents": self.shards, "tokens": self.tokens}
+        return {name: stage for name, stage in sources.items() if name in needs}
+
+    @cached_property
     def allocation(self) -> PlannedStage:
         """Where the allocation is or will be; it depends on the languages and on what its strategy looks at."""
-        needs = build_strategy(allocation_settings(self.config)).needs
-        evidence = {name: stage.key for name, stage in self._evidence().items() if name in needs}
+        evidence = {name: stage.key for name, stage in self.evidence.items()}
         return planned(allocation_inputs(self.config, self.languages, evidence), self.store)
 
     @cached_property
@@ -144,10 +150,6 @@ class Lineage:
     def scores(self, model_key: str) -> PlannedStage:
         """Where the log-probabilities of one model are or will be."""
         return planned(scores_inputs(self.config, self.tokens.key, model_key), self.store)
-
-    def _evidence(self) -> dict[str, PlannedStage]:
-        """What a strategy may need -> the stage that it is read from."""
-        return {"documents": self.shards}
 
     @cached_property
     def _parents(self) -> Parents:

@@ -160,7 +160,7 @@ def _distances(lineage: Lineage, allocator: Allocator, documents: ScoredDocument
 def _context_distances(allocation: StageFolder, tokenizer_stage: StageFolder, ids: list[IntArray]) -> FloatArray:
     allocator = load_allocator(allocation.child(ALLOCATOR).read)
     tokenizer = load_tokenizer(str(tokenizer_stage.local(TOKENIZER)))
-    rows = [prefix_distances(allocator, None, tokenizer.pieces(document.tolist()))[:-1] for document in ids]
+    rows = [prefix_distances(allocator, None, document, tokenizer.pieces)[:-1] for document in ids]
     return np.concatenate(rows)
 
 

@@ -17,7 +17,7 @@ def test_fitted_and_unseen_documents_are_different_and_equally_many_of_each_lang
     assert not {row["doc_id"] for row in fitted} & {row["doc_id"] for row in unseen}
 
 
-@pytest.mark.parametrize("side", [clustering.ours, clustering.published, clustering.same_terms])
+@pytest.mark.parametrize("side", [clustering.ours, clustering.ours_char, clustering.published, clustering.same_terms])
 def test_every_side_clusters_every_document(side: clustering.Side, tmp_path: Path) -> None:
     clustering.write_documents("", 8, tmp_path)
     figures = side(str(tmp_path), 4)

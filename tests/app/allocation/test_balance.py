@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from app.allocation.balance import auction, balanced_kmeans, equal_capacities, squared_distances
+from app.allocation.balance import auction, balanced_kmeans, equal_capacities, first_centres, squared_distances
 from app.core.records import FloatArray, IntArray
 
 
@@ -68,20 +68,26 @@ def test_kmeans_finds_blobs_of_equal_size() -> None:
     rng = np.random.default_rng(6)
     blobs = np.eye(4)[np.repeat(np.arange(4), 25)] * 5 + rng.normal(size=(100, 4)) * 0.1
     found = balanced_kmeans(blobs, 4, seed=0)
-    for blob in range(4):
-        assert len(set(found.labels[blob * 25 : blob * 25 + 25].tolist())) == 1
-    assert np.bincount(found.labels).tolist() == [25, 25, 25, 25]
-    assert found.prices.mean() == pytest.approx(0.0)
+    means = blobs.reshape(4, 25, 4).mean(axis=1)
+    order = found.argmax(axis=1)
+    assert sorted(order.tolist()) == [0, 1, 2, 3] and found == pytest.approx(means[order])
 
 
 def test_kmeans_balances_parts_that_are_not_and_is_a_function_of_the_seed() -> None:
     rng = np.random.default_rng(7)
     rows = np.concatenate([rng.normal(size=(90, 3)), rng.normal(size=(10, 3)) + 8])
     found, again = balanced_kmeans(rows, 2, seed=3), balanced_kmeans(rows, 2, seed=3)
-    assert np.bincount(found.labels).tolist() == [50, 50]
-    assert np.array_equal(found.centres, again.centres) and np.array_equal(found.prices, again.prices)
+    labels = auction(squared_distances(rows, found), equal_capacities(100, 2)).labels
+    assert np.bincount(labels).tolist() == [50, 50]
+    assert found == pytest.approx(np.stack([rows[labels == part].mean(axis=0) for part in range(2)]), abs=0.05)
+    assert np.array_equal(found, again)
 
 
 def test_kmeans_of_identical_rows_ends() -> None:
-    found = balanced_kmeans(np.ones((12, 3)), 4, seed=0)
-    assert np.bincount(found.labels, minlength=4).tolist() == [3, 3, 3, 3]
+    assert balanced_kmeans(np.ones((12, 3)), 4, seed=0).tolist() == [[1.0] * 3] * 4
+
+
+def test_first_centres_are_different_rows_for_as_long_as_there_are_some() -> None:
+    rows = np.repeat(np.eye(5), 20, axis=0)
+    assert sorted(first_centres(rows, 5, seed=1).argmax(axis=1).tolist()) == [0, 1, 2, 3, 4]
+    assert not np.array_equal(first_centres(rows, 2, 1, 0), first_centres(rows, 2, 1, 3))

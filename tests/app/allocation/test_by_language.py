@@ -23,7 +23,7 @@ def test_a_foreign_spelling_is_understood() -> None:
 
 def test_context_is_one_hot_whatever_the_text() -> None:
     state = TWO.context("ru")
-    state.extend("ein deutscher Satz")
+    state.extend("ein deutscher Satz", [1])
     assert state.distances().tolist() == [math.inf, 0.0]
 
 

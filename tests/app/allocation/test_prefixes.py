@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,31 +12,42 @@ from app.allocation.random_split import RandomAllocator
 from app.allocation.tfidf import TfidfAllocator
 
 PIECES = ["Der ", "Flu", "ss", "", " war kalt", " 河水", "", "री", "ver night"]
+TOKENS = np.array([20, 3, 4, 7, 0, 10_000, 60, 61, 3])
+"""Ids of the test vocabulary, of which some are no terms; unrelated to the pieces, which other analyzers read."""
 
 
-@pytest.mark.parametrize("kind", ["char", "paper"])
-def test_row_t_is_the_context_of_the_pieces_before_t(
-    kind: str, char_allocator: TfidfAllocator, paper_allocator: TfidfAllocator
+def pieces_of(tokens: Sequence[int]) -> list[str]:
+    assert list(tokens) == TOKENS.tolist()
+    return PIECES
+
+
+def no_pieces(tokens: Sequence[int]) -> list[str]:
+    raise AssertionError(f"text of {len(tokens)} tokens is made though only the ids are read")
+
+
+@pytest.mark.parametrize("kind", ["tokens", "char", "paper"])
+def test_row_t_is_the_context_of_the_tokens_before_t(
+    kind: str, token_allocator: TfidfAllocator, char_allocator: TfidfAllocator, paper_allocator: TfidfAllocator
 ) -> None:
-    allocator = char_allocator if kind == "char" else paper_allocator
-    rows = prefix_distances(allocator, "de", PIECES)
+    allocator = {"tokens": token_allocator, "char": char_allocator, "paper": paper_allocator}[kind]
+    rows = prefix_distances(allocator, "de", TOKENS, no_pieces if kind == "tokens" else pieces_of)
     assert rows.shape == (len(PIECES) + 1, len(allocator.experts))
     for stop in range(len(PIECES) + 1):
         state = allocator.context("de")
-        state.extend("".join(PIECES[:stop]))
+        state.extend("".join(PIECES[:stop]), TOKENS[:stop].tolist())
         assert rows[stop] == pytest.approx(state.distances(), abs=1e-9)
 
 
 def test_a_language_belongs_to_its_expert_at_every_token() -> None:
     allocator = LanguageAllocator(("a", "b"), (("en",), ("de",)))
-    assert prefix_distances(allocator, "de", PIECES).tolist() == [[math.inf, 0.0]] * (len(PIECES) + 1)
+    assert prefix_distances(allocator, "de", TOKENS, pieces_of).tolist() == [[math.inf, 0.0]] * (len(PIECES) + 1)
 
 
 def test_a_random_allocation_is_indifferent_at_every_token() -> None:
-    assert (prefix_distances(RandomAllocator(("a", "b"), 0), None, PIECES) == 1.0).all()
+    assert (prefix_distances(RandomAllocator(("a", "b"), 0), None, TOKENS, pieces_of) == 1.0).all()
 
 
 def test_an_added_expert_is_infinitely_far_from_other_text(char_allocator: TfidfAllocator) -> None:
-    rows = prefix_distances(char_allocator.with_expert("new", ["az"]), "de", PIECES)
-    assert rows[:, :4] == pytest.approx(prefix_distances(char_allocator, "de", PIECES), abs=1e-9)
+    rows = prefix_distances(char_allocator.with_expert("new", ["az"]), "de", TOKENS, pieces_of)
+    assert rows[:, :4] == pytest.approx(prefix_distances(char_allocator, "de", TOKENS, pieces_of), abs=1e-9)
     assert np.isinf(rows[:, 4]).all()

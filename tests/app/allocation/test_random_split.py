@@ -33,7 +33,7 @@ def test_a_document_goes_to_the_same_expert_in_any_batch_and_elsewhere_with_anot
 
 def test_a_context_has_no_preference() -> None:
     state = fit(3, 0).context(None)
-    state.extend("text")
+    state.extend("text", [1])
     assert state.distances().tolist() == [1.0, 1.0, 1.0]
 
 

@@ -14,7 +14,9 @@ from app.allocation.tfidf import TfidfAllocator
 from app.core.errors import CorruptArtifact, StaleArtifact
 from app.core.records import DocumentBatch
 
-BATCH = DocumentBatch(("1", "2"), ("en", "ru"), ("the river was cold", "река была холодной"))
+BATCH = DocumentBatch(
+    ("1", "2"), ("en", "ru"), ("the river was cold", "река была холодной"), (np.array([3, 4, 5]), np.array([31, 32]))
+)
 LANGUAGE = LanguageAllocator(("expert-00", "expert-01"), (("ru",), ("en", "de")), "family")
 
 
@@ -24,13 +26,17 @@ def saved(allocator: Allocator) -> dict[str, bytes]:
     return files
 
 
-@pytest.fixture(params=["language", "random", "char", "paper", "extended"])
+@pytest.fixture(params=["language", "random", "tokens", "char", "paper", "extended"])
 def allocator(
-    request: pytest.FixtureRequest, char_allocator: TfidfAllocator, paper_allocator: TfidfAllocator
+    request: pytest.FixtureRequest,
+    token_allocator: TfidfAllocator,
+    char_allocator: TfidfAllocator,
+    paper_allocator: TfidfAllocator,
 ) -> Allocator:
     return {
         "language": LANGUAGE,
         "random": RandomAllocator(("a", "b", "c"), 5),
+        "tokens": token_allocator,
         "char": char_allocator,
         "paper": paper_allocator,
         "extended": char_allocator.with_expert("new", ["az"]).with_expert("newer", ["he"]),
@@ -43,7 +49,7 @@ def test_what_is_loaded_decides_as_what_was_saved(allocator: Allocator) -> None:
     assert np.array_equal(loaded.assign(BATCH), allocator.assign(BATCH))
     states = [each.context("en") for each in (allocator, loaded)]
     for state in states:
-        state.extend("the river")
+        state.extend("the river", [3, 4])
     assert np.array_equal(states[0].distances(), states[1].distances())
 
 
@@ -69,7 +75,7 @@ def test_another_format_is_stale() -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [(DESCRIPTION, b"{"), (DESCRIPTION, b"[]"), (DESCRIPTION, b'{"format": 1}'), (ARRAYS, b"PK"), (ARRAYS, b"")],
+    [(DESCRIPTION, b"{"), (DESCRIPTION, b"[]"), (DESCRIPTION, b'{"format": 2}'), (ARRAYS, b"PK"), (ARRAYS, b"")],
 )
 def test_a_torn_file_is_corrupt(name: str, content: bytes) -> None:
     files = {**saved(LANGUAGE), name: content}

@@ -27,7 +27,9 @@ def test_an_unknown_strategy_names_the_nearest() -> None:
         is_language_strategy("by hand")
 
 
-@pytest.mark.parametrize(("strategy", "missing"), [("tfidf", "documents"), ("one_per_language", "languages")])
+@pytest.mark.parametrize(
+    ("strategy", "missing"), [("tfidf", "tokens"), ("random", "tokens"), ("one_per_language", "languages")]
+)
 def test_missing_evidence_is_named(strategy: str, missing: str) -> None:
     with pytest.raises(AllocationError, match=f"strategy={strategy} needs {missing}"):
         fit_allocation(AllocationSettings(strategy=strategy), NOTHING, 1, 0, ())

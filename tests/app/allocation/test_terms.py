@@ -12,19 +12,23 @@ from app.allocation.terms import (
     Analyzer,
     CharAnalyzer,
     PaperAnalyzer,
+    TokenAnalyzer,
     fit_paper_analyzer,
+    fit_token_analyzer,
     paper_words,
     restore_analyzer,
 )
+from app.core.records import DocumentBatch
 
 CHAR = CharAnalyzer(1000)
 PAPER = PaperAnalyzer(("#NUMBER", "cold", "night", "river", "ночь"))
+TOKENS = TokenAnalyzer((4, 5, 9))
 PIECES = some.lists(some.text(alphabet="aAßİΣσ ночь1२\t河水\u0301🜁", max_size=6), max_size=8)
 
 
 def streamed(analyzer: Analyzer, pieces: list[str]) -> list[int]:
     stream = analyzer.stream()
-    found = [term for piece in pieces for term in stream.push(piece).tolist()]
+    found = [term for piece in pieces for term in stream.push(piece, []).tolist()]
     return sorted(found + stream.pending().tolist())
 
 
@@ -43,7 +47,7 @@ def test_a_term_belongs_to_the_piece_in_which_it_ends(pieces: list[str]) -> None
     terms, ends = CHAR.terms_by_piece(pieces)
     stream = CHAR.stream()
     for number, piece in enumerate(pieces):
-        assert sorted(terms[ends == number].tolist()) == sorted(stream.push(piece).tolist())
+        assert sorted(terms[ends == number].tolist()) == sorted(stream.push(piece, []).tolist())
 
 
 def test_a_text_of_n_characters_has_all_its_n_grams_up_to_four() -> None:
@@ -61,6 +65,30 @@ def test_indices_equal_the_same_hash_in_python_integers() -> None:
                 value = (value * 0x9E3779B97F4A7C15 + ord(character)) & mask
             expected.append(((value * 0xD6E8FEB86659FD93 & mask) >> 32) * size >> 32)
     assert CharAnalyzer(size).terms(text).tolist() == expected
+
+
+def test_tokens_are_counted_by_id_and_unknown_ids_are_passed_over() -> None:
+    documents = ([9, 4, 9, 7, 10_000], [], [3, 5])
+    batch = DocumentBatch(("1", "2", "3"), ("en",) * 3, (), tuple(np.array(ids, dtype=np.int64) for ids in documents))
+    assert TOKENS.counts(batch).toarray().tolist() == [[1, 0, 2], [0, 0, 0], [0, 1, 0]]
+    assert TOKENS.counts(batch).has_sorted_indices
+    stream = TOKENS.stream()
+    assert stream.push("any text", [9, 7, 4]).tolist() == [2, 0] and stream.pending().tolist() == []
+    assert TOKENS.spelled(batch, 0, lambda ids: f"<{ids[0]}>")[0] == ["<9>", "<4>", "<9>"]
+
+
+def test_the_token_ids_of_most_documents_are_kept_and_of_equal_ones_the_smaller() -> None:
+    documents = [np.array(ids) for ids in ([7, 7, 7, 7], [3, 5], [5, 9], [5, 9])]
+    assert fit_token_analyzer(documents, 2).ids == (5, 9)
+    assert fit_token_analyzer(documents, 3).ids == (3, 5, 9)
+    assert fit_token_analyzer(documents, 100).ids == (3, 5, 7, 9)
+
+
+@pytest.mark.parametrize("analyzer", [CHAR, PAPER])
+def test_counts_are_those_of_the_terms(analyzer: CharAnalyzer | PaperAnalyzer) -> None:
+    texts = ("cold cold night", "", "river 12 ночь")
+    counts = analyzer.counts(DocumentBatch(("1", "2", "3"), ("en",) * 3, texts)).toarray()
+    assert counts.tolist() == [np.bincount(analyzer.terms(text), minlength=analyzer.size).tolist() for text in texts]
 
 
 def test_case_digits_and_white_space_are_folded() -> None:
@@ -100,6 +128,6 @@ def test_paper_vocabulary_keeps_the_most_frequent_words() -> None:
     assert analyzer.terms("river zebra river").tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("analyzer", [CHAR, PAPER])
+@pytest.mark.parametrize("analyzer", [TOKENS, CHAR, PAPER])
 def test_analyzers_survive_json(analyzer: Analyzer) -> None:
     assert restore_analyzer(analyzer.describe()) == analyzer

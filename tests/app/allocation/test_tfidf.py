@@ -7,131 +7,220 @@ import pytest
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.preprocessing import normalize
 
-from app.allocation.base import AllocationSettings, DocumentSample, Evidence
+from app.allocation.base import AllocationSettings, Evidence
 from app.allocation.part_sizes import allocation_report
 from app.allocation.strategies import fit_allocation
-from app.allocation.tfidf import TfidfAllocator, count_terms
+from app.allocation.tfidf import TfidfAllocator, beginnings_of
 from app.core.errors import AllocationError
-from app.core.records import DocumentBatch
+from app.core.records import DocumentBatch, FloatArray
+
+KINDS = ["tokens", "char", "paper"]
 
 
-def batch_of(sample: DocumentSample) -> DocumentBatch:
-    return DocumentBatch(sample.doc_ids, sample.langs, sample.texts)
+@pytest.fixture
+def allocator(
+    request: pytest.FixtureRequest,
+    token_allocator: TfidfAllocator,
+    char_allocator: TfidfAllocator,
+    paper_allocator: TfidfAllocator,
+) -> TfidfAllocator:
+    return {"tokens": token_allocator, "char": char_allocator, "paper": paper_allocator}[str(request.param)]
 
 
-def grown_distances(allocator: TfidfAllocator, pieces: list[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def fit(sample: DocumentBatch, k: int, settings: AllocationSettings) -> TfidfAllocator:
+    fitted = fit_allocation(settings, Evidence(sample, None, {}), k, 7, ("en",))
+    assert isinstance(fitted, TfidfAllocator)
+    return fitted
+
+
+def grown_distances(allocator: TfidfAllocator, document: DocumentBatch, width: int) -> FloatArray:
+    """Distances of one document that arrives in pieces: of its text, or of its tokens."""
     state = allocator.context(None)
-    for piece in pieces:
-        state.extend(piece)
+    text, tokens = document.texts[0], document.tokens[0].tolist()
+    for start in range(0, max(len(text), len(tokens)), width):
+        state.extend(text[start : start + width], tokens[start : start + width])
     return state.distances()
 
 
-def test_coordinates_equal_sklearns_tfidf_up_to_rotation(
-    char_allocator: TfidfAllocator, sample: DocumentSample
-) -> None:
+@pytest.mark.parametrize("allocator", ["tokens", "char"], indirect=True)
+def test_coordinates_equal_sklearns_tfidf_up_to_rotation(allocator: TfidfAllocator, sample: DocumentBatch) -> None:
     """Cosines between documents in our coordinates are close to those of the full TF-IDF vectors."""
-    full = TfidfTransformer().fit_transform(count_terms(char_allocator.analyzer, sample.texts))
+    full = TfidfTransformer().fit_transform(allocator.analyzer.counts(sample))
     cosines = (full @ full.T).toarray()
-    ours = char_allocator.coordinates(sample.texts)
+    ours = allocator.coordinates(sample)
     assert np.linalg.norm(ours, axis=1) == pytest.approx(1.0)
     assert np.abs(ours @ ours.T - cosines).mean() < 0.1
 
 
-def test_projection_is_rarity_times_svd(char_allocator: TfidfAllocator, sample: DocumentSample) -> None:
-    counts = count_terms(char_allocator.analyzer, sample.texts)
+@pytest.mark.parametrize("allocator", ["tokens", "char"], indirect=True)
+def test_projection_is_rarity_times_svd(allocator: TfidfAllocator, sample: DocumentBatch) -> None:
+    counts = allocator.analyzer.counts(sample)
     transformer = TfidfTransformer(norm=None).fit(counts)
-    components = char_allocator.projection / transformer.idf_[:, None]
+    components = allocator.projection / transformer.idf_[:, None]
     gram = components.T @ components
     assert gram == pytest.approx(np.eye(gram.shape[0]), abs=1e-5)
     by_sklearn = normalize(transformer.transform(counts) @ components)
-    assert char_allocator.coordinates(sample.texts) == pytest.approx(by_sklearn, abs=1e-9)
+    assert allocator.coordinates(sample) == pytest.approx(by_sklearn, abs=1e-9)
 
 
-def test_six_experts_get_the_six_languages(sample: DocumentSample, unseen: DocumentSample) -> None:
-    settings = AllocationSettings("tfidf", max_features=4096, components=20)
-    fitted = fit_allocation(settings, Evidence(sample, None, {}), 6, 7, ("en",))
-    report = allocation_report(unseen.langs, fitted.assign(batch_of(unseen)), 6)
-    assert sorted(report.by_language.argmax(axis=1).tolist()) == [0, 1, 2, 3, 4, 5]
-    assert report.by_language.max(axis=1).tolist() == [40] * 6
+@pytest.mark.parametrize("allocator", KINDS, indirect=True)
+def test_a_document_goes_to_the_owner_of_its_nearest_centre_which_the_router_reports(
+    allocator: TfidfAllocator, unseen: DocumentBatch
+) -> None:
+    rows, labels, distances = allocator.coordinates(unseen), allocator.assign(unseen), allocator.distances(unseen)
+    for row in range(len(unseen)):
+        if not rows[row].any():
+            continue
+        to_centres = [float(np.linalg.norm(rows[row] - centre)) for centre in allocator.centres]
+        assert labels[row] == allocator.owners[int(np.argmin(to_centres))] == distances[row].argmin()
+        for expert in range(len(allocator.experts)):
+            own = [to_centres[c] for c in np.flatnonzero(allocator.owners == expert)]
+            assert distances[row, expert] == pytest.approx(min(own), abs=1e-12)
+        document = unseen.rows(row, row + 1)
+        assert grown_distances(allocator, document, 10_000).argmin() == labels[row]
 
 
-def test_no_script_gives_zero_vectors(char_allocator: TfidfAllocator, unseen: DocumentSample) -> None:
-    assert np.abs(char_allocator.coordinates(unseen.texts)).sum(axis=1).min() > 0
+@pytest.mark.parametrize(
+    ("analyzer", "k"), [("tokens", 2), ("tokens", 3), ("tokens", 4), ("tokens", 5), ("tokens", 6), ("char", 6)]
+)
+def test_no_language_is_divided_for_the_sake_of_balance(
+    sample: DocumentBatch, unseen: DocumentBatch, analyzer: str, k: int
+) -> None:
+    """Six languages of equal size: whole ones fill k parts to within one language, and unseen text finds them."""
+    settings = AllocationSettings("tfidf", analyzer=analyzer, max_features=4096, components=20)  # type: ignore[arg-type]
+    fitted = fit(sample, k, settings)
+    whole = allocation_report(unseen.langs, fitted.assign(unseen), k)
+    assert whole.by_language.max(axis=1).tolist() == [40] * 6
+    assert sorted(whole.sizes // 40) == sorted(6 // k + (part < 6 % k) for part in range(k))
+    early = allocation_report(unseen.langs, fitted.assign(beginnings_of(unseen)), k)
+    assert np.array_equal(early.by_language.argmax(axis=1), whole.by_language.argmax(axis=1))
+    assert early.by_language.max(axis=1).min() >= 0.9 * 40
 
 
-def test_the_papers_analyzer_loses_chinese(paper_allocator: TfidfAllocator, unseen: DocumentSample) -> None:
-    lost = np.abs(paper_allocator.coordinates(unseen.texts)).sum(axis=1) == 0
+def test_a_large_language_stays_whole_though_parts_get_uneven(sample: DocumentBatch) -> None:
+    """One language of 40 documents, two of 10: two parts of 40 and 20, not of 30 and 30."""
+    rows = [*range(40), *range(80, 90), *range(120, 130)]
+    few = DocumentBatch(
+        tuple(sample.doc_ids[row] for row in rows),
+        tuple(sample.langs[row] for row in rows),
+        (),
+        tuple(sample.tokens[row] for row in rows),
+    )
+    fitted = fit(few, 2, AllocationSettings("tfidf", components=20))
+    assert sorted(np.bincount(fitted.assign(few)).tolist()) == [20, 40]
+
+
+def test_more_experts_than_languages_divide_the_languages_by_what_the_router_can_see(sample: DocumentBatch) -> None:
+    english = sample.rows(0, 40)
+    fitted = fit(english, 4, AllocationSettings("tfidf", components=20))
+    sizes = np.bincount(fitted.assign(english), minlength=4)
+    assert sizes.min() > 0 and sizes.max() <= 2 * sizes.mean()
+
+
+def test_assignment_nearest_is_the_published_one_with_a_centre_for_each_expert(sample: DocumentBatch) -> None:
+    fitted = fit(sample, 4, AllocationSettings("tfidf", components=20, assignment="nearest"))
+    assert fitted.owners.tolist() == [0, 1, 2, 3]
+    rows = fitted.coordinates(sample)
+    expected = np.linalg.norm(rows[:, None] - fitted.centres, axis=2).argmin(axis=1)
+    assert np.array_equal(fitted.assign(sample), expected)
+
+
+def test_no_script_gives_zero_vectors(char_allocator: TfidfAllocator, unseen: DocumentBatch) -> None:
+    assert np.abs(char_allocator.coordinates(unseen)).sum(axis=1).min() > 0
+
+
+def test_the_papers_analyzer_loses_chinese(paper_allocator: TfidfAllocator, unseen: DocumentBatch) -> None:
+    lost = np.abs(paper_allocator.coordinates(unseen)).sum(axis=1) == 0
     assert lost[np.array(unseen.langs) == "zh"].mean() > 0.5
     assert not lost[np.array(unseen.langs) == "en"].any()
 
 
-def test_parts_are_balanced_on_unseen_text(char_allocator: TfidfAllocator, unseen: DocumentSample) -> None:
-    labels = char_allocator.assign(batch_of(unseen))
-    assert allocation_report(unseen.langs, labels, 4).max_over_mean <= 1.15
-
-
-def test_balanced_assignment_is_more_even_than_nearest(sample: DocumentSample, unseen: DocumentSample) -> None:
-    uneven = DocumentSample(sample.doc_ids[:120], sample.langs[:120], sample.texts[:120])  # en de ru
-    other = DocumentSample(unseen.doc_ids[:120], unseen.langs[:120], unseen.texts[:120])
-    reports = {}
-    for assignment in ("balanced", "nearest"):
-        settings = AllocationSettings("tfidf", max_features=4096, components=20, assignment=assignment)
-        fitted = fit_allocation(settings, Evidence(uneven, None, {}), 2, 7, ("en",))
-        reports[assignment] = allocation_report(other.langs, fitted.assign(batch_of(other)), 2).max_over_mean
-    assert reports["balanced"] <= 1.15
-    assert reports["balanced"] <= reports["nearest"]
-
-
-def test_assignment_is_independent_of_batching(char_allocator: TfidfAllocator, unseen: DocumentSample) -> None:
-    whole = char_allocator.assign(batch_of(unseen))
+@pytest.mark.parametrize("allocator", KINDS, indirect=True)
+def test_assignment_is_independent_of_batching(allocator: TfidfAllocator, unseen: DocumentBatch) -> None:
+    whole = allocator.assign(unseen)
     for row in range(len(whole)):
-        one = DocumentBatch((unseen.doc_ids[row],), (unseen.langs[row],), (unseen.texts[row],))
-        assert char_allocator.assign(one)[0] == whole[row]
-    assert np.array_equal(char_allocator.coordinates(unseen.texts)[5:9], char_allocator.coordinates(unseen.texts[5:9]))
+        assert allocator.assign(unseen.rows(row, row + 1))[0] == whole[row]
+    assert np.array_equal(allocator.coordinates(unseen)[5:9], allocator.coordinates(unseen.rows(5, 9)))
+    assert np.array_equal(allocator.distances(unseen)[5:9], allocator.distances(unseen.rows(5, 9)))
 
 
 @pytest.mark.parametrize("width", [1, 3, 7, 1000])
-def test_a_growing_context_equals_the_whole_text(
-    char_allocator: TfidfAllocator, paper_allocator: TfidfAllocator, unseen: DocumentSample, width: int
+@pytest.mark.parametrize("allocator", KINDS, indirect=True)
+def test_a_growing_context_equals_the_whole_document(
+    allocator: TfidfAllocator, unseen: DocumentBatch, width: int
 ) -> None:
-    for allocator in (char_allocator, paper_allocator):
-        for text in unseen.texts[::37]:
-            pieces = [text[start : start + width] for start in range(0, len(text), width)]
-            whole = allocator.distances([text])[0]
-            expected = whole if allocator.coordinates([text]).any() else np.ones_like(whole)
-            assert grown_distances(allocator, pieces) == pytest.approx(expected, abs=1e-9)
+    for row in range(0, len(unseen), 37):
+        document = unseen.rows(row, row + 1)
+        assert grown_distances(allocator, document, width) == pytest.approx(allocator.distances(document)[0], abs=1e-9)
 
 
-def test_an_empty_context_has_no_preference(char_allocator: TfidfAllocator) -> None:
-    assert grown_distances(char_allocator, []).tolist() == [1.0] * 4
-    assert grown_distances(char_allocator, ["", ""]).tolist() == [1.0] * 4
+@pytest.mark.parametrize("allocator", KINDS, indirect=True)
+def test_an_empty_context_has_no_preference(allocator: TfidfAllocator) -> None:
+    state = allocator.context(None)
+    assert state.distances().tolist() == [1.0] * len(allocator.experts)
+    state.extend("", [])
+    state.extend("", [0, 1, 2, 10_000])  # start, end and padding are no terms, nor is an id beyond all others
+    assert state.distances().tolist() == [1.0] * len(allocator.experts)
 
 
 def test_extending_costs_the_new_text_only(char_allocator: TfidfAllocator) -> None:
     state = char_allocator.context(None)
-    state.extend("река была холодной и широкой " * 20_000)
+    state.extend("река была холодной и широкой " * 20_000, [])
     started = time.perf_counter()
     for _ in range(200):
-        state.extend("они ")
+        state.extend("они ", [])
         state.distances()
     assert (time.perf_counter() - started) / 200 < 2e-3  # one pass over the old text takes 50 times as long
 
 
-def test_fit_is_a_function_of_the_sample_and_the_seed(sample: DocumentSample, char_allocator: TfidfAllocator) -> None:
-    settings = AllocationSettings("tfidf", max_features=4096, components=20)
-    again = fit_allocation(settings, Evidence(sample, None, {}), 4, 7, ("en",))
-    assert isinstance(again, TfidfAllocator)
-    assert np.array_equal(again.centres, char_allocator.centres)
-    assert np.array_equal(again.projection, char_allocator.projection)
+def test_fit_is_a_function_of_the_sample_and_the_seed(sample: DocumentBatch, token_allocator: TfidfAllocator) -> None:
+    again = fit(sample, 4, AllocationSettings("tfidf", components=20))
+    assert np.array_equal(again.centres, token_allocator.centres)
+    assert np.array_equal(again.owners, token_allocator.owners)
+    assert np.array_equal(again.projection, token_allocator.projection)
+
+
+def test_needs_are_the_stage_that_the_analyzer_reads() -> None:
+    from app.allocation.tfidf import TfidfStrategy
+
+    assert TfidfStrategy(AllocationSettings()).needs == {"tokens"}
+    assert TfidfStrategy(AllocationSettings(analyzer="char")).needs == {"documents"}
+    assert TfidfStrategy(AllocationSettings(analyzer="paper")).needs == {"documents"}
+
+
+def test_beginnings_are_the_first_32_tokens_and_128_characters_of_long_documents_and_half_of_short_ones() -> None:
+    long, short = "ab" * 200, "abc"
+    begun = beginnings_of(DocumentBatch(("1", "2"), ("en", "en"), (long, short), (np.arange(100), np.arange(5))))
+    assert begun.texts == ("ab" * 64, "ab")
+    assert [tokens.tolist() for tokens in begun.tokens] == [list(range(32)), [0, 1, 2]]
 
 
 def test_more_experts_than_documents_are_refused() -> None:
-    tiny = DocumentSample(("1",), ("en",), ("river",))
+    tiny = DocumentBatch(("1",), ("en",), ("river",), (np.array([5]),))
     with pytest.raises(AllocationError, match=r"allocation\.k is 2 but the sample has 1"):
-        fit_allocation(AllocationSettings("tfidf"), Evidence(tiny, None, {}), 2, 0, ("en",))
+        fit(tiny, 2, AllocationSettings("tfidf"))
+
+
+@pytest.mark.parametrize("assignment", ["balanced", "nearest"])
+@pytest.mark.parametrize("analyzer", KINDS)
+def test_copies_of_one_document_are_refused_with_a_cure(analyzer: str, assignment: str) -> None:
+    settings = AllocationSettings("tfidf", analyzer=analyzer, assignment=assignment)  # type: ignore[arg-type]
+    copies = DocumentBatch(("1",) * 50, ("en",) * 50, ("cold river",) * 50, (np.array([5, 6, 6]),) * 50)
+    with pytest.raises(AllocationError, match=r"only 1 are different.*near_duplicates=minhash"):
+        fit(copies, 2, settings)
+
+
+@pytest.mark.parametrize("texts", [("", "", ""), ("x", "y", "z")])
+@pytest.mark.parametrize("analyzer", KINDS)
+def test_documents_without_terms_are_an_error_of_ours(analyzer: str, texts: tuple[str, ...]) -> None:
+    """Whatever scikit-learn would say of empty or one-column matrices."""
+    settings = AllocationSettings("tfidf", analyzer=analyzer, max_features=1)  # type: ignore[arg-type]
+    empty = DocumentBatch(("1", "2", "3"), ("en",) * 3, texts, (np.empty(0, dtype=np.int64),) * 3)
+    with pytest.raises(AllocationError):
+        fit(empty, 2, settings)
 
 
 def test_a_sample_without_words_is_refused_by_the_papers_analyzer() -> None:
-    tiny = DocumentSample(("1", "2"), ("zh", "zh"), ("河", "水"))
-    with pytest.raises(AllocationError, match="analyzer=char"):
-        fit_allocation(AllocationSettings("tfidf", analyzer="paper"), Evidence(tiny, None, {}), 2, 0, ("zh",))
+    tiny = DocumentBatch(("1", "2"), ("zh", "zh"), ("河", "水"))
+    with pytest.raises(AllocationError, match="analyzer=tokens"):
+        fit(tiny, 2, AllocationSettings("tfidf", analyzer="paper"))

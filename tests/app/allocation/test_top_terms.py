@@ -1,26 +1,36 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
-from app.allocation.base import AllocationSettings, DocumentSample, Evidence
+from app.allocation.base import AllocationSettings, Evidence
 from app.allocation.random_split import RandomStrategy
 from app.allocation.terms import CharAnalyzer, fit_paper_analyzer
 from app.allocation.tfidf import TfidfStrategy
 from app.allocation.top_terms import is_readable, top_terms, without_overlaps
+from app.core.records import DocumentBatch
 
+WORDS = ("the", "cat", "dog", "кошка", "собака", "там")
+TOKENS = (np.array([0, 1, 0, 2]), np.array([3, 4, 5])) * 20
 TEXTS = ("the cat and the dog were there", "и кошка и собака были там") * 20
 
 
-def sample() -> DocumentSample:
+def spell(ids: Sequence[int]) -> str:
+    return WORDS[ids[0]]
+
+
+def sample() -> DocumentBatch:
     ids = tuple(str(number) for number in range(len(TEXTS)))
-    return DocumentSample(ids, ("en", "ru") * 20, tuple(f"{text} {number}" for number, text in enumerate(TEXTS)))
+    return DocumentBatch(ids, ("en", "ru") * 20, tuple(f"{text} {number}" for number, text in enumerate(TEXTS)), TOKENS)
 
 
-@pytest.mark.parametrize("analyzer", ["char", "paper"])
+@pytest.mark.parametrize("analyzer", ["tokens", "char", "paper"])
 def test_terms_of_a_cluster_come_from_its_own_documents(analyzer: str) -> None:
     settings = AllocationSettings(strategy="tfidf", analyzer=analyzer, max_features=4096, components=4)
     allocator = TfidfStrategy(settings).fit(Evidence(documents=sample(), typology=None, probes={}), 2, 1)
-    found = top_terms(allocator, sample(), count=5)
+    found = top_terms(allocator, sample(), spell, count=5)
     assert list(found) == list(allocator.experts)
     scripts = sorted("".join(terms).replace("·", "").isascii() for terms in found.values())
     assert scripts == [False, True] and all(found.values())
@@ -30,7 +40,7 @@ def test_other_allocators_have_no_terms() -> None:
     allocator = RandomStrategy(AllocationSettings(strategy="random")).fit(
         Evidence(documents=sample(), typology=None, probes={}), 2, 1
     )
-    assert top_terms(allocator, sample()) == {}
+    assert top_terms(allocator, sample(), spell) == {}
 
 
 @pytest.mark.parametrize(
@@ -49,9 +59,11 @@ def test_overlapping_terms_are_shown_once_the_strongest_first() -> None:
 def test_terms_are_spelled_in_the_order_of_their_indices() -> None:
     text = "The cat sat on 12 mats"
     analyzer = CharAnalyzer(1 << 20)
-    spelled = analyzer.spelled(text)
-    assert len(spelled) == len(analyzer.terms(text)) and spelled[0] == "t" and spelled[-1] == "mats"
-    for term, index in zip(spelled, analyzer.terms(text), strict=True):
+    batch = DocumentBatch(("1",), ("en",), (text,))
+    spelled, indices = analyzer.spelled(batch, 0, spell)
+    assert np.array_equal(indices, analyzer.terms(text)) and spelled[0] == "t" and spelled[-1] == "mats"
+    for term, index in zip(spelled, indices, strict=True):
         assert analyzer.terms(term)[-1] == index
     paper = fit_paper_analyzer([text], 10)
-    assert [paper.vocabulary[index] for index in paper.terms(text)] == paper.spelled(text)
+    words, indices = paper.spelled(batch, 0, spell)
+    assert [paper.vocabulary[index] for index in indices] == words

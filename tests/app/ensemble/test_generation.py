@@ -28,7 +28,7 @@ class Fixed:
         """What was given."""
         return self._weights
 
-    def observe(self, text: str, log_probs: object) -> None:
+    def observe(self, text: str, token: int, log_probs: object) -> None:
         """Keep the text."""
         self.texts.append(text)
 

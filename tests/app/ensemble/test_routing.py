@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ class CountingContext:
     def __init__(self) -> None:
         self.text = ""
 
-    def extend(self, text: str) -> None:
+    def extend(self, text: str, tokens: Sequence[int]) -> None:
         self.text += text
 
     def distances(self) -> FloatArray:
@@ -51,7 +53,7 @@ def test_documents_do_not_see_one_another(name: str) -> None:
 def test_a_router_follows_the_text() -> None:
     router = TextRouter(CountingSource(), WeightingSettings("tfidf", temperature=1.0), None, "ab")
     assert router.weights() == pytest.approx([0.5, 0.5])
-    router.observe("a")
+    router.observe("a", 0)
     assert router.weights() == pytest.approx(
         expert_weights(Signals(np.array([[1 / 3, 1 / 2]])), WeightingSettings(temperature=1.0))[0]
     )
@@ -71,4 +73,4 @@ def test_the_posterior_router_gives_what_the_weighting_gives_token_by_token() ->
     for place in range(2, 8):
         assert router.weights() == pytest.approx(expected[place])
         if place < 7:
-            router.observe("", log_probs[place])
+            router.observe("", 0, log_probs[place])

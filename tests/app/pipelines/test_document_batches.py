@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from app.artifacts.store import StageFolder, Store
+from app.corpora.base import is_drawn
+from app.lineage.inputs import seed_location
+from app.pipelines.document_batches import DocumentSource, draw_sample
+from app.tokens.packing import token_meta, write_meta, write_token_part
+from app.tokens.tokenizer import load_tokenizer
+
+TEXTS = {"de": [["Der Fluss", "war kalt"], ["und breit"]], "en": [[f"river {number}" for number in range(200)]]}
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[StageFolder, StageFolder]:
+    """Shards and their tokens: two parts of German, one of English."""
+    store = Store(str(tmp_path_factory.mktemp("store")))
+    shards, tokens = store.stage("shards", "s"), store.stage("tokens", "t")
+    tokenizer = load_tokenizer(seed_location("builtin:demo"))
+    for lang, parts in TEXTS.items():
+        for number, texts in enumerate(parts):
+            name = f"part-{number:05d}-000.parquet"
+            ids = [f"{lang}-{number}-{row}" for row in range(len(texts))]
+            table = pa.table({"doc_id": ids, "lang": [lang] * len(ids), "text": texts, "bytes": [1] * len(ids)})
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink)
+            shards.write(f"{lang}/train/{name}", sink.getvalue().to_pybytes())
+            write_token_part(table, tokenizer, tokens.child(f"{lang}/train"), name)
+    write_meta(tokens, token_meta(tokenizer))
+    return shards, tokens
+
+
+def test_both_columns_of_a_part_belong_to_the_same_documents(stages: tuple[StageFolder, StageFolder]) -> None:
+    shards, tokens = stages
+    tokenizer = load_tokenizer(seed_location("builtin:demo"))
+    by_text, by_tokens = DocumentSource(shards, "texts"), DocumentSource(tokens, "tokens")
+    assert by_text.parts(["de", "en"], "train") == by_tokens.parts(["de", "en"], "train")
+    for item in by_text.parts(["de", "en"], "train"):
+        texts, ids = by_text.read(*item), by_tokens.read(*item)
+        assert texts.doc_ids == ids.doc_ids and texts.langs == ids.langs == (item[0],) * len(ids)
+        assert [tokenizer.decode(row.tolist()).strip() for row in ids.tokens] == list(texts.texts)
+
+
+def test_tokens_come_without_start_and_end(stages: tuple[StageFolder, StageFolder]) -> None:
+    tokenizer = load_tokenizer(seed_location("builtin:demo"))
+    batch = DocumentSource(stages[1], "tokens").read("de", "train", "part-00001-000.parquet")
+    assert batch.tokens[0].tolist() == tokenizer.encode_batch(["und breit"])[0].tolist()
+
+
+@pytest.mark.parametrize("column", ["texts", "tokens"])
+def test_the_sample_is_drawn_by_the_hash_of_each_document(stages: tuple[StageFolder, StageFolder], column: str) -> None:
+    source = DocumentSource(stages[0], "texts") if column == "texts" else DocumentSource(stages[1], "tokens")
+    sample = draw_sample(source, ["de", "en"], documents=203, wanted=60)
+    ids = [f"de-0-{row}" for row in range(2)] + ["de-1-0"] + [f"en-0-{row}" for row in range(200)]
+    assert list(sample.doc_ids) == [name for name in ids if is_drawn(name, b"sample", 60 / 203)]
+    assert 40 < len(sample) < 80
+    assert len(sample.texts if column == "texts" else sample.tokens) == len(sample)
+    everything = draw_sample(source, ["de", "en"], documents=203, wanted=1000)
+    assert list(everything.doc_ids) == ids
