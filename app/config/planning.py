@@ -47,7 +47,7 @@ Gpus = Annotated[dict[str, GpuConfig], BeforeValidator(_over_example_gpus)]
 
 
 class PlanningConfig(Section):
-    """What `jobs.plan` reckons with. All prices and rates are examples: put yours in their place."""
+    """The assumptions of `jobs.plan`. All prices and rates are examples: put yours in their place."""
 
     gpu: str = "L40S"
     """Which of `gpus` trains."""

@@ -19,10 +19,10 @@ _CPU = "cpu"
 
 
 def model_records(config: Config, store: Store, models: Mapping[str, StageFolder]) -> dict[str, JsonObject]:
-    """Readable name -> counts of the manifest, status, bytes in the store; on GPUs hours, foretold hours and money."""
+    """Readable name -> counts of the manifest, status, bytes in the store; on GPUs hours, forecast hours and money."""
     run = store.run(config.run.name)
     fleet = run.read_json(FLEET) if run.exists(FLEET) else {}
-    foretold = forecast_gpu_hours(config)
+    forecast = forecast_gpu_hours(config)
     records: dict[str, JsonObject] = {}
     for name, stage in models.items():
         entry, counts = fleet.get(name), stage.manifest().counts
@@ -30,12 +30,12 @@ def model_records(config: Config, store: Store, models: Mapping[str, StageFolder
         if isinstance(entry, dict):
             status |= model_status(store, entry)
         record: JsonObject = {**counts, **status, "storage_bytes": stage.size_bytes()}
-        records[name] = {**record, **_on_gpus(config, record, foretold.get(name))}
+        records[name] = {**record, **_on_gpus(config, record, forecast.get(name))}
     return records
 
 
 def forecast_gpu_hours(config: Config) -> dict[str, float]:
-    """GPU-hours that ``jobs.plan`` foretells each model; empty where it foretells none."""
+    """GPU-hours that ``jobs.plan`` forecasts for each model; empty where it forecasts none."""
     if not config.training.gpus_per_expert:
         return {}
     with suppress(ConfigError):  # a seed of unknown size: then there is no forecast to compare with
@@ -45,7 +45,7 @@ def forecast_gpu_hours(config: Config) -> dict[str, float]:
     return {}
 
 
-def _on_gpus(config: Config, record: JsonObject, foretold: float | None) -> JsonObject:
+def _on_gpus(config: Config, record: JsonObject, forecast: float | None) -> JsonObject:
     """GPU-hours of all attempts and their price on spot machines and on demand; nothing for what CPUs have trained."""
     seconds, device = record.get("worker_seconds"), record.get("device", _CPU)
     if seconds is None or device == _CPU:
@@ -55,7 +55,7 @@ def _on_gpus(config: Config, record: JsonObject, foretold: float | None) -> Json
     gpu = chosen_gpu(config)
     return {
         "gpu_hours": hours,
-        "gpu_hours_foretold": foretold,
+        "gpu_hours_forecast": forecast,
         "money_spot": hours * gpu.spot,
         "money_on_demand": hours * gpu.on_demand,
     }

@@ -27,7 +27,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is reckoned with: ``gpus_each`` of ``gpu`` for each run, at this share of their peak; an interruption every
+    """The assumptions: ``gpus_each`` of ``gpu`` for each run, at this share of their peak; an interruption every
     ``between`` seconds, ``restart`` seconds until training goes on; a save takes ``save`` seconds, training waits for
     ``stall`` of them; the head's price for an hour.
     """

@@ -58,7 +58,7 @@ def make_plan(config: Config, store: Store) -> JsonObject:
 
 
 def price_record(config: Config) -> JsonObject:
-    """Whose prices of which GPU are reckoned with."""
+    """Whose prices of which GPU are used."""
     return {"currency": config.planning.currency, "gpu": config.planning.gpu, "of": config.planning.prices}
 
 
@@ -100,13 +100,13 @@ def planned_work(config: Config, size: ModelSize) -> list[Work]:
 
 
 def chosen_gpu(config: Config) -> costs.Gpu:
-    """The GPU that the config reckons with."""
+    """The GPU of the price table that the config names."""
     gpu = config.planning.gpus[config.planning.gpu]
     return costs.Gpu(config.planning.gpu, gpu.peak_tflops * 1e12, gpu.memory_gb * 1e9, gpu.on_demand, gpu.spot)
 
 
 def assumptions(config: Config, save: float, stall: float) -> Assumptions:
-    """What the config reckons with. save, stall: seconds of a save, and of training's wait for it."""
+    """The config's assumptions. save, stall: seconds of a save, and of training's wait for it."""
     planning = config.planning
     return Assumptions(
         gpu=chosen_gpu(config),

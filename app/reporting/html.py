@@ -36,7 +36,7 @@ class ReportRecords:
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
     tokens: ``<lang>/<split>`` -> documents, tokens, bytes.
     models: name -> counts of its manifest, its status as ``jobs.status`` shows it, ``storage_bytes``, and on GPUs
-        ``gpu_hours``, ``gpu_hours_foretold``, ``money_spot``, ``money_on_demand``.
+        ``gpu_hours``, ``gpu_hours_forecast``, ``money_spot``, ``money_on_demand``.
     prices: ``currency``, ``gpu``, and whose they are (``of``).
     curves: name -> (tokens, loss) pairs.
     lineage: readable name -> stage and key. config: the resolved tree; secrets in it are hidden.

@@ -101,7 +101,7 @@ def _storage(plan: dict[str, Any]) -> str:
 
 def _save(plan: dict[str, Any]) -> str:
     saving = plan["saving"]
-    whence = "measured in this run" if saving["measured"] else "reckoned from planning.copy_ and save_bytes_per_second"
+    whence = "measured in this run" if saving["measured"] else "computed from planning.copy_ and save_bytes_per_second"
     return (
         f"{format_bytes(saving['checkpoint_bytes'])} in {format_seconds(saving['save_seconds'])}, training waits for"
         f" {format_seconds(saving['stall_seconds'])} of it ({whence})"
@@ -148,6 +148,6 @@ def _left_out() -> str:
 
 def _no_time() -> str:
     return (
-        "not foretold: training.gpus_per_expert is 0, and the speed of your CPUs is not known before they have run;"
+        "not forecast: training.gpus_per_expert is 0, and the speed of your CPUs is not known before they have run;"
         " --set training.gpus_per_expert=1 plans for GPUs"
     )

@@ -39,11 +39,11 @@ _TAKEN: Sequence[Column] = (
 )
 _ON_GPUS: Sequence[Column] = (
     ("GPU-hours", "gpu_hours", _hundredths),
-    ("foretold", "gpu_hours_foretold", _hundredths),
+    ("forecast", "gpu_hours_forecast", _hundredths),
     ("spot", "money_spot", _hundredths),
     ("on demand", "money_on_demand", _hundredths),
 )
-_ADDED = ("worker_seconds", "storage_bytes", "gpu_hours", "gpu_hours_foretold", "money_spot", "money_on_demand")
+_ADDED = ("worker_seconds", "storage_bytes", "gpu_hours", "gpu_hours_forecast", "money_spot", "money_on_demand")
 """What has a sum: wall clocks run side by side."""
 
 
@@ -83,10 +83,10 @@ def took_section(models: Mapping[str, JsonObject], prices: JsonObject) -> Sectio
     if on_gpus:
         notes.append(
             f"Money in {prices.get('currency')} for GPU-hours at the price of one {prices.get('gpu')}, as if all"
-            f" machines had been spot, and as if none had ({prices.get('of')}). Foretold: GPU-hours by jobs.plan."
+            f" machines had been spot, and as if none had ({prices.get('of')}). Forecast: GPU-hours by jobs.plan."
         )
     else:
-        notes.append("Trained on CPUs: the price table is one of GPUs, so no money is reckoned.")
+        notes.append("Trained on CPUs: the price table is one of GPUs, so no cost is computed.")
     header = ["model", *_titles(columns), "tokens/s", "waiting for saves"]
     return Section("What it took", [Table(header, rows)], notes)
 

@@ -55,7 +55,7 @@ def test_gpu_hours_are_those_of_all_attempts_beside_the_forecast(tmp_path: Path)
     found = recorded(tmp_path, "NVIDIA L40S", *overrides)
     assert (found["gpu_hours"], found["money_spot"], found["money_on_demand"]) == (2.0, 1.0, 6.0)
     config = load_config("demo", overrides=overrides)
-    assert found["gpu_hours_foretold"] == forecast_gpu_hours(config)["dense"] > 0
+    assert found["gpu_hours_forecast"] == forecast_gpu_hours(config)["dense"] > 0
 
 
 def test_every_worker_of_a_model_is_paid_for(tmp_path: Path) -> None:
@@ -71,5 +71,5 @@ def test_a_model_that_no_fleet_has_trained_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overrides", [[], ["training.gpus_per_expert=1", "seed.model=nobody/nothing"]])
-def test_what_cannot_be_foretold_is_left_out(overrides: list[str]) -> None:
+def test_what_cannot_be_forecast_is_left_out(overrides: list[str]) -> None:
     assert forecast_gpu_hours(load_config("demo", overrides=overrides)) == {}

@@ -21,7 +21,7 @@ DENSE: JsonObject = {
     "saving_seconds": 0.1,
     "storage_bytes": 2048,
 }
-ON_GPU: JsonObject = {"gpu_hours": 2.0, "gpu_hours_foretold": 1.5, "money_spot": 1.0, "money_on_demand": 3.0}
+ON_GPU: JsonObject = {"gpu_hours": 2.0, "gpu_hours_forecast": 1.5, "money_spot": 1.0, "money_on_demand": 3.0}
 PRICES: JsonObject = {"currency": "EUR", "gpu": "L40S", "of": "my contract"}
 
 
@@ -41,7 +41,7 @@ def test_what_training_took_is_added_up_where_it_can_be() -> None:
         ["old", "–", "–", "–", "–", "–"],
         ["together", "–", "20.0s", "4.0 KiB", "–", "–"],
     ]
-    assert section is not None and "no money" in section.notes[-1]
+    assert section is not None and "no cost" in section.notes[-1]
 
 
 def test_gpus_have_hours_a_forecast_and_a_price() -> None:
