@@ -7,10 +7,11 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
+from app.fleet.interruption import ends_on_signals
 from jobs.failures import explain
 from jobs.terminal import set_up_logging, signs_of_life
 
@@ -48,8 +49,11 @@ def run_job(
     arguments = _parser(name, description, named).parse_args(argv)
     set_up_logging()
     try:
-        with signs_of_life() if is_long else nullcontext(), redirect_stdout(sys.stderr):
-            # Ray tells of its nodes on stdout, which is for the result alone
+        with ExitStack() as meanwhile:
+            meanwhile.enter_context(redirect_stdout(sys.stderr))  # Ray tells of its nodes there; it is for the result
+            if is_long:
+                meanwhile.enter_context(ends_on_signals())
+                meanwhile.enter_context(signs_of_life())
             result = _result(name, arguments, named, work, is_long)
     except (Exception, KeyboardInterrupt) as error:
         said, status = explain(error, name)
@@ -80,9 +84,11 @@ def _result(
     step = work()
     if not is_long:
         return {"job": name, "run": config.run.name, **step(config, store)}
+    from app.artifacts.layout import DRIVER
+    from app.artifacts.lease import held
     from app.doctor.preflight import ready
 
-    with ready(config, store):
+    with ready(config, store), held(store.run(config.run.name), DRIVER, f"jobs.{name}"):
         return {"job": name, "run": config.run.name, **step(config, store)}
 
 

@@ -29,7 +29,8 @@ def explain(error: BaseException, job: str) -> tuple[str, int]:
     """
     for cause in _causes(error):
         if isinstance(cause, KeyboardInterrupt) and not isinstance(cause, XelmError):
-            return "interrupted; run the same command again to continue", STATUSES[KeyboardInterrupt]
+            said = f"{cause or 'interrupted'}; run the same command again to continue"
+            return said, getattr(cause, "status", STATUSES[KeyboardInterrupt])
         if isinstance(cause, XelmError) and not hasattr(cause, "cause"):
             status = next(status for kind, status in STATUSES.items() if isinstance(cause, kind))
             return str(redact(str(cause))), status

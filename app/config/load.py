@@ -128,7 +128,9 @@ def _explain(item: Any) -> str:
         hint = f"; did you mean {meant!r}?" if meant else ""
         return f"unknown configuration key {where!r}{hint} known here: {', '.join(sorted(full))}"
     message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{where} = {item['input']!r}: {message}" if item["type"] != "value_error" else f"{where}: {message}"
+    if item["type"] == "value_error":
+        return f"{where}: {message}" if where else message
+    return f"{where} = {item['input']!r}: {message}"
 
 
 def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -5,6 +5,7 @@ Built in one order by ``app.config.load``: preset, then YAML file, then ``--set 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -20,6 +21,11 @@ def _as_names(value: object) -> object:
     return value
 
 
+def _in_home(value: object) -> object:
+    """``~/x`` is below the home folder, as in a shell: which leaves it as it is behind ``--set key=``."""
+    return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
+
+
 def _as_off(value: object) -> object:
     """YAML reads ``off`` as false."""
     return "off" if value is False else value
@@ -33,6 +39,7 @@ def _as_range(value: object) -> object:
 
 SOURCE_PREFIX = "source:"
 BaselineName = Annotated[str, Field(pattern=r"^dense[a-z0-9_]*$")]
+Place = Annotated[str, BeforeValidator(_in_home)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 Range = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_range)]
 
@@ -43,8 +50,8 @@ Trackers = Annotated[tuple[Literal["tensorboard", "prometheus", "wandb", "mlflow
 class RunConfig(Section):
     """What a run is called and where its randomness comes from."""
 
-    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
-    """Name of the run folder; empty means the preset's name."""
+    name: str = Field(default="", pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]*)?$")
+    """Name of the run folder: letters, digits, `_`, `-`, and `.` but not first; empty means the preset's name."""
     seed: NonNegativeInt = 0
     """Seed of every random choice of the run."""
 
@@ -52,9 +59,9 @@ class RunConfig(Section):
 class ArtifactsConfig(Section):
     """Where everything is stored."""
 
-    root: str = "artifacts"
+    root: Place = "artifacts"
     """Folder or any fsspec URI (s3://, gs://, ...) that holds the store and the runs."""
-    cache: str = ""
+    cache: Place = ""
     """Local folder for copies of remote artifacts; empty means a folder in the system's temporary folder."""
 
 
@@ -80,7 +87,7 @@ class CorpusConfig(Section):
         "almanac"
     )
     """`almanac` (embedded, generated from CLDR), `files` (folder, glob or URI), or a corpus of the Hub by name."""
-    path: str = ""
+    path: Place = ""
     """Folder, file, glob or URI of `files`; for a corpus of the Hub a local copy in its layout (empty: the Hub)."""
     languages: Names = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "tr", "ur", "vi", "zh")
     """Languages to use (ISO 639-1, 639-3 where there is none); empty means all that are found."""
@@ -102,7 +109,7 @@ class CorpusConfig(Section):
     """Training documents per language that the almanac writes."""
     validation_documents_per_language: PositiveInt = 40
     """Validation documents per language that the almanac writes."""
-    staging: str = "artifacts/staging"
+    staging: Place = "artifacts/staging"
     """Local folder into which the Hub's files are downloaded once."""
     retries: PositiveInt = 8
     """Tries per file before a download is given up."""
@@ -144,7 +151,7 @@ class SeedConfig(Section):
 
     source: Literal["pretrained", "trained"] = "pretrained"
     """`pretrained` (a Hugging Face folder or id) or `trained` (by `jobs.seed`, from this corpus)."""
-    model: str = "builtin:demo"
+    model: Place = "builtin:demo"
     """Folder, Hub id, or `builtin:demo`, of a pretrained seed."""
     revision: str = ""
     """Pinned revision of a Hub id; empty means the default branch."""
@@ -181,8 +188,8 @@ class AllocationConfig(Section):
 
     strategy: str = "typological"
     """`typological`, `tfidf`, `random` or `one_per_language`."""
-    k: PositiveInt = 4
-    """Number of experts."""
+    k: NonNegativeInt = 0
+    """Number of experts; 0 chooses it from the languages: one each up to 4, then half as many, at most 8."""
     linkage: Literal["published", "average"] = "published"
     """Typological clustering: the paper's pairing, or average-link agglomeration."""
     min_features: PositiveInt = 10
@@ -308,7 +315,7 @@ class ImportConfig(Section):
     experts: Names = ()
     """Hugging Face folders or ids, or fairseq and metaseq checkpoint files; `de+fr=PLACE` says whose languages they
     are. All with languages, or none: then the running posterior weighs them."""
-    tokenizer: str = ""
+    tokenizer: Place = ""
     """Folder or id of the tokenizer all of them share; empty means that of the first expert."""
 
 
@@ -357,3 +364,20 @@ class Config(Section):
         if "dense" not in self.baselines:
             object.__setattr__(self, "baselines", {"dense": BaselineConfig(), **self.baselines})
         return self
+
+    @model_validator(mode="after")
+    def _k_is_chosen(self) -> Config:
+        if self.allocation.k:
+            return self
+        if not self.corpus.languages:
+            raise ValueError(
+                "allocation.k=0 chooses k from corpus.languages, which is empty; name the languages or set allocation.k"
+            )
+        chosen = self.allocation.model_copy(update={"k": automatic_k(len(self.corpus.languages))})
+        object.__setattr__(self, "allocation", chosen)  # the tree is frozen only once it is made
+        return self
+
+
+def automatic_k(languages: int) -> int:
+    """How many experts so many languages get where nobody says: one each up to 4, then half as many, at most 8."""
+    return min(languages, max(4, min(8, languages // 2)))

@@ -6,8 +6,9 @@ import json
 import time
 from collections.abc import Mapping
 
-from app.artifacts.layout import FLEET, LEASE, METRICS, STOP
-from app.artifacts.store import StageFolder, Store
+from app.artifacts.layout import DRIVER, FLEET, LEASE, METRICS, STOP
+from app.artifacts.lease import is_alive, read_holder
+from app.artifacts.store import Folder, StageFolder, Store
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
 from app.core.records import JsonObject, JsonValue
@@ -34,8 +35,24 @@ def run_status(config: Config, store: Store) -> JsonObject:
     models: JsonObject = {
         name: model_status(store, entry) for name, entry in run.read_json(FLEET).items() if isinstance(entry, dict)
     }
+    driver, said = driver_status(run)
+    for status in models.values():
+        if isinstance(status, dict) and status["state"] in ("running", "waiting") and not driver["alive"]:
+            status["state"] = "stopped"
     rows = [_row(name, status) for name, status in models.items() if isinstance(status, dict)]
-    return {"models": models, "text": text_table(_COLUMNS, rows)}
+    return {"driver": driver, "models": models, "text": f"{text_table(_COLUMNS, rows)}\n{said}"}
+
+
+def driver_status(run: Folder) -> tuple[JsonObject, str]:
+    """Who works on the run, as a record with ``alive`` and as a sentence."""
+    holder = read_holder(run, DRIVER)
+    if holder is None:
+        return {"alive": False}, "no job works on this run now"
+    who = f"{holder['what']} on {holder['host']} (process {holder['pid']})"
+    since = format_seconds(max(0.0, time.time() - float(str(holder["time"]))))
+    if is_alive(holder):
+        return {**holder, "alive": True}, f"{who} works on this run, heard {since} ago"
+    return {**holder, "alive": False}, f"{who} is dead, last heard {since} ago; run the same command again to go on"
 
 
 def model_status(store: Store, entry: Mapping[str, JsonValue]) -> JsonObject:

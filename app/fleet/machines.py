@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from types import FrameType
 
 from ray.autoscaler.sdk import request_resources
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -22,6 +20,7 @@ from app.config.schema import Config
 from app.core.errors import StorageError
 from app.core.records import JsonObject
 from app.fleet.capacity import Shortage, kinds_of_nodes, living_nodes, shortage
+from app.fleet.interruption import saves_on_signals
 from app.fleet.ray_session import training_slots
 from app.fleet.worker import Assignment, Work, train_in_worker
 from app.training.model_task import ModelTask
@@ -40,6 +39,8 @@ class RayMachines:
         self._config, self._run, self._cpus, self._pool, self._work = config, run, cpus, pool, work
         self._workers = config.training.workers_per_expert
         self._stop_reason = ""
+        self.is_interrupted = False
+        """Whether Ctrl-C was what stopped it."""
 
     def slots(self) -> int:
         """See Machines."""
@@ -70,6 +71,11 @@ class RayMachines:
     def stop(self, reason: str) -> None:
         """Ask every worker, wherever it is, to save and end at its next step, as soon as that is asked for next."""
         self._stop_reason = reason
+
+    def stop_by_signal(self, number: int) -> None:
+        """The same for a signal to the driver."""
+        self.is_interrupted = number == signal.SIGINT
+        self.stop(f"{signal.Signals(number).name} at the driver")
 
     def ask_for(self, runs: int) -> None:
         """Tell an autoscaling cluster for how many runs it should have machines; without it, it would never grow.
@@ -116,29 +122,11 @@ class RayMachines:
 def ray_machines(
     config: Config, run: Folder, cpus: float | None = None, work: Work = train_in_worker
 ) -> Iterator[RayMachines]:
-    """Machines for runs on workers of ``cpus`` cores (default: the experts'); SIGTERM stops them politely meanwhile."""
+    """Machines for runs on workers of ``cpus`` cores (default: the experts'); Ctrl-C and SIGTERM stop them politely."""
     with ThreadPoolExecutor(_MOST_RUNS_AT_ONCE, thread_name_prefix="fleet") as pool:
         machines = RayMachines(config, run, cpus or config.training.cpus_per_expert, pool, work)
         try:
-            with _stopped_by_sigterm(machines):
+            with saves_on_signals(machines.stop_by_signal):
                 yield machines
         finally:
             machines.ask_for(0)
-
-
-@contextmanager
-def _stopped_by_sigterm(machines: RayMachines) -> Iterator[None]:
-    """Set after ``ray.init``, which would replace an earlier handler; only the main thread may set one."""
-
-    def asked(_number: int, _frame: FrameType | None) -> None:
-        log.warning("SIGTERM: every run saves and ends at its next step")
-        machines.stop("SIGTERM at the driver")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, asked)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -13,6 +13,7 @@ import ray
 
 from app.config.schema import ClusterConfig
 from app.fleet.capacity import how_many
+from app.fleet.interruption import own_handlers_kept
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +49,19 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
         os.environ.setdefault(name, value)
     runtime_env = {"env_vars": WORKER_ENVIRONMENT}
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if cluster.address == "local":
-        _ensure_token()
-        ray.init(
-            address="local",
-            num_cpus=cluster.cpus or os.cpu_count(),
-            object_store_memory=cluster.object_store_bytes,
-            include_dashboard=False,
-            runtime_env=runtime_env,
-            **quiet,
-        )
-    else:
-        ray.init(address=cluster.address, runtime_env=runtime_env, **quiet)
+    with own_handlers_kept():
+        if cluster.address == "local":
+            _ensure_token()
+            ray.init(
+                address="local",
+                num_cpus=cluster.cpus or os.cpu_count(),
+                object_store_memory=cluster.object_store_bytes,
+                include_dashboard=False,
+                runtime_env=runtime_env,
+                **quiet,
+            )
+        else:
+            ray.init(address=cluster.address, runtime_env=runtime_env, **quiet)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     try:

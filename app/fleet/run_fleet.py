@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from app.artifacts.layout import STOP
 from app.config.schema import Config
-from app.core.errors import Preempted, TrainingError
+from app.core.errors import Interrupted, Preempted, TrainingError
 from app.core.units import format_count, format_seconds
 from app.fleet.board import ProgressBoard
 from app.fleet.drive import drive
@@ -52,6 +52,7 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None =
         names = "; ".join(f"{unique[m.key].name} after {m.failures} failures: {m.reason}" for m in lost)
         raise TrainingError(f"not trained: {names}. The others are finished; run the same command again to retry")
     if not fleet.is_over:
-        raise Preempted("training stopped as asked, everything is saved; run the same command again to continue")
+        kind = Interrupted if machines.is_interrupted else Preempted
+        raise kind("training stopped as asked, everything is saved; run the same command again to continue")
     tokens = sum(task.spec.budget_tokens for task in unique.values())
     log.info("train: %s tokens in %s", format_count(tokens), format_seconds(time.monotonic() - started))

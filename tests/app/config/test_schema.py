@@ -45,3 +45,34 @@ def test_workers_are_a_number_or_a_range(given: object, meant: tuple[int, int]) 
 def test_workers_that_cannot_be_meant_are_refused(given: object, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Config.model_validate({"training": {"workers_per_expert": given}})
+
+
+@pytest.mark.parametrize(
+    ("languages", "k"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 4), (8, 4), (10, 5), (16, 8), (100, 8)]
+)
+def test_k_follows_from_the_languages_where_nobody_sets_it(languages: int, k: int) -> None:
+    names = [f"a{number}" for number in range(languages)]
+    assert Config.model_validate({"corpus": {"languages": names}}).allocation.k == k
+    assert Config.model_validate({"corpus": {"languages": names}, "allocation": {"k": 7}}).allocation.k == 7
+
+
+def test_k_cannot_follow_from_languages_that_are_not_named() -> None:
+    with pytest.raises(ValidationError, match=r"corpus\.languages, which is empty"):
+        Config.model_validate({"corpus": {"languages": []}})
+
+
+@pytest.mark.parametrize("name", [".", "..", ".hidden", "a/b"])
+def test_a_run_is_not_named_like_a_place(name: str) -> None:
+    with pytest.raises(ValidationError, match="pattern"):
+        Config.model_validate({"run": {"name": name}})
+
+
+def test_a_place_below_home_is_meant_as_a_shell_means_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/users/me")
+    given = {"seed": {"model": "~/x"}, "corpus": {"path": "~/text"}, "artifacts": {"root": "~"}}
+    config = Config.model_validate(given)
+    assert (config.seed.model, config.corpus.path, config.artifacts.root) == (
+        "/users/me/x",
+        "/users/me/text",
+        "/users/me",
+    )
