@@ -111,7 +111,7 @@ class CachePass:
 
     def _split(self, slots: Sequence[int]) -> list[tuple[slice, slice | torch.Tensor]]:
         """On the CPU views with a constant step, which need no copy; on a device one gather costs less than calls."""
-        runs = _runs(slots)
+        runs = runs_of_constant_step(slots)
         if len(runs) == 1 or self.cache.device.type == "cpu":
             return [(rows, step) for rows, step in runs]
         return [(slice(0, len(slots)), torch.tensor(slots, device=self.cache.device))]
@@ -145,7 +145,7 @@ class CachePass:
 
     def read(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, H, N, E) keys and values of all rows; a copy where the slots have no constant step."""
-        runs = _runs(self.slots)
+        runs = runs_of_constant_step(self.slots)
         chosen = runs[0][1] if len(runs) == 1 else self._index()[:, 0]
         return self.cache.keys[layer][chosen, :, : self.longest], self.cache.values[layer][chosen, :, : self.longest]
 
@@ -228,7 +228,7 @@ def pad_rows(tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> tuple[to
     return torch.tensor(rows), torch.tensor(places)
 
 
-def _runs(slots: Sequence[int]) -> list[tuple[slice, slice]]:
+def runs_of_constant_step(slots: Sequence[int]) -> list[tuple[slice, slice]]:
     """Slots cut into runs of a constant step upwards: which rows, and the slice of the cache that holds them."""
     found: list[tuple[slice, slice]] = []
     start = 0

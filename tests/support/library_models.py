@@ -35,6 +35,15 @@ def llama_with_shared_heads() -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(**SIZES, **IDS, num_key_value_heads=2, intermediate_size=24))
 
 
+def untied_llama_with_biases() -> LlamaForCausalLM:
+    biases = {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False}
+    inner = LlamaForCausalLM(LlamaConfig(**SIZES, **IDS, **biases, head_dim=6, intermediate_size=24))
+    for name, weight in inner.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(weight)
+    return inner
+
+
 def gpt2() -> GPT2LMHeadModel:
     sizes = {"vocab_size": 37, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": LENGTH}
     return GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=0, eos_token_id=0))

@@ -1,0 +1,75 @@
+"""Which expert each row of a pass belongs to, and products with the chosen experts' weights without copying them.
+
+Weights of k experts lie in one tensor with the experts first. Experts at a constant step from each other are a view of
+it, so rows are cut into runs of such experts with equally many rows each; a run is one batched product.
+
+Shape legend: E experts of the stack, P rows of a pass, T tokens of each, D width in, F width out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch.nn import functional as F
+
+from app.models.cache import runs_of_constant_step
+
+
+@dataclass(frozen=True)
+class _Run:
+    rows: slice
+    experts: slice
+    count: int
+
+
+class ExpertPlan:
+    """experts: the expert of each of the P rows, ascending. Raises ValueError for another order."""
+
+    def __init__(self, experts: Sequence[int], available: int, device: torch.device) -> None:
+        if not experts or list(experts) != sorted(experts) or not (experts[0] >= 0 and experts[-1] < available):
+            raise ValueError(f"rows must be ordered by expert, from 0 to {available - 1}: {list(experts)}")
+        groups = [(expert, len(list(rows))) for expert, rows in groupby(experts)]
+        self._runs: list[_Run] = []
+        start = 0
+        for size, same in groupby(groups, key=lambda group: group[1]):
+            for places, chosen in runs_of_constant_step([expert for expert, _ in same]):
+                count = places.stop - places.start
+                self._runs.append(_Run(slice(start, start + count * size), chosen, count))
+                start += count * size
+        self.only = experts[0] if len(groups) == 1 else None
+        whole = len(self._runs) == 1 and len(groups) == len(experts)
+        self._index = self._runs[0].experts if whole else torch.tensor(experts, device=device)
+
+    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        """Each row through its own expert. x: (P, T, D); weight: (E, F, D); bias: (E, 1, F). Returns (P, T, F)."""
+        if self.only is not None:
+            return F.linear(x, weight[self.only], None if bias is None else bias[self.only, 0])
+        outputs = [self._product(x[run.rows], run, weight, bias) for run in self._runs]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def of_rows(self, parameter: torch.Tensor) -> torch.Tensor:
+        """(E, 1, D) small parameters -> (P or 1, 1, D), those of each row's expert; a view where there is one."""
+        return parameter[self._index if self.only is None else slice(self.only, self.only + 1)]
+
+    def token_rows(self, rows: torch.Tensor, vocabulary: int) -> torch.Tensor:
+        """(P, T) ids -> (P, T) places in a table of all experts' embeddings one after another."""
+        if self.only is not None:
+            return rows + self.only * vocabulary
+        if isinstance(self._index, slice):
+            index = torch.arange(self._index.start, self._index.stop, self._index.step, device=rows.device)
+        else:
+            index = self._index
+        return rows + index[:, None] * vocabulary
+
+    @staticmethod
+    def _product(x: torch.Tensor, run: _Run, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if run.count == 1:
+            expert = run.experts.start
+            return F.linear(x, weight[expert], None if bias is None else bias[expert, 0])
+        batch = x.reshape(run.count, -1, x.shape[-1])
+        chosen = weight[run.experts].transpose(1, 2)
+        out = torch.bmm(batch, chosen) if bias is None else torch.baddbmm(bias[run.experts], batch, chosen)
+        return out.view(*x.shape[:2], -1)

@@ -1,0 +1,155 @@
+"""The weights of k models of one shape, layer by layer, each as one tensor with the experts first.
+
+The models' own weights become views of the stack, so that nothing is held twice; they can still be run alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import LlamaForCausalLM
+from transformers.activations import ACT2FN
+
+from app.models.causal import CausalLM
+from app.models.library import LibraryLM
+from app.models.xglm import XGLM
+
+Weights = tuple[torch.Tensor, torch.Tensor | None]
+"""(E, F, D) and (E, 1, F)."""
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One layer: norm, query-key-value and output of attention; norm, first and second product of the feed-forward."""
+
+    attention_norm: Weights
+    qkv: Weights
+    out: Weights
+    feed_norm: Weights
+    up: Weights
+    down: Weights
+
+
+@dataclass(frozen=True)
+class StackedWeights:
+    """All of k models, and what sets their architectures apart.
+
+    embedding: (E, V, D), multiplied by ``scale``; positions: (context, D), added to it, or None; rotary: gives cosines
+    and sines (B, T, E) of positions, or None; gated: the feed-forward's first product holds a gate and a value.
+    """
+
+    embedding: torch.Tensor
+    head: torch.Tensor
+    layers: Sequence[LayerWeights]
+    last_norm: Weights
+    heads: int
+    shared_heads: int
+    activation: Callable[[torch.Tensor], torch.Tensor]
+    epsilon: float
+    scale: float = 1.0
+    positions: torch.Tensor | None = None
+    rotary: nn.Module | None = None
+    gated: bool = False
+
+
+def stackable(model: CausalLM) -> str | None:
+    """The architecture of a model that has a stacked form (``xglm``, ``llama``); None for others."""
+    if isinstance(model, XGLM):
+        return "xglm"
+    return "llama" if isinstance(model, LibraryLM) and type(model.inner) is LlamaForCausalLM else None
+
+
+def collect(models: Sequence[CausalLM]) -> StackedWeights:
+    """The weights of models that are all stackable, of one architecture and shape."""
+    if stackable(models[0]) == "xglm":
+        return _xglm(cast(Sequence[XGLM], models))
+    return _llama([cast(LlamaForCausalLM, cast(LibraryLM, model).inner) for model in models])
+
+
+def _xglm(models: Sequence[XGLM]) -> StackedWeights:
+    embedding = _stack([[model.model.embed_tokens.weight] for model in models])
+    layers = []
+    for layer in zip(*(model.model.layers for model in models), strict=True):
+        attention = [each.self_attn for each in layer]
+        layers.append(
+            LayerWeights(
+                attention_norm=_norm([each.self_attn_layer_norm for each in layer]),
+                qkv=_linear([[each.q_proj, each.k_proj, each.v_proj] for each in attention]),
+                out=_linear([[each.out_proj] for each in attention]),
+                feed_norm=_norm([each.final_layer_norm for each in layer]),
+                up=_linear([[each.fc1] for each in layer]),
+                down=_linear([[each.fc2] for each in layer]),
+            )
+        )
+    first = models[0]
+    return StackedWeights(
+        embedding,
+        embedding,
+        layers,
+        _norm([model.model.layer_norm for model in models]),
+        heads=first.config.attention_heads,
+        shared_heads=first.config.attention_heads,
+        activation=F.gelu,
+        epsilon=first.model.layer_norm.eps,
+        scale=first.scale,
+        positions=first.positions,
+    )
+
+
+def _llama(models: Sequence[LlamaForCausalLM]) -> StackedWeights:
+    embedding = _stack([[model.model.embed_tokens.weight] for model in models])
+    config = models[0].config
+    tied = models[0].lm_head.weight is models[0].model.embed_tokens.weight
+    layers = []
+    for layer in zip(*(model.model.layers for model in models), strict=True):
+        attention, feed = [each.self_attn for each in layer], [each.mlp for each in layer]
+        layers.append(
+            LayerWeights(
+                attention_norm=_norm([each.input_layernorm for each in layer]),
+                qkv=_linear([[each.q_proj, each.k_proj, each.v_proj] for each in attention]),
+                out=_linear([[each.o_proj] for each in attention]),
+                feed_norm=_norm([each.post_attention_layernorm for each in layer]),
+                up=_linear([[each.gate_proj, each.up_proj] for each in feed]),
+                down=_linear([[each.down_proj] for each in feed]),
+            )
+        )
+    return StackedWeights(
+        embedding,
+        embedding if tied else _stack([[model.lm_head.weight] for model in models]),
+        layers,
+        _norm([model.model.norm for model in models]),
+        heads=config.num_attention_heads,
+        shared_heads=config.num_key_value_heads,
+        activation=ACT2FN[config.hidden_act],
+        epsilon=config.rms_norm_eps,
+        rotary=models[0].model.rotary_emb,
+        gated=True,
+    )
+
+
+def _stack(weights: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
+    """For each expert some (F_i, ...) weights, laid below each other -> (E, sum F_i, ...)."""
+    stack = torch.stack([torch.cat([each.detach() for each in parts]) for parts in weights])
+    for held, parts in zip(stack, weights, strict=True):
+        for part, place in zip(parts, held.split([len(part) for part in parts]), strict=True):
+            part.data = place
+    return stack
+
+
+def _linear(modules: Sequence[Sequence[nn.Linear]]) -> Weights:
+    weight = _stack([[each.weight for each in parts] for parts in modules])
+    if modules[0][0].bias is None:
+        return weight, None
+    return weight, _stack([[each.bias for each in parts] for parts in modules])[:, None]
+
+
+def _norm(modules: Sequence[nn.Module]) -> Weights:
+    weight = _stack([[cast(torch.Tensor, each.weight)] for each in modules])[:, None]
+    if getattr(modules[0], "bias", None) is None:
+        return weight, None
+    return weight, _stack([[cast(torch.Tensor, each.bias)] for each in modules])[:, None]

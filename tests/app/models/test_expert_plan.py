@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from app.models.expert_plan import ExpertPlan
+
+WEIGHT, BIAS = torch.randn(6, 4, 3), torch.randn(6, 1, 4)
+
+
+@pytest.mark.parametrize(
+    "experts", [[2], [2, 2], [0, 1, 2, 3, 4, 5], [1, 3, 5], [0, 1, 4, 5], [0, 0, 2, 2, 3], [0, 5, 5, 5]], ids=str
+)
+def test_each_row_meets_the_weights_of_its_own_expert(experts: list[int]) -> None:
+    plan = ExpertPlan(experts, 6, torch.device("cpu"))
+    x, ids = torch.randn(len(experts), 2, 3), torch.arange(2 * len(experts)).view(-1, 2)
+    for bias in (BIAS, None):
+        got = plan.linear(x, WEIGHT, bias)
+        for row, expert in enumerate(experts):
+            expected = x[row] @ WEIGHT[expert].T + (0 if bias is None else bias[expert])
+            torch.testing.assert_close(got[row], expected)
+    torch.testing.assert_close(plan.of_rows(BIAS).expand(len(experts), -1, -1), BIAS[experts])
+    assert plan.token_rows(ids, 100).tolist() == [
+        [100 * expert + token for token in row] for expert, row in zip(experts, ids.tolist(), strict=True)
+    ]

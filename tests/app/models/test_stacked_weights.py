@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import torch
+
+from app.models.stacked_weights import collect, stackable
+from app.models.xglm import XGLM
+from tests.support.library_models import gpt2, made
+from tests.support.tiny_models import tiny_model
+
+
+def test_the_architectures_that_have_a_stacked_form() -> None:
+    assert [stackable(made(kind)) for kind in ("xglm", "llama", gpt2)] == ["xglm", "llama", None]
+
+
+def test_projections_lie_below_each_other_and_experts_behind_each_other() -> None:
+    models = [tiny_model("xglm", seed) for seed in range(3)]
+    assert all(isinstance(model, XGLM) for model in models)
+    attention = models[2].model.layers[1].self_attn  # type: ignore[attr-defined]
+    query, value = attention.q_proj.weight.clone(), attention.v_proj.bias.clone()
+    weights = collect(models)
+    qkv, bias = weights.layers[1].qkv
+    assert qkv.shape == (3, 48, 16) and bias is not None and bias.shape == (3, 1, 48)
+    assert torch.equal(qkv[2, :16], query) and torch.equal(bias[2, 0, 32:], value)
+    assert attention.q_proj.weight.data_ptr() == qkv[2].data_ptr()
