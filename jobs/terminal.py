@@ -15,7 +15,7 @@ from app.core.redact import redact
 
 log = logging.getLogger(__name__)
 
-_SILENCE_SECONDS = 10.0
+_SILENCE_SECONDS = 12.0
 _NOISY = ("httpx", "fsspec", "urllib3", "filelock", "matplotlib", "ray", "transformers", "mlflow", "alembic")
 _QUIET_ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",

@@ -1,4 +1,4 @@
-"""Live progress of a fleet: expert, state, step, tokens/s, loss, time left; one line each, to the log."""
+"""Live progress of a fleet: all together with the time left, then each model; to the log, or in place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from app.core.records import JsonObject
 from app.core.units import format_count, format_seconds
 from app.fleet.control import metrics_rows
 from app.fleet.fleet import Fleet
+from app.fleet.pace import Pace
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
@@ -37,17 +39,16 @@ def last_metrics(task: ModelTask) -> JsonObject | None:
     return row
 
 
-def progress_line(name: str, state: str, num_steps: int, row: JsonObject | None) -> str:
-    """One expert's line; ``row`` holds step, tokens_per_second, loss and tokens_seen."""
+def progress_line(name: str, state: str, num_steps: int, row: JsonObject | None, speed: float = 0.0) -> str:
+    """One model's line; ``row`` holds step, loss and tokens_seen. speed: tokens a second lately, 0 if not known."""
     if row is None:
-        return f"{name:<10} {state:<8}"
-    step, speed = int(str(row["step"])), float(str(row["tokens_per_second"]))
+        return f"{name:<10} {state}"
+    step = int(str(row["step"]))
     tokens_left = float(str(row["tokens_seen"])) / max(step, 1) * (num_steps - step)
-    eta = f"ETA {format_seconds(tokens_left / speed)}" if speed and step < num_steps else ""
-    return (
-        f"{name:<10} {state:<8} step {step:>6}/{num_steps:<6} {format_count(speed):>6} tokens/s"
-        f"  loss {float(str(row['loss'])):.3f}  {eta}"
-    ).rstrip()
+    pace = f"{format_count(speed):>6} tokens/s" if speed else ""
+    left = f"{format_seconds(tokens_left / speed)} left" if speed and step < num_steps else ""
+    at, loss = f"step {step:>6}/{num_steps:<6}", float(str(row["loss"]))
+    return f"{name:<10} {state:<8} {at} loss {loss:.3f} {pace}  {left}".rstrip()
 
 
 class ProgressBoard:
@@ -59,6 +60,8 @@ class ProgressBoard:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
         self._height = 0
+        self._pace = Pace()
+        self._begun_at: dict[str, int] = {}
 
     def __enter__(self) -> ProgressBoard:
         self._thread.start()
@@ -71,26 +74,62 @@ class ProgressBoard:
 
     def show(self, fleet: Fleet) -> None:
         """Show these states from now on."""
+        for task in self._tasks:
+            if fleet.member(task.key).state != "running":
+                self._begun_at.pop(task.key, None)
         self._fleet = fleet
 
-    def lines(self) -> list[str]:
-        """Current lines, one per model."""
-        return [
-            progress_line(task.name, self._fleet.member(task.key).state, task.spec.num_steps, last_metrics(task))
-            for task in self._tasks
-        ]
+    def lines(self, now: float) -> list[str]:
+        """The line of all together, then one for each model. now: seconds of any steady clock."""
+        models, seen, running = [], 0.0, dict[str, float]()
+        for task in self._tasks:
+            state, row = self._fleet.member(task.key).state, last_metrics(task)
+            tokens = _tokens_seen(task, state, row)
+            seen += tokens
+            self._pace.see(task.key, now, tokens)
+            if state == "running":
+                running[task.key] = task.spec.budget_tokens - tokens
+            shown = self._shown_state(task, state, row)
+            models.append(progress_line(task.name, shown, task.spec.num_steps, row, self._pace.speed(task.key)))
+        return [self._together(seen, running), *models]
+
+    def _shown_state(self, task: ModelTask, state: str, row: JsonObject | None) -> str:
+        """``starting`` until a run has made its first step of its own."""
+        if state != "running":
+            return state
+        step = int(str(row["step"])) if row else 0
+        return "running" if step > self._begun_at.setdefault(task.key, step) else "starting"
+
+    def _together(self, seen: float, running: dict[str, float]) -> str:
+        total = sum(task.spec.budget_tokens for task in self._tasks)
+        done = sum(self._fleet.member(task.key).state == "done" for task in self._tasks)
+        left = self._pace.seconds_left(running, total - seen - sum(running.values()))
+        time_left = f", about {format_seconds(left)} left" if left is not None else ""
+        share = f"{seen / total:.0%} of {format_count(total)} tokens"
+        return f"{done} of {len(self._tasks)} models done, {share}{time_left}"
 
     def _watch(self) -> None:
+        looks = 0
         while not self._closed.wait(self._interval):
-            self._show()
+            self._show(quiet=looks % 2 == 0 and self._interval == _SECONDS)
+            looks += 1
 
-    def _show(self) -> None:
-        lines = self.lines()
+    def _show(self, quiet: bool = False) -> None:
+        """quiet: look, for the pace, but print only on a terminal, where lines are replaced."""
+        together, *models = self.lines(time.monotonic())
         if sys.stderr.isatty():
             up = f"\x1b[{self._height}F" if self._height else ""
-            sys.stderr.write(up + "".join(f"\x1b[2K{line}\n" for line in lines))
-            self._height = len(lines)
-            return
-        for line in lines:
-            if " running " in line:
-                log.info("train: %s", line)
+            shown = [f"train: {together}", *models]
+            sys.stderr.write(up + "".join(f"\x1b[2K{line}\n" for line in shown))
+            self._height = len(shown)
+        elif not quiet:
+            log.info("train: %s", together)
+            for line in models:
+                if " running " in line or line.endswith(" starting"):
+                    log.info("train:   %s", line)
+
+
+def _tokens_seen(task: ModelTask, state: str, row: JsonObject | None) -> float:
+    if state == "done":
+        return float(task.spec.budget_tokens)
+    return min(float(str(row["tokens_seen"])), task.spec.budget_tokens) if row else 0.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,14 +8,17 @@ from typing import Any
 import pytest
 
 from app.artifacts.store import Store
-from app.fleet.board import last_metrics, progress_line
+from app.core.records import JsonObject
+from app.core.units import format_seconds
+from app.fleet.board import ProgressBoard, last_metrics, progress_line
+from app.fleet.fleet import plan_fleet
 
 
 def test_a_line_shows_state_step_speed_loss_and_time_left() -> None:
-    row = {"step": 50, "tokens_seen": 5000, "tokens_per_second": 100.0, "loss": 2.5}
-    line = progress_line("expert-00", "running", 150, row)
+    row: JsonObject = {"step": 50, "tokens_seen": 5000, "loss": 2.5}
+    line = progress_line("expert-00", "running", 150, row, 100.0)
     assert "expert-00" in line and "50/150" in line and "100 tokens/s" in line and "2.500" in line
-    assert "ETA 1m 40s" in line  # 100 steps of 100 tokens at 100 tokens/s
+    assert "1m 40s left" in line  # 100 steps of 100 tokens at 100 tokens/s
 
 
 @pytest.mark.parametrize("root", ["{tmp}", "memory://{tmp}"])
@@ -28,3 +32,47 @@ def test_the_newest_whole_row_is_shown_from_local_and_remote_stores(tmp_path: Pa
 
 def test_a_model_without_metrics_shows_its_state_only() -> None:
     assert progress_line("dense", "waiting", 10, None).split() == ["dense", "waiting"]
+
+
+def _task(store: Store, name: str, steps: int) -> Any:
+    return SimpleNamespace(
+        key=name,
+        name=name,
+        stage=store.stage("model", name),
+        spec=SimpleNamespace(num_steps=steps, budget_tokens=100 * steps),
+    )
+
+
+def _at_step(task: Any, step: int) -> None:
+    row = {"step": step, "tokens_seen": 100 * step, "tokens_per_second": 9999.0, "loss": 2.0}
+    task.stage.write("metrics.jsonl", (json.dumps(row) + "\n").encode())
+
+
+def test_the_first_line_is_all_together_and_its_time_left_does_not_follow_one_slow_step(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    first, second, third = tasks = [_task(store, name, 100) for name in ("a", "b", "c")]
+    fleet = plan_fleet([(task.key, 10_000, False) for task in tasks], 0).started("a").started("b")
+    board = ProgressBoard(tasks, fleet)
+    assert board.lines(0.0)[0] == "0 of 3 models done, 0% of 30k tokens"
+    for second_of_clock, step in ((10.0, 10), (20.0, 20), (30.0, 21)):
+        _at_step(first, step)
+        _at_step(second, step)
+        together = board.lines(second_of_clock)[0]
+    left = (7900 * 2 + 10_000) / (2 * 2100 / 30)
+    assert together == f"0 of 3 models done, 14% of 30k tokens, about {format_seconds(left)} left"
+    assert third.stage.names() == []
+
+
+def test_a_run_starts_until_it_has_made_a_step_of_its_own_also_after_a_failure(tmp_path: Path) -> None:
+    task = _task(Store(str(tmp_path)), "a", 100)
+    fleet = plan_fleet([("a", 10_000, False)], 5).started("a")
+    board = ProgressBoard([task], fleet)
+    assert board.lines(0.0)[1].split() == ["a", "starting"]
+    _at_step(task, 3)
+    assert board.lines(1.0)[1].split()[:2] == ["a", "running"]
+    board.show(fleet := fleet.failed("a", "lost"))
+    assert board.lines(2.0)[1].split()[:2] == ["a", "waiting"]
+    board.show(fleet.started("a"))
+    assert board.lines(3.0)[1].split()[:2] == ["a", "starting"]
+    _at_step(task, 4)
+    assert board.lines(4.0)[1].split()[:2] == ["a", "running"]
