@@ -9,7 +9,7 @@ EMULATOR := .local/emulator
 CORPUS ?= $(XELM_CORPUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulator demo check test test-cluster serve experiment experiment-seeds constraints clean
+.PHONY: help setup emulator demo check test test-cluster test-all serve experiment experiment-seeds constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -48,10 +48,13 @@ check: setup ## lint, types, layers
 	$(RUN) -m pytest -q tests/test_layers.py tests/test_imports_are_inert.py
 
 test: check ## check, and the default tests
-	$(RUN) -m pytest -q -m "not (cluster or slow or gpu or network)"
+	$(RUN) -m pytest -q -m "not (cluster or rare or slow or gpu or network)"
 
-test-cluster: setup emulator ## the tests that start several Ray nodes or are long
-	$(RUN) -m pytest -q -m "cluster and not (gpu or network)"
+test-cluster: setup ## the tests that start several Ray nodes, a server or a browser
+	$(RUN) -m pytest -q -m "cluster and not (rare or gpu or network)"
+
+test-all: test test-cluster emulator ## every test but those for a GPU and for the network: also what is long and rarely breaks
+	$(RUN) -m pytest -q -m "(rare or slow) and not (gpu or network)"
 
 experiment: setup ## the comparison on real text: make experiment CORPUS=<folder in mC4's layout>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment CORPUS=<folder in mC4's layout>"; exit 2; }

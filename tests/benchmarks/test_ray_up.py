@@ -29,7 +29,7 @@ def test_what_is_rehearsed_is_cluster_yaml_but_for_the_machines() -> None:
         assert given == [c for c in ours[f"{kind}_start_ray_commands"] if "jobs.watch_spot" not in c]
 
 
-@pytest.mark.cluster
+@pytest.mark.rare
 @pytest.mark.timeout(900)
 def test_a_run_survives_the_loss_of_a_machine_and_a_stop_with_the_weights_of_an_undisturbed_one() -> None:
     need("a machine that can be several hosts", not missing(), missing())

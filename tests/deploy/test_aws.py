@@ -14,7 +14,7 @@ from tests.support.moto_cloud import FOUND
 from tests.support.needs import need, need_program
 from tests.support.source import ROOT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.rare, pytest.mark.timeout(600)]
 
 EMULATOR = ROOT / ".local/emulator/bin/python"
 

@@ -49,7 +49,7 @@ def test_two_workers_train_the_expert_of_one(tiny_run: tuple[Config, Store], tmp
         torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
 
 
-@pytest.mark.cluster
+@pytest.mark.rare
 def test_an_expert_goes_on_with_a_second_worker_when_there_is_room_for_it(prepared: Path) -> None:
     # A minute of work: Ray takes up to 20 s to see a new node.
     settings = ("training.budget_tokens=163840", "training.workers_per_expert=1,2", "cluster.slots=1")
