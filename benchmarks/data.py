@@ -18,10 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.artifacts.layout import MANIFEST
 from app.artifacts.store import Folder
 from app.core.records import JsonObject
-from app.tokens.dataset import BlockDataset, TokenCorpus
+from app.tokens.counts import counts_to_json
+from app.tokens.dataset import TokenCorpus
 from app.tokens.packing import token_meta, write_meta, write_token_part
+from app.tokens.rows import BlockDataset
 from app.tokens.tokenizer import load_tokenizer
 from benchmarks import measure
 from benchmarks.text import DEMO_SEED, read_text
@@ -76,17 +79,17 @@ def ours(part: str) -> JsonObject:
     tokenizer = load_tokenizer(DEMO_SEED)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as warm:
         stage = Folder(folder)
-        write_token_part(pq.read_table(part).slice(0, _WARM_UP), tokenizer, Folder(warm), "part-0.parquet")
+        write_token_part(pq.read_table(part).slice(0, _WARM_UP), tokenizer, Folder(warm), "part-0")
         with measure.measured() as tokenizing:
-            tokens = write_token_part(pq.read_table(part), tokenizer, stage.child(f"{_LANG}/train"), "part-0.parquet")
+            made = write_token_part(pq.read_table(part), tokenizer, stage.child(f"{_LANG}/train"), "part-0")
             write_meta(stage, token_meta(tokenizer))
+            stage.write_json(MANIFEST, {"counts": counts_to_json([_LANG], [(_LANG, "train", made)])})
         with measure.measured() as reading:
-            corpus = TokenCorpus.open(folder)
-            everything = np.arange(len(corpus.documents(_LANG, "train")))
-            rows = BlockDataset(corpus, {_LANG: everything}, {_LANG: 1.0}, _LENGTH, tokens // _LENGTH, seed=0)
+            corpus = TokenCorpus.open(stage)
+            rows = BlockDataset(corpus, {_LANG: 1.0}, _LENGTH, made.tokens // _LENGTH, seed=0)
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 rows.rows(start, min(start + _ROWS_AT_ONCE, len(rows)))
-        return _figures(tokens, tokenizing, len(rows), reading, part)
+        return _figures(made.tokens, tokenizing, len(rows), reading, part)
 
 
 def datasets_map(part: str) -> JsonObject:

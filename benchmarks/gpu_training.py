@@ -111,7 +111,7 @@ def gemm_flops_per_second(device: str) -> float:
 
 
 def _measured(case: Case, device: str, parameters: int, train: Callable[[IntArray, int, str], float]) -> JsonObject:
-    size = ((case.steps + _WARM_UP_STEPS) * case.rows_per_step, case.sequence_length)
+    size = ((case.steps + _WARM_UP_STEPS) * case.rows_per_step, case.sequence_length + 1)
     rows = np.random.default_rng(0).integers(2, case.vocab_size, size=size)
     cut = _WARM_UP_STEPS * case.rows_per_step
     try:

@@ -1,6 +1,8 @@
 """Our training loop and the Trainer of transformers on the same model, rows, batch and optimizer.
 
-Knows neither Ray nor pydantic, so that both can be measured on a bare GPU machine.
+Rows are one token longer than ``sequence_length``: both sides predict that many, and the library runs the model over
+the last token too, which predicts nothing. Knows neither Ray nor pydantic, so that both can be measured on a bare GPU
+machine.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Case:
     def shape(self) -> ModelShape:
         """The model's sizes."""
         sizes = (self.vocab_size, self.d_model, self.layers, self.heads, self.ffn)
-        return ModelShape("xglm", *sizes, context=self.sequence_length)
+        return ModelShape("xglm", *sizes, context=self.sequence_length + 1)  # the library's Trainer runs over all
 
 
 class ArrayRows:

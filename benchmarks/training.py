@@ -89,8 +89,9 @@ def write_rows(corpus: str, case: Case, place: Path) -> None:
     order = np.random.default_rng(0).permutation(len(texts))
     encoded = tokenizer.encode_batch([texts[i] for i in order])
     stream = np.concatenate([framed(ids, tokenizer.start_id, tokenizer.end_id) for ids in encoded])
-    wanted = (case.steps + _WARM_UP_STEPS) * case.tokens_per_step
-    np.save(place, np.resize(stream, wanted).reshape(-1, case.sequence_length))
+    rows = (case.steps + _WARM_UP_STEPS) * case.rows_per_step
+    length = case.sequence_length + 1  # as many predictions as a row is said to have tokens
+    np.save(place, np.resize(stream, rows * length).reshape(-1, length))
 
 
 def ours(case: dict[str, Any], rows: str) -> JsonObject:

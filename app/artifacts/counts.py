@@ -18,7 +18,7 @@ class TokenizerCounts:
 class ModelCounts:
     """A model: name, weights, and what its training took; a copied or imported one has trained nothing.
 
-    ``final_loss`` in nats per token; ``training_seconds`` are the last attempt's, ``saving_seconds`` the part of them
+    ``epochs``: how often training went through each language's documents. ``final_loss`` in nats per token; ``training_seconds`` are the last attempt's, ``saving_seconds`` the part of them
     that waited for its ``saves``, ``save_seconds`` the last save's; ``workers`` those of the last attempt.
     """
 
@@ -28,6 +28,7 @@ class ModelCounts:
     steps: int = 0
     tokens_seen: int = 0
     exposure_tokens: Mapping[str, int] = field(default_factory=dict)
+    epochs: Mapping[str, float] = field(default_factory=dict)
     final_loss: float | None = None
     training_seconds: float = 0.0
     saving_seconds: float = 0.0

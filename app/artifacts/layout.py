@@ -10,7 +10,7 @@ from typing import Literal, get_args
 Stage = Literal["shards", "tokenizer", "tokens", "allocation", "model", "scores", "evaluation"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised when the content of any stage changes its meaning."""
 
 MANIFEST = "manifest.json"
@@ -22,6 +22,7 @@ SIGNATURES = "signatures"
 DATA_CARD = "data_card.json"
 
 TOKENIZER = "tokenizer"
+TOKEN_META = "meta.json"
 RAY_RUNS = "ray"
 FINAL_MODEL = "final"
 METRICS = "metrics.jsonl"

@@ -95,7 +95,7 @@ class Lineage:
     @cached_property
     def token_corpus(self) -> TokenCorpus:
         """The finished tokens."""
-        return TokenCorpus.open(str(self.tokens.finished().local()))
+        return TokenCorpus.open(self.tokens.finished())
 
     @cached_property
     def mixture(self) -> dict[str, float]:

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from app.artifacts.counts import AllocationCounts
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
-from app.core.records import IntArray
 from app.corpora.mixture import language_weights
 from app.lineage.settings import language_quality
 from app.tokens.dataset import TokenCorpus
-from app.training.model_task import read_assignment
+from app.training.assignment import held_by_experts
+
+ALL = "all"
+"""Stands for the digest of a language's documents where none are left out."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One expert's share of the corpus: for each language the rows it holds (None: all) and their tokens."""
+    """One expert's share of the corpus: for each language which documents it holds, as a digest, and their tokens."""
 
     name: str
-    rows: Mapping[str, IntArray | None]
+    documents: Mapping[str, str]
     tokens: Mapping[str, int]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds all documents of its languages."""
+        return all(digest == ALL for digest in self.documents.values())
 
 
 def mixture_weights(config: Config, corpus: TokenCorpus) -> dict[str, float]:
     """The distribution over languages that dense draws from, sums to 1."""
     return language_weights(
         config.corpus.mixture,
-        whole_part("dense", corpus).tokens,
+        corpus.counts.training_tokens(),
         config.corpus.mixture_temperature,
         config.corpus.mixture_max_epochs,
         config.training.budget_tokens,
@@ -38,32 +43,25 @@ def mixture_weights(config: Config, corpus: TokenCorpus) -> dict[str, float]:
     )
 
 
-def whole_part(name: str, corpus: TokenCorpus) -> Part:
-    """The part that holds everything."""
-    rows: dict[str, IntArray | None] = dict.fromkeys(corpus.languages())
-    return Part(name, rows, {lang: _tokens(corpus, lang, None) for lang in rows})
+def whole_part(name: str, corpus: TokenCorpus, languages: Sequence[str]) -> Part:
+    """The part that holds everything in these languages."""
+    return Part(name, dict.fromkeys(languages, ALL), {lang: corpus.counts.tokens(lang, "train") for lang in languages})
 
 
 def read_parts(allocation: StageFolder, corpus: TokenCorpus) -> list[Part]:
-    """The parts of a finished allocation in expert order."""
+    """The parts of a finished allocation in expert order; of a document-level one the assignments are read once."""
     counts = allocation.counts(AllocationCounts)
-    experts, clusters = counts.experts, counts.clusters
-    if clusters is not None:
+    if counts.clusters is not None:
         return [
-            Part(name, dict.fromkeys(cluster), {lang: _tokens(corpus, lang, None) for lang in cluster})
-            for name, cluster in zip(experts, clusters, strict=True)
+            whole_part(name, corpus, cluster) for name, cluster in zip(counts.experts, counts.clusters, strict=True)
         ]
-    held: list[dict[str, IntArray]] = [{} for _ in experts]
-    for lang in corpus.languages():
-        assignment = read_assignment(allocation, lang, corpus.documents(lang, "train").doc_ids)
-        for number in range(len(experts)):
-            rows = np.flatnonzero(assignment == number).astype(np.int64)
-            if rows.size:
-                held[number][lang] = rows
-    return [
-        Part(name, rows, {lang: _tokens(corpus, lang, chosen) for lang, chosen in rows.items()})
-        for name, rows in zip(experts, held, strict=True)
-    ]
+    held = {lang: held_by_experts(allocation, corpus, lang, len(counts.experts)) for lang in corpus.languages()}
+    parts = []
+    for number, name in enumerate(counts.experts):
+        mine = {lang: found[number] for lang, found in held.items() if found[number].documents}
+        documents = {lang: found.digest for lang, found in mine.items()}
+        parts.append(Part(name, documents, {lang: found.tokens for lang, found in mine.items()}))
+    return parts
 
 
 def expert_weights(
@@ -78,8 +76,3 @@ def expert_weights(
     return {
         lang: mixture[lang] * tokens / totals[lang] for lang, tokens in part.tokens.items() if tokens >= sequence_length
     }
-
-
-def _tokens(corpus: TokenCorpus, lang: str, rows: IntArray | None) -> int:
-    lengths = corpus.documents(lang, "train").length
-    return int(lengths.sum() if rows is None else lengths[rows].sum())

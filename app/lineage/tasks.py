@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import BaselineConfig, Config
 from app.core.errors import AllocationError
-from app.core.records import IntArray, JsonValue
+from app.core.records import JsonValue
 from app.lineage.inputs import (
     BASELINE,
     TRAIN,
@@ -48,7 +45,10 @@ def seed_task(config: Config, store: Store, parents: Parents, vocabulary_size: i
 
 def baseline_task(config: Config, store: Store, parents: Parents, name: str) -> ModelTask:
     """A dense model: one part that holds everything, the whole budget."""
-    part, weights = whole_part(name, parents.corpus), mixture_weights(config, parents.corpus)
+    part, weights = (
+        whole_part(name, parents.corpus, parents.corpus.languages()),
+        mixture_weights(config, parents.corpus),
+    )
     return _trained(config, store, parents, part, weights, config.training.budget_tokens, config.baselines[name])
 
 
@@ -59,12 +59,12 @@ def expert_tasks(config: Config, store: Store, parents: Parents, allocation: Sta
     """
     corpus, length = parents.corpus, config.training.sequence_length
     mixture, parts = mixture_weights(config, corpus), read_parts(allocation, corpus)
-    totals = whole_part("", corpus).tokens
+    totals = corpus.counts.training_tokens()
     drawn = [expert_weights(part, mixture, totals, length) for part in parts]
     shares = [sum(weights.values()) for weights in drawn]
     if config.training.budget_split == "equal":
         shares = [1.0] * len(parts)
-    budgets = split_budget(config.training.budget_tokens, [share / sum(shares) for share in shares])
+    budgets = split_budget(config.training.budget_tokens, shares, config.training.tokens_per_step)
     tasks = []
     for number, (part, weights, budget) in enumerate(zip(parts, drawn, budgets, strict=True)):
         total = sum(weights.values())
@@ -75,8 +75,7 @@ def expert_tasks(config: Config, store: Store, parents: Parents, allocation: Sta
             )
         normal = {lang: weight / total for lang, weight in weights.items()}
         task = _trained(config, store, parents, part, normal, budget)
-        whole = all(rows is None for rows in part.rows.values())
-        tasks.append(task if whole else replace(task, allocation=allocation.key, expert=number))
+        tasks.append(task if part.is_whole else replace(task, allocation=allocation.key, expert=number))
     return tasks
 
 
@@ -103,7 +102,7 @@ def _trained(
     optimisation = optimisation_fields(config, baseline)
     fields: dict[str, JsonValue] = {
         "kind": "trained",
-        "documents": {lang: _rows_digest(part.rows[lang]) for lang in sorted(weights)},
+        "documents": {lang: part.documents[lang] for lang in sorted(weights)},
         "mixture": {lang: weights[lang] for lang in sorted(weights)},
         "optimisation": optimisation,
         "budget_tokens": budget,
@@ -143,7 +142,3 @@ def _model_task(
         trackers=config.training.trackers,
         made_by=inputs.made_by,
     )
-
-
-def _rows_digest(rows: IntArray | None) -> str:
-    return "all" if rows is None else hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()

@@ -86,9 +86,9 @@ def next_token_loss(
 ) -> torch.Tensor:
     """Mean loss in nats of predicting token t+1 of each row from its tokens 0..t.
 
-    rows: (B, T) int64. languages: the code of each row's, for models with parts of their own for languages.
+    rows: (B, T + 1) int64. languages: the code of each row's, for models with parts of their own for languages.
     """
-    hidden = model.hidden(rows, languages=languages)[:, :-1].flatten(0, 1)
+    hidden = model.hidden(rows[:, :-1], languages=languages).flatten(0, 1)
     targets = rows[:, 1:].flatten()
     return cross_entropy_sum(hidden, model.head, targets, chunk_tokens) / targets.numel()
 

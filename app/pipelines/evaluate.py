@@ -42,7 +42,7 @@ from app.lineage.runs import Made
 from app.pipelines.score import score_models, validation_documents
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import load_tokenizer
-from app.training.model_task import ModelTask, task_rows
+from app.training.model_task import ModelTask, task_tokens
 
 log = logging.getLogger(__name__)
 
@@ -134,12 +134,11 @@ def _exposure(tasks: Sequence[ModelTask], baselines: AbstractSet[str]) -> dict[s
 
 def _home(tasks: Sequence[ModelTask], allocator: Allocator, corpus: TokenCorpus, lang: str) -> int:
     """The expert that holds most of a language's training tokens."""
-    lengths = corpus.documents(lang, "train").length
     by_name = {task.name: task for task in tasks}
     held = []
     for name in allocator.experts:
         task = by_name[name]
-        held.append(int(lengths[task_rows(task, corpus, lang)].sum()) if lang in task.weights else 0)
+        held.append(task_tokens(task, corpus, lang) if lang in task.weights else 0)
     return int(np.argmax(held))
 
 

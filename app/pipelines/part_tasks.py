@@ -34,15 +34,16 @@ def run_part_tasks(
     numbers: Sequence[int],
     cpus: float = 1.0,
     weights: Mapping[int, float] | None = None,
-) -> None:
-    """Run ``task`` for each number as a Ray task of its own; return when all are done.
+) -> dict[int, dict[str, int]]:
+    """Run ``task`` for each number as a Ray task of its own; return what each has done when all are.
 
     what: name of the step. ``parts``: what the numbers count, in the plural. ``cpus``: of one task. ``weights``: how
     much work each part is, for the time left; equal if not given. An error of ours (XelmError) in a task is raised
     here as it is; any other as RuntimeError with the worker's traceback. Parts that are done by then stay done.
     """
+    done: dict[int, dict[str, int]] = {}
     if not numbers:
-        return
+        return done
     progress = Progress(what, parts, {number: (weights or {}).get(number, 1.0) for number in numbers})
     _silence_ray_data()
     tasks = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(_guarded(task), num_cpus=cpus)
@@ -51,7 +52,9 @@ def run_part_tasks(
             outcome = json.loads(row["outcome"])
             if "error" in outcome:
                 raise _as_raised(what, outcome)
+            done[int(outcome["number"])] = outcome["done"]
             progress.add(int(outcome["number"]), outcome["done"])
+    return done
 
 
 class Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 import ray
@@ -56,7 +57,7 @@ def _score_one(
 ) -> tuple[float, int]:
     started = time.monotonic()
     torch.set_num_threads(1)
-    corpus = TokenCorpus.open(str(tokens.local()))
+    corpus = TokenCorpus.open(tokens)
     documents, ids = validation_documents(config, corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
     score = model_scorer(config, model)
     length = config.training.sequence_length
@@ -78,17 +79,16 @@ def validation_documents(
     evaluation = config.evaluation
     rows: list[tuple[str, str, IntArray, int]] = []
     for lang in corpus.languages():
-        table = corpus.documents(lang, "validation")
-        count = min(len(table), evaluation.max_documents_per_language)
-        whole = [_without_start(corpus, corpus.tokens_of(lang, "validation", row)) for row in range(count)]
+        found = list(islice(corpus.documents(lang, "validation"), evaluation.max_documents_per_language))
+        whole = [_without_start(corpus, document.ids) for document in found]
         if evaluation.protocol == "paper":
             for number, ids in enumerate(pack_rows(whole, config.training.sequence_length)):
                 rows.append((f"{lang}-row-{number}", lang, ids, _text_bytes(tokenizer, ids)))
             continue
-        for row, ids in enumerate(whole):
+        for document, ids in zip(found, whole, strict=True):
             cut = ids[: evaluation.max_tokens_per_document]
-            size = int(table.bytes[row]) if len(cut) == len(ids) else _text_bytes(tokenizer, cut)
-            rows.append((table.doc_ids[row], lang, cut, size))
+            size = document.bytes if len(cut) == len(ids) else _text_bytes(tokenizer, cut)
+            rows.append((document.doc_id, lang, cut, size))
     if not rows:
         raise CorpusError(
             f"no validation text in {', '.join(corpus.languages())}; raise corpus.validation_fraction or bring a"

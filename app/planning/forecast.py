@@ -45,7 +45,7 @@ def forecast_tokens(config: Config, clusters: Sequence[Sequence[str]]) -> list[i
         quality = language_quality(config)
         held = [sum(quality.get(normalise(lang), 1.0) for lang in cluster) for cluster in clusters]
         shares = [share / sum(held) for share in held]
-    return split_budget(config.training.budget_tokens, shares)
+    return split_budget(config.training.budget_tokens, shares, config.training.tokens_per_step)
 
 
 def forecast_clusters(config: Config) -> list[list[str]]:

@@ -1,20 +1,23 @@
-"""Documents to token files: one ``.bin`` of ids and one ``.parquet`` index per part."""
+"""Documents to token files: one ``.bin`` of ids and one ``.npy`` index per part."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from app.artifacts.layout import TOKEN_META
 from app.artifacts.store import Folder
 from app.core.records import IntArray
+from app.tokens.counts import PartCount
+from app.tokens.index import index_file
+from app.tokens.source import IDS, INDEX
 from app.tokens.tokenizer import Tokenizer
 
-META = "meta.json"
 _BATCH_DOCUMENTS = 256
 
 
@@ -47,11 +50,10 @@ def framed(ids: IntArray, start_id: int, end_id: int) -> IntArray:
     return np.concatenate([np.asarray(head, np.int64), ids, np.asarray([end_id], np.int64)])
 
 
-def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name: str) -> int:
-    """Tokenize one shard part into ``target``; returns its number of tokens.
+def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name: str) -> PartCount:
+    """Tokenize one shard part into ``target`` as ``name`` with the suffixes of ids and index; returns what it holds.
 
-    table: columns doc_id, lang, text, bytes. ``name`` ends in ``.parquet``: the index gets this name and is written
-    last, so it marks the part as complete; the ids get the same name with ``.bin``.
+    table: columns doc_id, text, bytes. The index is written last, so it marks the part as complete.
     """
     meta = token_meta(tokenizer)
     texts: Sequence[str] = table["text"].to_pylist()
@@ -60,25 +62,22 @@ def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name
         for ids in tokenizer.encode_batch(texts[start : start + _BATCH_DOCUMENTS]):
             parts.append(framed(ids, meta.start_id, meta.end_id).astype(meta.dtype))
     lengths = np.asarray([len(part) for part in parts], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(parts) else lengths
     stream = np.concatenate(parts) if parts else np.zeros(0, meta.dtype)
     little_endian = np.dtype(meta.dtype).newbyteorder("<")
-    target.write(name.removesuffix(".parquet") + ".bin", stream.astype(little_endian, copy=False).tobytes())
-    index = pa.table(
-        {
-            "doc_id": table["doc_id"],
-            "offset": pa.array(offsets, pa.int64()),
-            "length": pa.array(lengths, pa.int64()),
-            "lang": table["lang"],
-            "bytes": table["bytes"],
-        }
-    )
-    sink = pa.BufferOutputStream()
-    pq.write_table(index, sink, compression="zstd")
-    target.write(name, sink.getvalue().to_pybytes())
-    return int(lengths.sum())
+    target.write(f"{name}{IDS}", stream.astype(little_endian, copy=False).tobytes())
+    sizes = table["bytes"].to_pylist()
+    target.write(f"{name}{INDEX}", index_file(table["doc_id"].to_pylist(), lengths, sizes))
+    return PartCount(name, len(lengths), int(lengths.sum()), sum(sizes))
+
+
+def written_token_part(target: Folder, name: str) -> PartCount | None:
+    """What a part holds that was written before; None if it is not complete."""
+    if not target.exists(f"{name}{INDEX}"):
+        return None
+    index = np.load(io.BytesIO(target.read(f"{name}{INDEX}")), allow_pickle=False)
+    return PartCount(name, len(index), int(index["length"].sum()), int(index["bytes"].sum()))
 
 
 def write_meta(target: Folder, meta: TokenMeta) -> None:
     """Write the record at the root of a tokens folder."""
-    target.write_json(META, asdict(meta))
+    target.write_json(TOKEN_META, asdict(meta))

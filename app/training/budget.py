@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app.core.apportion import largest_remainders
 from app.core.errors import TrainingError
 
 
-def split_budget(budget_tokens: int, shares: Sequence[float]) -> list[int]:
-    """Divide a budget by shares that sum to 1; whole tokens, largest remainders first, the sum is exact."""
-    exact = [budget_tokens * share for share in shares]
-    parts = [int(value) for value in exact]
-    by_remainder = sorted(range(len(shares)), key=lambda i: (parts[i] - exact[i], i))
-    for i in by_remainder[: budget_tokens - sum(parts)]:
-        parts[i] += 1
-    return parts
+def split_budget(budget_tokens: int, shares: Sequence[float], tokens_per_step: int) -> list[int]:
+    """Divide the steps of a budget by shares, largest remainders first; returns tokens, whole steps for each share.
+
+    The sum is that of one model with the whole budget, to the token. Raises TrainingError if a share gets no step.
+    """
+    steps = largest_remainders(shares, steps_for(budget_tokens, tokens_per_step))
+    if 0 in steps:
+        raise TrainingError(
+            f"a budget of {budget_tokens} tokens is {sum(steps)} steps of {tokens_per_step}, too few for {len(shares)}"
+            f" models: number {steps.index(0)} would get none; raise training.budget_tokens or lower"
+            " training.tokens_per_step"
+        )
+    return [count * tokens_per_step for count in steps]
 
 
 def steps_for(budget_tokens: int, tokens_per_step: int) -> int:

@@ -103,7 +103,7 @@ class Rows(Protocol):
     """Training rows by number."""
 
     def rows(self, start: int, stop: int) -> IntArray:
-        """Rows start..stop-1, (n, sequence_length)."""
+        """Rows start..stop-1, (n, sequence_length + 1): each is its predictions and the token before the first."""
 
 
 def train(
@@ -286,4 +286,4 @@ def _micro_batches(spec: TrainingSpec, rows: Rows, step: int, workers: Workers) 
     yield from ((part, len(part) / spec.rows_per_step) for part in parts)
     largest_share = math.ceil(spec.rows_per_step / workers.count)
     for _ in range(math.ceil(largest_share / spec.micro_batch_rows) - len(parts)):
-        yield torch.zeros(1, spec.sequence_length, dtype=torch.int64), 0.0
+        yield torch.zeros(1, spec.sequence_length + 1, dtype=torch.int64), 0.0

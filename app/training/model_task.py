@@ -17,20 +17,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from app.artifacts.checkpoints import ModelCheckpoints
 from app.artifacts.digests import weights_digest
-from app.artifacts.layout import ASSIGNMENT, FINAL_MODEL, METRICS, TENSORBOARD
+from app.artifacts.layout import FINAL_MODEL, METRICS, TENSORBOARD
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
-from app.core.errors import LeaseLost, StaleArtifact, StorageError
+from app.core.errors import LeaseLost, StorageError
 from app.core.records import IntArray, JsonObject, JsonValue
 from app.models.causal import CausalLM
 from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
-from app.tokens.dataset import BlockDataset, TokenCorpus
+from app.tokens.counts import PartCount
+from app.tokens.dataset import TokenCorpus
+from app.tokens.rows import BlockDataset
+from app.tokens.stream import Chosen, LanguageStream
+from app.training.assignment import part_experts
 from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
 from app.training.loop import TrainingSpec, choose_device, device_name, train
 from app.training.parallel import gathered, open_workers
@@ -88,18 +90,20 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
     workers.shared(checkpoints.claim)
     blocks = task_blocks(task)
     model = _parent_model(task)
-    require_vocabulary(model, _corpus(task).vocab_size, task.name)
+    require_vocabulary(model, blocks.vocab_size, task.name)
     with tempfile.TemporaryDirectory(prefix="xelm-logs-") as temporary:
         logs = _logs(task, Path(temporary), more, checkpoints.check_lease)
         with nullcontext(()) if workers.rank else logs as hooks:
             result = train(task.spec, model, blocks, checkpoints, hooks, stop, workers)
         model = gathered(model, workers, partial(_parent_model, task))
         exposure: JsonObject = dict(blocks.exposure())
+        epochs: JsonObject = dict(blocks.epochs())
         counts: JsonObject = {
             "name": task.name,
             "steps": result.steps,
             "tokens_seen": result.tokens_seen,
             "exposure_tokens": exposure,
+            "epochs": epochs,
             "final_loss": result.final_loss,
             "training_seconds": result.seconds,
             "saving_seconds": result.saving_seconds,
@@ -159,48 +163,31 @@ def _is_complete(stage: StageFolder) -> bool:
     return stage.is_complete
 
 
-def _corpus(task: ModelTask) -> TokenCorpus:
-    return TokenCorpus.open(str(task.store.stage("tokens", task.tokens).local()))
-
-
 def task_blocks(task: ModelTask) -> BlockDataset:
-    """The training rows of a task, a pure function of its seed; nothing is read until a row is asked for."""
-    corpus = _corpus(task)
-    rows_per_step = task.spec.tokens_per_step // task.spec.sequence_length
-    rows = {lang: task_rows(task, corpus, lang) for lang in task.weights}
+    """The training rows of a task, a pure function of its seed; no token is read until a row is asked for."""
+    corpus = TokenCorpus.open(task.store.stage("tokens", task.tokens))
+    rows = task.spec.num_steps * task.spec.rows_per_step
     return BlockDataset(
-        corpus,
-        rows,
-        task.weights,
-        task.spec.sequence_length,
-        task.spec.num_steps * rows_per_step,
-        task.spec.run_seed,
+        corpus, task.weights, task.spec.sequence_length, rows, task.spec.run_seed, task_documents(task, corpus)
     )
 
 
-def task_rows(task: ModelTask, corpus: TokenCorpus, lang: str) -> IntArray:
-    """Rows of ``corpus.documents(lang, "train")`` that belong to the task's expert, ascending."""
-    doc_ids = corpus.documents(lang, "train").doc_ids
+def task_documents(task: ModelTask, corpus: TokenCorpus) -> Chosen | None:
+    """Which documents of a part belong to the task's expert; None where all do."""
     if task.allocation is None:
-        return np.arange(len(doc_ids), dtype=np.int64)
-    experts = read_assignment(task.store.stage("allocation", task.allocation), lang, doc_ids)
-    return np.flatnonzero(experts == task.expert).astype(np.int64)
+        return None
+    allocation = task.store.stage("allocation", task.allocation)
+
+    def chosen(lang: str, part: PartCount) -> IntArray:
+        return np.flatnonzero(part_experts(allocation, corpus, lang, part) == task.expert)
+
+    return chosen
 
 
-def read_assignment(allocation: StageFolder, lang: str, doc_ids: Sequence[str]) -> IntArray:
-    """Expert index of each training document of a language, (n,), in the order of ``doc_ids``.
-
-    Raises StaleArtifact if the allocation was made for other documents.
-    """
-    folder = f"{ASSIGNMENT}/{lang}"
-    tables = [pq.read_table(pa.BufferReader(allocation.read(f"{folder}/{part}"))) for part in allocation.names(folder)]
-    table = pa.concat_tables(tables)
-    if table["doc_id"].to_pylist() != list(doc_ids):
-        raise StaleArtifact(
-            f"{allocation.uri}/{folder} does not list the tokenized documents of {lang};"
-            " delete its folder and run python -m jobs.allocate again"
-        )
-    return np.asarray(table["expert"].to_numpy(), dtype=np.int64)
+def task_tokens(task: ModelTask, corpus: TokenCorpus, lang: str) -> int:
+    """Training tokens of a language that the task's expert holds."""
+    length, chosen = task.spec.sequence_length, task_documents(task, corpus)
+    return LanguageStream(corpus, lang, length, task.spec.run_seed, chosen).tokens
 
 
 def _parent_model(task: ModelTask) -> CausalLM:

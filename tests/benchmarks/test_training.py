@@ -20,7 +20,7 @@ def _one_thread() -> None:
 
 
 def test_both_sides_compute_the_same_steps() -> None:
-    rows = np.random.default_rng(0).integers(CASE.vocab_size, size=(12, CASE.sequence_length))
+    rows = np.random.default_rng(0).integers(CASE.vocab_size, size=(12, CASE.sequence_length + 1))
     ours, library = our_model(CASE), library_model(CASE)
     losses = train_ours(CASE, ours, rows, 3, "cpu"), train_with_trainer(CASE, library, rows, 3, "cpu")
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
@@ -30,7 +30,7 @@ def test_both_sides_compute_the_same_steps() -> None:
 def test_rows_are_real_text_for_every_step_and_more(tmp_path: Path) -> None:
     training.write_rows("", CASE, tmp_path / "rows.npy")
     rows = np.load(tmp_path / "rows.npy")
-    assert rows.shape == (CASE.rows_per_step * (CASE.steps + 2), CASE.sequence_length)
+    assert rows.shape == (CASE.rows_per_step * (CASE.steps + 2), CASE.sequence_length + 1)
     assert len(np.unique(rows)) > 50
 
 

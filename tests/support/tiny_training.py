@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.core.records import IntArray
+from app.tokens.counts import counts_to_json
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import Tokenizer
 from app.training.hooks import StepMetrics, StopRequest
@@ -38,7 +41,7 @@ SPEC = TrainingSpec(
     checkpoint_every_steps=100,
     device="cpu",
 )
-"""Eight steps of four rows of eight tokens."""
+"""Eight steps of four rows of eight predictions."""
 
 
 class Counting:
@@ -52,7 +55,7 @@ class Counting:
         """Rows start..stop-1."""
         self.asked.append((start, stop))
         first = np.arange(start, stop, dtype=np.int64)[:, None] * 11
-        return 2 + (first + np.arange(self.length)) % (self.vocabulary - 2)
+        return 2 + (first + np.arange(self.length + 1)) % (self.vocabulary - 2)
 
 
 class Recorder:
@@ -82,16 +85,36 @@ class Recorder:
 
 
 def write_tokens(store: Store, key: str, tokenizer: Tokenizer, texts: Mapping[str, list[str]]) -> StageFolder:
-    """A complete ``tokens`` stage with one training part per language; document ids are ``<lang>-<number>``."""
+    """A complete ``tokens`` stage with two training parts per language, of five documents and of the others."""
     stage = store.stage("tokens", key)
-    for lang, documents in texts.items():
-        columns: dict[str, Any] = {
-            "doc_id": [f"{lang}-{number}" for number in range(len(documents))],
-            "lang": [lang] * len(documents),
-            "text": pa.array(documents, pa.large_string()),
-            "bytes": [len(text.encode()) for text in documents],
-        }
-        write_token_part(pa.table(columns), tokenizer, stage.child(f"{lang}/train"), "part-00000-000.parquet")
+    made = []
+    for number, (lang, documents) in enumerate(texts.items()):
+        for part, (start, stop) in enumerate(((0, 5), (5, len(documents)))):
+            chosen = documents[start:stop]
+            columns: dict[str, Any] = {
+                "doc_id": doc_ids(number, start, stop),
+                "text": pa.array(chosen, pa.large_string()),
+                "bytes": [len(text.encode()) for text in chosen],
+            }
+            target = stage.child(f"{lang}/train")
+            made.append(
+                (lang, "train", write_token_part(pa.table(columns), tokenizer, target, f"part-00000-{part:03d}"))
+            )
     write_meta(stage, token_meta(tokenizer))
-    stage.publish(Manifest("tokens", key, {}, {}))
+    stage.publish(Manifest("tokens", key, {}, {}, counts_to_json(texts, made)))
     return stage
+
+
+def doc_ids(language: int, start: int, stop: int) -> list[str]:
+    """Ids of documents of the language with this number in ``write_tokens``."""
+    return [f"{language:08x}{number:08x}" for number in range(start, stop)]
+
+
+def write_assignment(store: Store, lang: str, number: int, experts: Sequence[int]) -> None:
+    """Who holds the documents that ``write_tokens`` wrote of the language with this number, as allocation ``a``."""
+    stage = store.stage("allocation", "a")
+    for part, (start, stop) in enumerate(((0, 5), (5, len(experts)))):
+        sink = io.BytesIO()
+        table = pa.table({"doc_id": doc_ids(number, start, stop), "expert": pa.array(experts[start:stop], pa.int64())})
+        pq.write_table(table, sink)
+        stage.write(f"documents/{lang}/part-00000-{part:03d}.parquet", sink.getvalue())

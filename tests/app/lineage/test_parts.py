@@ -6,7 +6,7 @@ from app.lineage.parts import Part, expert_weights
 
 
 def test_an_experts_share_of_the_mixture_is_the_weight_times_the_tokens_it_holds() -> None:
-    part = Part("expert-00", {"de": None, "en": None}, {"de": 1000, "en": 250})
+    part = Part("expert-00", {"de": "all", "en": "all"}, {"de": 1000, "en": 250})
     weights = expert_weights(part, {"de": 0.5, "en": 0.5}, {"de": 1000, "en": 1000}, 64)
     assert weights == {"de": 0.5, "en": 0.125}
 

@@ -169,7 +169,7 @@ def test_a_batch_without_targets_has_no_log_probs() -> None:
 
 def test_the_languages_of_rows_reach_the_model() -> None:
     model, rows = Given(torch.rand(4, 8, requires_grad=True), torch.rand(9, 8)), some_rows(1, 4, 9)
-    next_token_loss(model, rows, 8, ["sw"])
+    next_token_loss(model, some_rows(1, 5, 9), 8, ["sw"])
     assert model.languages == ["sw"]
     token_log_probs(model, rows, rows, 8, ["tr"])
     assert model.languages == ["tr"]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from app.artifacts.store import Folder
-from app.tokens.packing import framed, token_meta, write_meta, write_token_part
+from app.tokens.counts import PartCount
+from app.tokens.packing import framed, token_meta, write_meta, write_token_part, written_token_part
 from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 TEXTS = ["abc abd", "", "世界 abc", "abc " * 300]
@@ -34,27 +34,39 @@ def shard(texts: list[str]) -> pa.Table:
 
 
 def test_each_document_is_found_by_offset_and_length(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    count = write_token_part(shard(TEXTS), tokenizer, Folder(str(tmp_path)), "part-00000-000.parquet")
+    count = write_token_part(shard(TEXTS), tokenizer, Folder(str(tmp_path)), "part-00000-000")
     stream = np.fromfile(tmp_path / "part-00000-000.bin", dtype="<u2")
-    index = pq.read_table(tmp_path / "part-00000-000.parquet").to_pylist()
-    assert len(stream) == count == sum(row["length"] for row in index)
-    for text, row in zip(TEXTS, index, strict=True):
+    index = np.load(tmp_path / "part-00000-000.npy", allow_pickle=False)
+    assert (count.name, count.documents, count.tokens) == ("part-00000-000", len(TEXTS), len(stream))
+    assert count.bytes == sum(len(text.encode()) for text in TEXTS)
+    for number, (text, row) in enumerate(zip(TEXTS, index, strict=True)):
         ids = stream[row["offset"] : row["offset"] + row["length"]]
         assert ids[-1] == tokenizer.end_id and tokenizer.end_id not in ids[:-1]
         assert tokenizer.decode(ids.tolist()) == text
-        assert row["bytes"] == len(text.encode()) and row["lang"] == "en"
+        assert row["bytes"] == len(text.encode()) and row["document"] == number
 
 
 def test_a_part_without_documents_is_empty(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    assert write_token_part(shard([]), tokenizer, Folder(str(tmp_path)), "part-00000-000.parquet") == 0
+    empty = PartCount("part-00000-000", 0, 0, 0)
+    assert write_token_part(shard([]), tokenizer, Folder(str(tmp_path)), empty.name) == empty
     assert (tmp_path / "part-00000-000.bin").read_bytes() == b""
-    assert pq.read_table(tmp_path / "part-00000-000.parquet").num_rows == 0
+    assert len(np.load(tmp_path / "part-00000-000.npy", allow_pickle=False)) == 0
+    assert written_token_part(Folder(str(tmp_path)), empty.name) == empty
+
+
+def test_a_part_that_is_there_is_counted_and_one_without_its_index_is_not(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    assert written_token_part(folder, "part-00000-000") is None
+    made = write_token_part(shard(TEXTS), tokenizer, folder, "part-00000-000")
+    assert written_token_part(folder, "part-00000-000") == made
+    (tmp_path / "part-00000-000.npy").unlink()
+    assert written_token_part(folder, "part-00000-000") is None
 
 
 def test_writing_again_gives_the_same_files(tokenizer: Tokenizer, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        write_token_part(shard(TEXTS), tokenizer, Folder(str(tmp_path / name)), "part-00000-000.parquet")
-    for suffix in ("bin", "parquet"):
+        write_token_part(shard(TEXTS), tokenizer, Folder(str(tmp_path / name)), "part-00000-000")
+    for suffix in ("bin", "npy"):
         files = [(tmp_path / name / f"part-00000-000.{suffix}").read_bytes() for name in ("one", "two")]
         assert files[0] == files[1]
 

@@ -8,19 +8,32 @@ from app.core.errors import TrainingError
 from app.training.budget import split_budget, steps_for
 
 
-@given(st.integers(0, 10**13), st.lists(st.integers(0, 1000), min_size=1, max_size=16).filter(any))
-def test_the_parts_sum_to_the_budget_and_miss_their_share_by_less_than_a_token(budget: int, sizes: list[int]) -> None:
-    shares = [size / sum(sizes) for size in sizes]
-    parts = split_budget(budget, shares)
-    assert sum(parts) == budget
-    slack = 1 + budget * 1e-12  # shares are floats
-    assert all(abs(part - budget * share) <= slack for part, share in zip(parts, shares, strict=True))
+@given(st.integers(0, 10**10), st.lists(st.integers(1, 1000), min_size=1, max_size=16), st.integers(1, 10**5))
+def test_experts_together_take_the_steps_of_dense_and_each_its_share_to_a_step(
+    budget: int, sizes: list[int], step: int
+) -> None:
+    steps = (budget + step // 2) // step
+    if steps * min(sizes) < sum(sizes):  # a share of less than a step
+        return
+    parts = split_budget(budget, sizes, step)
+    assert sum(parts) == steps_for(budget, step) * step and all(part % step == 0 for part in parts)
+    for part, size in zip(parts, sizes, strict=True):
+        assert abs(part / step - steps * size / sum(sizes)) < 1 + 1e-6
 
 
-def test_left_over_tokens_go_to_the_largest_remainders_and_ties_to_the_first() -> None:
-    assert split_budget(10, [0.55, 0.25, 0.20]) == [6, 2, 2]  # 5.5, 2.5, 2.0
-    assert split_budget(10, [0.16, 0.38, 0.46]) == [1, 4, 5]  # 1.6, 3.8, 4.6: one goes to .8, one to the tied first
-    assert split_budget(7, [0.5, 0.5]) == [4, 3]
+def test_left_over_steps_go_to_the_largest_remainders_and_ties_to_the_first() -> None:
+    assert split_budget(1000, [0.55, 0.25, 0.20], 100) == [600, 200, 200]  # 5.5, 2.5, 2.0
+    assert split_budget(1000, [16, 38, 46], 100) == [100, 400, 500]  # 1.6, 3.8, 4.6: one to .8, one to the tied first
+    assert split_budget(700, [0.5, 0.5], 100) == [400, 300]
+
+
+def test_small_budgets_give_experts_no_more_than_dense() -> None:
+    assert split_budget(800, [1, 1, 1, 1, 1], 100) == [200, 200, 200, 100, 100]  # each alone would take 2 of 8 steps
+
+
+def test_an_expert_without_a_step_is_refused_with_the_cure() -> None:
+    with pytest.raises(TrainingError, match=r"2 steps of 100, too few for 3 models.*raise training\.budget_tokens"):
+        split_budget(200, [1, 1, 1], 100)
 
 
 @pytest.mark.parametrize(

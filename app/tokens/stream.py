@@ -1,0 +1,128 @@
+"""The training text of one language as one endless stream, epoch after epoch, and the rows that it is cut into.
+
+An epoch goes through the parts in an order drawn for it. Parts that follow each other make a window of bounded bytes;
+within a window the documents are shuffled, and the rows that start in it. So an epoch opens each part for one stretch
+of rows, and what is held at once does not grow with the corpus. Row r covers the tokens r L to (r + 1) L of the stream,
+the last of them the first of the next row: L predictions, and every token but the stream's first is predicted once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.core.records import Array, IntArray
+from app.core.seeding import generator
+from app.tokens.counts import PartCount
+from app.tokens.dataset import TokenCorpus
+
+Chosen = Callable[[str, PartCount], IntArray]
+"""(language, part of its training text) -> the documents to read, ascending places in the part."""
+
+WINDOW_BYTES = 64 << 20
+WINDOW_PARTS = 32
+_HELD_WINDOWS = 3
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """``parts``: of each window. ``starts``: tokens of the epoch before each window, and in all."""
+
+    parts: tuple[IntArray, ...]
+    starts: IntArray
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Documents in the order of the stream: where each starts in the window (and the end), its part, its offset there.
+
+    ``rows``: the rows that start in this window, in the order in which they are given out, from ``first_row`` on.
+    """
+
+    starts: IntArray
+    part: IntArray
+    offset: IntArray
+    first_row: int
+    rows: IntArray
+
+
+class LanguageStream:
+    """The stream of one language. ``tokens``: of an epoch.
+
+    chosen: restricts it to some documents; their lengths are then read once, a part at a time.
+    """
+
+    def __init__(self, corpus: TokenCorpus, lang: str, length: int, seed: int, chosen: Chosen | None = None) -> None:
+        self._corpus, self._lang, self._length, self._seed, self._chosen = corpus, lang, length, seed, chosen
+        self._parts = corpus.counts.parts(lang, "train")
+        self._part_tokens = np.asarray([self._held_tokens(part) for part in self._parts], dtype=np.int64)
+        self.tokens = int(self._part_tokens.sum())
+        self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
+        self._window = functools.lru_cache(maxsize=_HELD_WINDOWS)(self._read_window)
+
+    def read(self, ordinal: int, out: IntArray) -> None:
+        """Write the tokens of the row that is given out as number ``ordinal`` into ``out``, (length + 1,)."""
+        epoch, number, _ = self._place(ordinal)
+        window = self._window(epoch, number)
+        epoch, number, position = self._place(int(window.rows[ordinal - window.first_row]))
+        filled = 0
+        while filled < len(out):
+            filled += self._copy(self._window(epoch, number), position, out[filled:])
+            number, position = number + 1, 0
+            if number == len(self._epoch(epoch).parts):
+                epoch, number = epoch + 1, 0
+
+    def _place(self, row: int) -> tuple[int, int, int]:
+        """Epoch and window in which a row starts, and where in the window."""
+        epoch, position = divmod(row * self._length, self.tokens)
+        starts = self._epoch(epoch).starts
+        number = int(np.searchsorted(starts, position, side="right")) - 1
+        return epoch, number, position - int(starts[number])
+
+    def _copy(self, window: _Window, position: int, out: IntArray) -> int:
+        """Fill ``out`` from a place in a window, as far as the window goes; returns how many tokens that were."""
+        document, filled = int(np.searchsorted(window.starts, position, side="right")) - 1, 0
+        while filled < len(out) and document < len(window.part):
+            start, end = window.starts[document : document + 2].tolist()
+            count = min(end - position, len(out) - filled)
+            at = int(window.offset[document]) + position - start
+            ids = self._corpus.ids(self._lang, "train", self._parts[window.part[document]])
+            out[filled : filled + count] = ids[at : at + count]
+            filled, position, document = filled + count, position + count, document + 1
+        return filled
+
+    def _held(self, part: PartCount) -> Array:
+        index = self._corpus.index(self._lang, "train", part)
+        return index if self._chosen is None else index[self._chosen(self._lang, part)]
+
+    def _held_tokens(self, part: PartCount) -> int:
+        return part.tokens if self._chosen is None else int(self._held(part)["length"].sum())
+
+    def _read_epoch(self, epoch: int) -> _Epoch:
+        order = generator(self._seed, "parts", self._lang, epoch).permutation(len(self._parts))
+        windows: list[list[int]] = []
+        size = 0
+        for number in order[self._part_tokens[order] > 0].tolist():
+            more = int(self._part_tokens[number]) * self._corpus.token_bytes
+            if not windows or size + more > WINDOW_BYTES or len(windows[-1]) == WINDOW_PARTS:
+                windows.append([])
+                size = 0
+            windows[-1].append(number)
+            size += more
+        parts = tuple(np.asarray(window, dtype=np.int64) for window in windows)
+        ends = np.cumsum([int(self._part_tokens[window].sum()) for window in parts])
+        return _Epoch(parts, np.concatenate([[0], ends]))
+
+    def _read_window(self, epoch: int, number: int) -> _Window:
+        plan = self._epoch(epoch)
+        held = [self._held(self._parts[part]) for part in plan.parts[number].tolist()]
+        part = np.repeat(plan.parts[number], [len(index) for index in held])
+        order = generator(self._seed, "documents", self._lang, epoch, number).permutation(len(part))
+        offset, length = (np.concatenate([index[name] for index in held])[order] for name in ("offset", "length"))
+        begin, end = (epoch * self.tokens + int(plan.starts[n]) for n in (number, number + 1))
+        first, stop = -(-begin // self._length), -(-end // self._length)
+        rows = first + generator(self._seed, "rows", self._lang, epoch, number).permutation(stop - first)
+        return _Window(np.concatenate([[0], np.cumsum(length)]), part[order], offset, first, rows)
