@@ -18,8 +18,9 @@ class TokenizerCounts:
 class ModelCounts:
     """A model: name, weights, and what its training took; a copied or imported one has trained nothing.
 
-    ``epochs``: how often training went through each language's documents. ``final_loss`` in nats per token; ``training_seconds`` are the last attempt's, ``saving_seconds`` the part of them
-    that waited for its ``saves``, ``save_seconds`` the last save's; ``workers`` those of the last attempt.
+    ``epochs``: how often training went through each language's documents. ``final_loss`` in nats per token;
+    ``training_seconds`` are the last attempt's, ``saving_seconds`` the part of them that waited for its ``saves``,
+    ``save_seconds`` the last save's; ``workers`` those of the last attempt.
     """
 
     name: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import time
 
 from app.artifacts.layout import TOKENIZER, shard_folder
@@ -16,8 +15,6 @@ from app.pipelines.part_tasks import run_part_tasks
 from app.tokens.counts import SPLITS, PartCount, counts_to_json
 from app.tokens.packing import token_meta, write_meta, write_token_part, written_token_part
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
-
-log = logging.getLogger(__name__)
 
 
 def make_tokens(lineage: Lineage) -> Made:
