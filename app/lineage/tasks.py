@@ -45,10 +45,8 @@ def seed_task(config: Config, store: Store, parents: Parents, vocabulary_size: i
 
 def baseline_task(config: Config, store: Store, parents: Parents, name: str) -> ModelTask:
     """A dense model: one part that holds everything, the whole budget."""
-    part, weights = (
-        whole_part(name, parents.corpus, parents.corpus.languages()),
-        mixture_weights(config, parents.corpus),
-    )
+    corpus = parents.corpus
+    part, weights = whole_part(name, corpus, corpus.languages()), mixture_weights(config, corpus)
     return _trained(config, store, parents, part, weights, config.training.budget_tokens, config.baselines[name])
 
 

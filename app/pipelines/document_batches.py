@@ -6,8 +6,6 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from app.allocation.base import Column
 from app.artifacts.store import StageFolder
 from app.core.records import DocumentBatch
@@ -28,7 +26,7 @@ class DocumentSource:
 
     def parts(self, languages: Sequence[str], split: str) -> list[tuple[str, str, str]]:
         """(language, split, part) of all parts, in order."""
-        return [(lang, split, part) for lang in languages for part in part_names(self.stage, lang, split)]
+        return [(lang, split, part) for lang in languages for part in self._names(lang, split)]
 
     def read(self, lang: str, split: str, part: str) -> DocumentBatch:
         """The documents of one part, in row order."""
@@ -37,11 +35,16 @@ class DocumentSource:
             doc_ids, langs, texts = (tuple(table[name].to_pylist()) for name in ("doc_id", "lang", "text"))
             return DocumentBatch(doc_ids, langs, texts)
         corpus = _corpus(self.stage)
-        table, number = corpus.documents(lang, split), part_names(self.stage, lang, split).index(part)
-        rows = np.flatnonzero(table.part == number).tolist()
+        count = corpus.counts.parts(lang, split)[self._names(lang, split).index(part)]
         head = 0 if corpus.start_id == corpus.end_id else 1
-        tokens = tuple(corpus.tokens_of(lang, split, row)[head:-1] for row in rows)
-        return DocumentBatch(tuple(table.doc_ids[row] for row in rows), (lang,) * len(rows), (), tokens)
+        documents = list(corpus.documents_of(lang, split, count))
+        tokens = tuple(document.ids[head:-1] for document in documents)
+        return DocumentBatch(tuple(document.doc_id for document in documents), (lang,) * len(tokens), (), tokens)
+
+    def _names(self, lang: str, split: str) -> list[str]:
+        if self.column == "texts":
+            return part_names(self.stage, lang, split)
+        return [f"{part.name}.parquet" for part in _corpus(self.stage).counts.parts(lang, split)]
 
 
 def draw_sample(source: DocumentSource, languages: Sequence[str], documents: int, wanted: int) -> DocumentBatch:
@@ -60,4 +63,4 @@ def draw_sample(source: DocumentSource, languages: Sequence[str], documents: int
 
 @functools.lru_cache(maxsize=1)
 def _corpus(stage: StageFolder) -> TokenCorpus:
-    return TokenCorpus.open(str(stage.local()))
+    return TokenCorpus.open(stage)

@@ -64,8 +64,10 @@ class TokenCorpus:
     def documents(self, lang: str, split: str) -> Iterator[StoredDocument]:
         """The documents of a language and split in order, one part open at a time."""
         for part in self.counts.parts(lang, split):
-            ids = self.ids(lang, split, part)
-            for record in self.index(lang, split, part):
-                start, length = int(record["offset"]), int(record["length"])
-                document = ids[start : start + length].astype(np.int64)
-                yield StoredDocument(document_id(int(record["document"])), document, int(record["bytes"]))
+            yield from self.documents_of(lang, split, part)
+
+    def documents_of(self, lang: str, split: str, part: PartCount) -> Iterator[StoredDocument]:
+        """The documents of one part, in order."""
+        ids = self.ids(lang, split, part)
+        for number, start, length, size in self.index(lang, split, part).tolist():
+            yield StoredDocument(document_id(number), ids[start : start + length].astype(np.int64), size)

@@ -4,14 +4,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.artifacts.layout import MANIFEST
 from app.artifacts.store import StageFolder, Store
 from app.corpora.base import is_drawn
 from app.lineage.inputs import seed_location
 from app.pipelines.document_batches import DocumentSource, draw_sample
+from app.tokens.counts import counts_to_json
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import load_tokenizer
 
 TEXTS = {"de": [["Der Fluss", "war kalt"], ["und breit"]], "en": [[f"river {number}" for number in range(200)]]}
+
+
+def doc_ids(lang: str, part: int, count: int) -> list[str]:
+    """Sixteen hexadecimal digits for each of a part's documents."""
+    return [f"{lang.encode().hex()}{part:04x}{row:08x}" for row in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +27,18 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[StageFolder, Stage
     store = Store(str(tmp_path_factory.mktemp("store")))
     shards, tokens = store.stage("shards", "s"), store.stage("tokens", "t")
     tokenizer = load_tokenizer(seed_location("builtin:demo"))
+    made = []
     for lang, parts in TEXTS.items():
         for number, texts in enumerate(parts):
-            name = f"part-{number:05d}-000.parquet"
-            ids = [f"{lang}-{number}-{row}" for row in range(len(texts))]
+            name = f"part-{number:05d}-000"
+            ids = doc_ids(lang, number, len(texts))
             table = pa.table({"doc_id": ids, "lang": [lang] * len(ids), "text": texts, "bytes": [1] * len(ids)})
             sink = pa.BufferOutputStream()
             pq.write_table(table, sink)
-            shards.write(f"{lang}/train/{name}", sink.getvalue().to_pybytes())
-            write_token_part(table, tokenizer, tokens.child(f"{lang}/train"), name)
+            shards.write(f"{lang}/train/{name}.parquet", sink.getvalue().to_pybytes())
+            made.append((lang, "train", write_token_part(table, tokenizer, tokens.child(f"{lang}/train"), name)))
     write_meta(tokens, token_meta(tokenizer))
+    tokens.write_json(MANIFEST, {"counts": counts_to_json(TEXTS, made)})
     return shards, tokens
 
 
@@ -54,7 +63,7 @@ def test_tokens_come_without_start_and_end(stages: tuple[StageFolder, StageFolde
 def test_the_sample_is_drawn_by_the_hash_of_each_document(stages: tuple[StageFolder, StageFolder], column: str) -> None:
     source = DocumentSource(stages[0], "texts") if column == "texts" else DocumentSource(stages[1], "tokens")
     sample = draw_sample(source, ["de", "en"], documents=203, wanted=60)
-    ids = [f"de-0-{row}" for row in range(2)] + ["de-1-0"] + [f"en-0-{row}" for row in range(200)]
+    ids = doc_ids("de", 0, 2) + doc_ids("de", 1, 1) + doc_ids("en", 0, 200)
     assert list(sample.doc_ids) == [name for name in ids if is_drawn(name, b"sample", 60 / 203)]
     assert 40 < len(sample) < 80
     assert len(sample.texts if column == "texts" else sample.tokens) == len(sample)
