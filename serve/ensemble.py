@@ -17,8 +17,9 @@ from app.artifacts.store import Store
 from app.core.errors import ServingError
 from app.core.suggest import unknown_value
 from app.core.typed import from_json
-from app.ensemble.generation import Sampling, Weigher, generate, prompt_log_probs, require_room
+from app.ensemble.generation import Weigher, generate, prompt_log_probs, require_room
 from app.ensemble.routing import PosteriorRouter, TextRouter
+from app.ensemble.sampling import Sampling
 from app.ensemble.weights import WeightingSettings
 from app.models.causal import CausalLM
 from app.models.load import load_model

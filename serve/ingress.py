@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 
-from app.ensemble.generation import Sampling
+from app.ensemble.sampling import Sampling
 from serve.ensemble import Generated, LoadedEnsemble
 from serve.problems import install_problems, problem
 from serve.schema import Choice, ChoiceXelm, Completion, CompletionRequest, ModelCard, ModelList, Usage

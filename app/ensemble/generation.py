@@ -1,10 +1,12 @@
 """Text from an ensemble, token by token: p(x_t | x_<t) = sum_e alpha_e p_e(x_t | x_<t).
 
-The plain form: every step reads the whole text again (no cache), one request at a time.
+The plain form: every step reads the whole text again (no cache), one request at a time. The engine (``engine``) makes
+the same texts fast; this is what it is held against.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +17,7 @@ import torch
 from app.core.errors import ServingError
 from app.core.records import FloatArray
 from app.ensemble.mixing import mix_log_probs_torch
+from app.ensemble.sampling import Sampling, Seen, choose, seed_of_choice, uniform
 
 
 class Expert(Protocol):
@@ -43,16 +46,6 @@ class Weigher(Protocol):
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn: greedily at temperature 0, else from the ``top_p`` most probable mass."""
-
-    max_tokens: int = 16
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
 class Step:
     """One token that was generated, with the experts' weights (k,) that it was drawn with."""
 
@@ -74,8 +67,7 @@ def generate(
     Raises ServingError if the prompt and ``max_tokens`` are longer than the experts' context.
     """
     require_room(experts, prompt, sampling)
-    generator = torch.Generator()
-    generator.manual_seed(sampling.seed) if sampling.seed is not None else generator.seed()
+    seed = seed_of_choice(secrets.randbits(62) if sampling.seed is None else sampling.seed, 0)
     made: list[int] = []
     text = ""
     for _ in range(sampling.max_tokens):
@@ -83,7 +75,7 @@ def generate(
         rows = torch.tensor([[*prompt, *made]])
         log_probs = _next_log_probs(experts, weights, rows, weigher.needs_scores)
         mixed = mix_log_probs_torch(log_probs, torch.from_numpy(weights)[:, None], dim=0)
-        token = draw(mixed, sampling, generator)
+        token = choose(mixed, sampling, Seen(prompt, made), uniform(seed, "token", len(prompt) + len(made)))
         made.append(token)
         yield Step(token, float(mixed[token]), weights)
         longer = text_of(made)
@@ -114,19 +106,6 @@ def prompt_log_probs(experts: Sequence[Expert], prompt: Sequence[int]) -> FloatA
         columns.append(log_probs.gather(1, rows[0, 1:, None])[:, 0].numpy())
     scores: FloatArray = np.stack(columns, axis=1)
     return scores
-
-
-def draw(log_probs: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """A token id from (V,) log-probabilities: the first of the largest, or drawn."""
-    if sampling.temperature == 0:
-        return int(log_probs.argmax())
-    below_highest = log_probs - log_probs.max()  # so that no temperature, however small, divides all into -inf
-    probabilities = (below_highest / sampling.temperature).softmax(-1)
-    if sampling.top_p < 1:
-        ordered, places = probabilities.sort(descending=True, stable=True)
-        before = ordered.cumsum(-1) - ordered
-        probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered * (before < sampling.top_p))
-    return int(torch.multinomial(probabilities, 1, generator=generator))
 
 
 @torch.no_grad()

@@ -27,14 +27,14 @@ def read_prompt(sequence: Sequence) -> Program:
     """Show the weigher the prompt; score it where that is needed. With ``echo``, fills ``prompt_steps``."""
     request, weigher, pieces = sequence.request, sequence.weigher, sequence.pieces
     reported = request.echo and request.logprobs is not None
-    silent = np.full(len(request.experts), np.nan)
     if reported or weigher.needs_scores:
         first = Step(sequence.tokens[0], weigher.weights(), piece=pieces[0])
         known = [first]
         yield from _score(sequence, known, reported)
     else:
-        weigher.observe("".join(pieces), silent)
-        known = [Step(token, silent, piece=piece) for token, piece in zip(sequence.tokens, pieces, strict=True)]
+        sequence.weigher = request.weigher(sequence.tokens)
+        unknown = np.full(len(request.experts), np.nan)
+        known = [Step(token, unknown, piece=piece) for token, piece in zip(sequence.tokens, pieces, strict=True)]
     if request.echo:
         sequence.prompt_steps = known[: len(request.prompt)]
 
@@ -43,7 +43,6 @@ def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
     """Score all tokens but the first and show them to the weigher one by one."""
     tokens, weigher = sequence.tokens, sequence.weigher
     scored: list[FloatArray] = []  # (experts,) of each token so far: what a dropped expert missed is known already
-    before = sequence.pieces[0]
     places = range(len(sequence.request.experts))
     wanted = sequence.request.logprobs if reported else None
     for start in range(0, len(tokens) - 1, PIECE):
@@ -54,8 +53,7 @@ def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
         for i, row in enumerate(scores):
             weights[i] = weigher.weights()
             scored.append(row)
-            weigher.observe(before + sequence.pieces[start + i + 1], row)
-            before = ""
+            weigher.observe(sequence.pieces[start + i + 1], tokens[start + i + 1], row)
             missed = weigher.missed()
             for place in np.flatnonzero(missed).tolist():
                 weigher.catch_up(place, np.array([earlier[place] for earlier in scored[-int(missed[place]) :]]))

@@ -35,8 +35,8 @@ class Weigher(Protocol):
     def catch_up(self, expert: int, log_probs: FloatArray) -> None:
         """An expert has scored the tokens that it ``missed``."""
 
-    def observe(self, text: str, log_probs: FloatArray) -> None:
-        """The text grew. log_probs: (n,) of its token under each expert, NaN for those that did not run."""
+    def observe(self, text: str, token: int, log_probs: FloatArray) -> None:
+        """A token was added, and its ``text``. log_probs: (n,) under each expert, NaN where it did not run."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Request:
     """One prompt to continue, ``n`` times.
 
     prompt: ids, the start token first. experts: the client's experts that take part, in the order of the weigher's
-    weights. weigher, decoder: make a fresh one for each text, that has seen nothing. stop_ids end a text and are no
+    weights. weigher: makes one for a text that begins with some tokens, whose scores it has not seen.
+    decoder: makes a fresh one. stop_ids end a text and are no
     part of it. logprobs: alternatives reported for each token, None for no log-probabilities at all. echo: the prompt
     is part of the answer. made: tokens made before, of a request that is replayed: they count as made, and are not
     reported again.
@@ -54,7 +55,7 @@ class Request:
 
     prompt: Sequence[int]
     experts: Sequence[int]
-    weigher: Callable[[], Weigher]
+    weigher: Callable[[Sequence[int]], Weigher]
     decoder: Callable[[], Decoder]
     sampling: Sampling = field(default_factory=Sampling)
     stops: Sequence[str] = ()

@@ -20,6 +20,8 @@ from app.core.errors import ServingError
 from app.core.seeding import derive_seed
 
 _UNITS = float(1 << 53)
+_LEAST_TEMPERATURE = 1e-30
+"""Smaller ones are 0 in float32."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def adjusted(log_probs: torch.Tensor, sampling: Sampling, seen: Seen) -> torch.T
 def distribution(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """(V,) probabilities that a token is drawn with, from adjusted scores; temperature above 0."""
     below_highest = scores - scores.max()  # so that no temperature, however small, divides all into -inf
-    probabilities = (below_highest / sampling.temperature).softmax(-1)
+    probabilities = (below_highest / max(sampling.temperature, _LEAST_TEMPERATURE)).softmax(-1)
     if not sampling.truncates:
         return probabilities
     if sampling.min_p > 0:
@@ -146,6 +148,12 @@ def distribution(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     return probabilities / probabilities.sum()
 
 
+def choose(log_probs: torch.Tensor, sampling: Sampling, seen: Seen, number: float) -> int:
+    """A token from (V,) log-probabilities: the first of the largest scores, or the one that ``number`` picks."""
+    scores = adjusted(log_probs, sampling, seen)
+    return int(scores.argmax()) if sampling.greedy else pick(distribution(scores, sampling), number)
+
+
 def pick(probabilities: torch.Tensor, number: float) -> int:
     """The token where the running sum of (V,) weights passes ``number`` (0 to 1) of their total."""
     running = probabilities.double().cumsum(-1)
@@ -153,6 +161,11 @@ def pick(probabilities: torch.Tensor, number: float) -> int:
     if place == len(running):  # the product was rounded up to the total
         place = int(probabilities.nonzero()[-1])
     return place
+
+
+def seed_of_choice(seed: int, choice: int) -> int:
+    """The texts of a request that is answered several times have seeds of their own."""
+    return derive_seed(seed, "choice", choice)
 
 
 def uniform(seed: int, purpose: str, position: int) -> float:

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from app.core.records import FloatArray
-from app.core.seeding import derive_seed
 from app.ensemble.client import Feed
 from app.ensemble.mixing import mix_log_probs
 from app.ensemble.requests import FinishReason, Request, Work
-from app.ensemble.sampling import Seen, uniform
+from app.ensemble.sampling import Seen, seed_of_choice, uniform
 from app.ensemble.speculation import Acceptance
 from app.ensemble.text_output import Step, TextOutput
 
@@ -28,13 +27,13 @@ class Sequence:
         self.request = request
         self.slot = slot
         self.tokens = [*request.prompt, *request.made]
-        self.weigher = request.weigher()
+        self.weigher = request.weigher(self.tokens[:1])
         self.acceptance = Acceptance()
         self.work = Work(made=len(request.made))
         self.finish: FinishReason | None = None
         self.prompt_steps: list[Step] = []
         self.ready: list[Step] = []
-        self._seed = derive_seed(seed, "choice", choice)
+        self._seed = seed_of_choice(seed, choice)
         self._read = [0] * len(request.experts)
         self._seen = Seen(request.prompt, request.made)
         decoder = request.decoder()
@@ -100,7 +99,7 @@ class Sequence:
             return
         self.ready += self._output.release()
         self._seen.add(token)
-        self.weigher.observe(piece, scores)
+        self.weigher.observe(piece, token, scores)
 
     def _note(self, place: int, start: int, fed: Items[int], rows: int, targets: Items[int]) -> Feed:
         self._read[place] = start + len(fed)

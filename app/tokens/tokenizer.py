@@ -59,25 +59,20 @@ class Tokenizer:
         return self._backend.decode([int(token) for token in ids], skip_special_tokens=True)
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """Text that each token adds: their concatenation is the decoded text.
+        """Text that each token adds, as a stream shows it: a character cut into bytes belongs to the token that
+        completes it; bytes that never complete one belong to a later token, as replacement characters.
 
-        A character cut into bytes belongs to the token that completes it; bytes that never complete one belong to
-        the last token, as replacement characters. Costs time linear in the tokens.
+        Costs time linear in the tokens.
         """
-        pieces: list[str] = []
-        before: list[int] = []  # the last complete piece: sentencepiece drops the space of a first token
-        pending: list[int] = []
-        for token in ids:
-            pending.append(int(token))
-            text = self.decode(before + pending)[len(self.decode(before)) :]
-            if text.endswith("\ufffd") and len(pending) < _LONGEST_CHARACTER_BYTES:
-                pieces.append("")
-                continue
-            pieces.append(text)
-            before, pending = pending, []
-        if pending:
-            pieces[-1] += self.decode(pending)
+        stream = self.stream()
+        pieces = [stream.step(int(token)) for token in ids]
+        if pieces:
+            pieces[-1] += stream.flush()
         return pieces
+
+    def stream(self) -> TextStream:
+        """An incremental decoder for one text."""
+        return TextStream(self._backend)
 
     def save(self, folder: str) -> None:
         """Write a folder that ``load_tokenizer`` and the library's AutoTokenizer read."""
@@ -89,6 +84,45 @@ class Tokenizer:
         if not found.any():
             return ids
         return ids[~found] if self._unknown_id is None else np.where(found, np.int64(self._unknown_id), ids)
+
+
+class TextStream:
+    """Text of tokens that come one by one: whole characters only, nothing twice; made by ``Tokenizer.stream``.
+
+    The library's ``DecodeStream`` fails on bytes that are no text, which a model may well make: there a byte decoder
+    takes back what it has said. Here such a byte becomes a replacement character of its own.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._before: list[int] = []  # the last complete piece: sentencepiece drops the space of a first token
+        self._pending: list[int] = []
+
+    def step(self, token: int) -> str:
+        """Text that is complete with this token; empty while a character is not, and for a special token."""
+        self._pending.append(token)
+        text = self._text(self._pending)
+        if not text.endswith("\ufffd"):
+            self._before, self._pending = self._pending, []
+            return text
+        if len(self._pending) < _LONGEST_CHARACTER_BYTES:
+            return ""
+        first, self._pending = self._pending[:1], self._pending[1:]
+        alone: str = self._backend.decode(first, skip_special_tokens=True)
+        return alone  # a character that began with it would be complete by now
+
+    def flush(self) -> str:
+        """Bytes that never became a character, as replacement characters."""
+        text = self._text(self._pending)
+        self._before, self._pending = [], []
+        return text
+
+    def _text(self, ids: list[int]) -> str:
+        known = self._backend.decode(self._before, skip_special_tokens=True) if self._before else ""
+        text: str = self._backend.decode(self._before + ids, skip_special_tokens=True)
+        if not text.startswith(known):
+            known, text = "", self._backend.decode(ids, skip_special_tokens=True)
+        return text[len(known) :]
 
 
 def load_tokenizer(place: str, revision: str | None = None) -> Tokenizer:

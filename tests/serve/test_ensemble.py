@@ -7,7 +7,7 @@ import torch
 
 from app.artifacts.store import Store
 from app.core.errors import AllocationError, ConfigError, MissingArtifact, ServingError
-from app.ensemble.generation import Sampling
+from app.ensemble.sampling import Sampling
 from serve.ensemble import load_ensemble
 from serve.schema import XelmOptions
 from tests.support.ensembles import demo_ensemble

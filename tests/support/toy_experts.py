@@ -89,7 +89,7 @@ class Fixed:
         """Never asked."""
         raise AssertionError
 
-    def observe(self, text: str, log_probs: np.ndarray) -> None:
+    def observe(self, text: str, token: int, log_probs: np.ndarray) -> None:
         """Keep the text."""
         self.texts.append(text)
 
@@ -99,7 +99,7 @@ class Posterior(Fixed):
 
     needs_scores = True
 
-    def observe(self, text: str, log_probs: np.ndarray) -> None:
+    def observe(self, text: str, token: int, log_probs: np.ndarray) -> None:
         """Bayes' rule."""
         assert not np.isnan(log_probs[self._weights > 0]).any()
         weights = self._weights * np.exp(np.where(self._weights > 0, log_probs, 0))
@@ -122,7 +122,7 @@ class Letters:
 def toy_request(prompt: Sequence[int], weigher: Callable[[], object], sampling: Sampling, **more: object) -> Request:
     """A request to the first experts, as many as the weigher weighs."""
     k = len(weigher().weights())  # type: ignore[attr-defined]
-    return Request(prompt, range(k), weigher, Letters, sampling, **more)  # type: ignore[arg-type]
+    return Request(prompt, range(k), lambda _tokens: weigher(), Letters, sampling, **more)  # type: ignore[arg-type]
 
 
 def mixture(experts: ToyExperts, weigher: object, tokens: Sequence[int]) -> np.ndarray:
@@ -135,5 +135,5 @@ def mixture(experts: ToyExperts, weigher: object, tokens: Sequence[int]) -> np.n
 def shown(experts: ToyExperts, weigher: object, tokens: Sequence[int]) -> object:
     """The weigher after it has seen ``tokens``."""
     for i in range(1, len(tokens)):
-        weigher.observe("", experts.log_probs(tokens[:i])[: len(weigher.weights()), tokens[i]])  # type: ignore[attr-defined]
+        weigher.observe("", tokens[i], experts.log_probs(tokens[:i])[: len(weigher.weights()), tokens[i]])  # type: ignore[attr-defined]
     return weigher

@@ -48,7 +48,7 @@ def greedy_reference(weigher: Fixed, prompt: list[int], count: int) -> list[int]
     tokens = list(prompt)
     for _ in range(count):
         token = int(mixture(TOYS, weigher, tokens).argmax())
-        weigher.observe("", TOYS.log_probs(tokens)[: len(weigher.weights()), token])
+        weigher.observe("", token, TOYS.log_probs(tokens)[: len(weigher.weights()), token])
         tokens.append(token)
     return tokens[len(prompt) :]
 
@@ -162,7 +162,7 @@ def test_log_probs_weights_and_alternatives_are_the_mixtures() -> None:
         best = np.argsort(-p)[:2]
         assert [token for token, _ in steps[i].top] == best.tolist()
         np.testing.assert_allclose([value for _, value in steps[i].top], np.log(p[best]), atol=1e-5)
-        weigher.observe("", TOYS.log_probs(tokens[:i])[:, tokens[i]])
+        weigher.observe("", tokens[i], TOYS.log_probs(tokens[:i])[:, tokens[i]])
 
 
 def some_requests() -> list[Request]:
@@ -287,7 +287,7 @@ def test_stop_strings_and_ids_end_a_text_before_them() -> None:
 
 def test_a_fault_of_one_request_ends_that_request_alone() -> None:
     class Faulty(Fixed):
-        def observe(self, text: str, log_probs: np.ndarray) -> None:
+        def observe(self, text: str, token: int, log_probs: np.ndarray) -> None:
             raise ServingError("no such thing")
 
     engine = Engine(ToyClient(TOYS))

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from app.core.errors import ServingError
-from app.ensemble.generation import Sampling, draw, generate, prompt_log_probs
+from app.ensemble.generation import generate, prompt_log_probs
 from app.ensemble.routing import PosteriorRouter
+from app.ensemble.sampling import Sampling
 from app.ensemble.weights import WeightingSettings
 from app.models.causal import CausalLM
 from tests.support.tiny_models import tiny_model
@@ -125,25 +126,3 @@ def test_a_text_longer_than_the_context_is_refused_with_the_limit() -> None:
     assert limit is not None
     with pytest.raises(ServingError, match=f"context is {limit} tokens.*prompt has 3.*max_tokens is {limit}"):
         list(generate(EXPERTS, Fixed(1, 0, 0), PROMPT, Sampling(limit), text_of))
-
-
-def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
-    log_probs = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-    generator = torch.Generator().manual_seed(0)
-    for top_p, allowed in ((0.5, {0}), (0.6, {0, 1}), (0.81, {0, 1, 2}), (1.0, {0, 1, 2, 3})):
-        seen = {draw(log_probs, Sampling(top_p=top_p), generator) for _ in range(400)}
-        assert seen == allowed
-
-
-def test_temperature_sharpens() -> None:
-    log_probs = torch.tensor([0.6, 0.4]).log()
-    generator = torch.Generator().manual_seed(0)
-    share = np.mean([draw(log_probs, Sampling(temperature=0.5), generator) == 0 for _ in range(3000)])
-    assert share == pytest.approx(0.36 / (0.36 + 0.16), abs=0.04)
-
-
-@pytest.mark.parametrize("temperature", [1e-9, 1e-310])
-def test_the_smallest_temperatures_draw_the_most_probable_token(temperature: float) -> None:
-    log_probs = torch.tensor([0.3, 0.6, 0.1, 0.0], dtype=torch.float64).log()
-    generator = torch.Generator().manual_seed(0)
-    assert {draw(log_probs, Sampling(temperature=temperature), generator) for _ in range(20)} == {1}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from app.core.errors import ServingError
-from app.ensemble.sampling import Sampling, Seen, adjusted, distribution, pick, uniform
+from app.ensemble.sampling import Sampling, Seen, adjusted, choose, distribution, pick, uniform
 
 P = torch.tensor([0.1, 0.4, 0.05, 0.25, 0.2])
 SCORES = P.log()
@@ -14,7 +14,8 @@ SCORES = P.log()
 def test_temperature_is_a_power_of_the_probabilities() -> None:
     expected = P**2 / (P**2).sum()
     torch.testing.assert_close(distribution(SCORES, Sampling(temperature=0.5)), expected)
-    assert distribution(SCORES, Sampling(temperature=1e-9)).tolist() == [0, 1, 0, 0, 0]
+    for temperature in (1e-9, 1e-310):
+        assert distribution(SCORES, Sampling(temperature=temperature)).tolist() == [0, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,13 @@ def test_a_number_picks_the_token_in_whose_share_it_falls() -> None:
     weights = torch.tensor([0.0, 2.0, 0.0, 1.0, 1.0, 0.0])
     found = [pick(weights, number) for number in (0.0, 0.499, 0.5, 0.749, 0.75, 1 - 2**-53)]
     assert found == [1, 1, 3, 3, 4, 4]
+
+
+def test_greedily_the_first_of_the_largest_is_chosen_after_penalties() -> None:
+    scores = torch.tensor([0.1, 0.4, 0.4, 0.1]).log()
+    assert choose(scores, Sampling(temperature=0), Seen(), 0.99) == 1
+    assert choose(scores, Sampling(temperature=0, presence_penalty=0.5), Seen(made=[1]), 0.0) == 2
+    assert choose(scores, Sampling(), Seen(), 0.99) == 3
 
 
 def test_numbers_depend_on_seed_purpose_and_position_and_are_uniform() -> None:

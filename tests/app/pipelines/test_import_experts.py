@@ -9,7 +9,7 @@ from app.artifacts.ensemble import read_ensemble
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.errors import ConfigError, CorpusError
-from app.ensemble.generation import Sampling
+from app.ensemble.sampling import Sampling
 from app.lineage.inputs import seed_location
 from app.lineage.lineage import Lineage
 from app.models.load import load_model, save_model

@@ -55,6 +55,8 @@ def test_decoding_gives_back_any_text(tokenizer: Tokenizer, text: str) -> None:
     (ids,) = tokenizer.encode_batch([text])
     assert tokenizer.decode(ids.tolist()) == text
     assert "".join(tokenizer.pieces(ids.tolist())) == text
+    stream = tokenizer.stream()
+    assert "".join(stream.step(token) for token in ids.tolist()) + stream.flush() == text
 
 
 def test_text_never_becomes_a_special_token(tokenizer: Tokenizer) -> None:
@@ -80,6 +82,26 @@ def test_a_character_cut_off_at_the_end_belongs_to_the_last_token(tokenizer: Tok
     (ids,) = tokenizer.encode_batch(["foxꦗ"])
     pieces = tokenizer.pieces(ids[:-1].tolist())
     assert "".join(pieces).startswith("fox") and set("".join(pieces)[3:]) == {"\ufffd"}
+    stream = tokenizer.stream()
+    assert "".join(stream.step(token) for token in ids[:-1].tolist()) == "fox"
+    assert "fox" + stream.flush() == "".join(pieces)
+
+
+@given(st.lists(st.integers(0, 599)))
+@settings(max_examples=200, deadline=None)
+def test_a_stream_of_any_tokens_shows_all_that_is_text(tokenizer: Tokenizer, ids: list[int]) -> None:
+    stream = tokenizer.stream()
+    shown = "".join(stream.step(token) for token in ids) + stream.flush()
+    assert "".join(tokenizer.pieces(ids)) == shown
+
+
+def test_a_character_behind_bytes_that_are_no_text_comes_whole(tokenizer: Tokenizer) -> None:
+    spelt = tokenizer.encode_batch(["ꦗ"])[0].tolist()
+    broken = spelt[1]
+    stream = tokenizer.stream()
+    shown = [stream.step(token) for token in [broken, broken, *spelt, *tokenizer.encode_batch(["fox"])[0].tolist()]]
+    assert "".join(shown) == "\ufffd\ufffdꦗfox"
+    assert not any("\ufffd" in piece and piece.strip("\ufffd") for piece in shown[:4])
 
 
 def test_the_library_loads_the_folder_and_agrees(folder: Path, tokenizer: Tokenizer) -> None:
@@ -136,6 +158,8 @@ def test_xglm_starts_and_ends_with_the_end_token(tmp_path: Path) -> None:
     assert [tokenizer.start_id, *ids.tolist()] == library("the fox")["input_ids"]
     assert tokenizer.decode(ids.tolist()) == "the fox"
     assert tokenizer.pieces(ids.tolist()) == ["the", " fox"]
+    stream = tokenizer.stream()
+    assert [stream.step(token) for token in [2, *ids.tolist()]] == ["", "the", " fox"]
 
 
 def test_xglm_text_that_spells_the_end_token_does_not_end_the_document(tmp_path: Path) -> None:
@@ -168,3 +192,5 @@ def test_llama_type_keeps_start_and_end_apart(tmp_path: Path) -> None:
     (ids,) = tokenizer.encode_batch(["ab a世"])
     assert tokenizer.decode(ids.tolist()) == "ab a世"
     assert "".join(tokenizer.pieces(ids.tolist())) == "ab a世"
+    stream = tokenizer.stream()
+    assert "".join(stream.step(token) for token in [1, *ids.tolist()]) == "ab a世"

@@ -1,0 +1,157 @@
+"""An ExpertClient over models in this process: stacks of models of one shape, and single models beside them.
+
+Feeds of one call go into few passes: those of one group of models and of like length share a pass, padded by their own
+last token, which changes nothing (``app.models.cache``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from app.core.errors import ServingError
+from app.ensemble.client import Capacity, Feed, Reply
+from app.ensemble.speculation import PassCosts
+from app.models.cache import pad_rows
+from app.models.causal import CausalLM
+from app.models.stacked import StackedLM
+
+_SHORT = 16
+_SCORED_AT_ONCE = 1 << 24
+"""Log-probabilities held at once where only those of single tokens are wanted: 64 MB."""
+_NO_SCORES = torch.zeros(0)
+
+
+class _Stack:
+    def __init__(self, stack: StackedLM, slots: int, length: int) -> None:
+        self.experts, self.vocabulary = stack.experts, stack.vocabulary
+        self._stack, self.cache = stack, stack.new_cache(slots, length)
+
+    def hidden(self, rows: torch.Tensor, positions: torch.Tensor, experts: list[int], slots: list[int]) -> torch.Tensor:
+        rows = rows.to(self._stack.device)
+        return self._stack.hidden(rows, experts, positions, self.cache.pairs(experts, slots))
+
+    def logits(self, hidden: torch.Tensor, experts: list[int]) -> torch.Tensor:
+        return self._stack.logits(hidden, experts)
+
+
+class _Single:
+    experts = 1
+
+    def __init__(self, model: CausalLM, slots: int, length: int) -> None:
+        self.vocabulary = len(model.head)
+        self._model, self.cache = model, model.new_cache(slots, length)
+
+    def hidden(self, rows: torch.Tensor, positions: torch.Tensor, experts: list[int], slots: list[int]) -> torch.Tensor:
+        return self._model.hidden(rows.to(self._model.head.device), positions, self.cache.rows(slots))
+
+    def logits(self, hidden: torch.Tensor, experts: list[int]) -> torch.Tensor:
+        return torch.nn.functional.linear(hidden, self._model.head)
+
+
+_Group = _Stack | _Single
+"""Models that share a pass, with their caches. Rows (P, T) are ordered by expert; hidden states are (P, T, D)."""
+
+
+class LocalClient:
+    """See ExpertClient. The experts are those of the groups, in order; all memory is taken when it is made."""
+
+    def __init__(
+        self, groups: Sequence[StackedLM | CausalLM], slots: int, length: int, costs: PassCosts | None = None
+    ) -> None:
+        """slots: texts at once; length: tokens of each, the start token included.
+
+        Raises ConfigError for a length beyond a model's context, ServingError for models of several vocabularies.
+        """
+        self._groups: list[_Group] = [
+            _Stack(group, slots, length) if isinstance(group, StackedLM) else _Single(group, slots, length)
+            for group in groups
+        ]
+        sizes = sorted({group.vocabulary for group in self._groups})
+        if len(sizes) != 1:
+            raise ServingError(f"models with vocabularies of {sizes} tokens cannot be mixed; serve them one by one")
+        self._place = [(group, number) for group in self._groups for number in range(group.experts)]
+        self.capacity = Capacity(len(self._place), sizes[0], slots, length)
+        self.costs = costs or PassCosts()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory that the caches hold, whether used or not."""
+        return sum(group.cache.nbytes for group in self._groups)
+
+    @torch.inference_mode()
+    def extend(self, feeds: Sequence[Feed]) -> list[Reply]:
+        """See ExpertClient."""
+        replies: dict[int, Reply] = {}
+        for group, places in self._passes(feeds):
+            experts = [self._place[feeds[place].expert][1] for place in places]
+            for place, reply in zip(places, _run(group, [feeds[place] for place in places], experts), strict=True):
+                replies[place] = reply
+        return [replies[place] for place in range(len(feeds))]
+
+    def drop(self, slot: int) -> None:
+        """See ExpertClient: what the slot holds is overwritten before it is read."""
+
+    def _passes(self, feeds: Sequence[Feed]) -> Iterator[tuple[_Group, list[int]]]:
+        """Places of the feeds of each pass, ordered by expert and slot."""
+        passes: dict[tuple[int, int], list[int]] = {}
+        for place in sorted(range(len(feeds)), key=lambda place: (feeds[place].expert, feeds[place].slot)):
+            length = len(feeds[place].tokens)
+            kind = 0 if length == 1 else 1 if length <= _SHORT else 2
+            passes.setdefault((id(self._place[feeds[place].expert][0]), kind), []).append(place)
+        for places in passes.values():
+            yield self._place[feeds[places[0]].expert][0], places
+
+
+def _run(group: _Group, feeds: list[Feed], experts: list[int]) -> list[Reply]:
+    """One pass over feeds ordered by expert."""
+    rows, positions = pad_rows([feed.tokens for feed in feeds], [feed.start for feed in feeds])
+    hidden = group.hidden(rows, positions, experts, [feed.slot for feed in feeds])
+    newest = _newest(group, hidden, feeds, experts)
+    scores = _scores(group, hidden, feeds, experts, newest)
+    return [Reply(log_probs, found) for log_probs, found in zip(newest, scores, strict=True)]
+
+
+def _newest(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int]) -> list[torch.Tensor]:
+    """Each feed's (``rows``, V) log-probabilities."""
+    most = max(feed.rows for feed in feeds)
+    if not most:
+        return [hidden.new_zeros(0, group.vocabulary, dtype=torch.float32)] * len(feeds)
+    if any(len(feed.tokens) != hidden.shape[1] for feed in feeds):
+        first = torch.tensor([max(0, len(feed.tokens) - most) for feed in feeds], device=hidden.device)
+        last = torch.tensor([len(feed.tokens) - 1 for feed in feeds], device=hidden.device)
+        chosen = torch.minimum(first[:, None] + torch.arange(most, device=hidden.device), last[:, None])
+        hidden = hidden.gather(1, chosen[..., None].expand(-1, -1, hidden.shape[2]))
+    else:
+        hidden = hidden[:, -most:]
+    log_probs = group.logits(hidden, experts).float().log_softmax(-1)
+    found = []
+    for row, feed in zip(log_probs, feeds, strict=True):
+        held = min(most, len(feed.tokens))
+        found.append(row[held - feed.rows : held])
+    return found
+
+
+def _scores(
+    group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int], newest: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """Each feed's (targets,) log-probabilities, on the CPU."""
+    scored = max(len(feed.targets) for feed in feeds)
+    if not scored:
+        return [_NO_SCORES] * len(feeds)
+    targets = torch.zeros(len(feeds), scored, dtype=torch.int64)
+    for row, feed in zip(targets, feeds, strict=True):
+        row[: len(feed.targets)] = torch.tensor(feed.targets, dtype=torch.int64)
+    targets = targets.to(hidden.device)[..., None]
+    if all(feed.rows == len(feed.tokens) == scored for feed in feeds):  # the rows are there already
+        found = torch.stack(newest).gather(2, targets)[..., 0]
+    else:
+        at_once = max(1, _SCORED_AT_ONCE // (len(feeds) * group.vocabulary))
+        parts = []
+        for start in range(0, scored, at_once):
+            logits = group.logits(hidden[:, start : min(start + at_once, scored)], experts).float()
+            parts.append(logits.gather(2, targets[:, start : start + at_once])[..., 0] - logits.logsumexp(-1))
+        found = torch.cat(parts, dim=1)
+    found = found.cpu()
+    return [row[: len(feed.targets)] for row, feed in zip(found, feeds, strict=True)]
