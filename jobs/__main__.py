@@ -11,7 +11,7 @@ from importlib import resources
 from jobs.entry import version
 
 _FIRST = ("all", "doctor", "plan", "status", "stop")
-_NO_JOBS = ("__init__", "__main__", "entry", "failures", "terminal")
+_NO_JOBS = ("__init__", "__main__", "entry", "failures", "next_steps", "terminal")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from app.fleet.interruption import ends_on_signals
 from jobs.failures import explain
+from jobs.next_steps import Typed, as_lines
 from jobs.terminal import set_up_logging, signs_of_life
 
 if TYPE_CHECKING:
@@ -37,13 +38,15 @@ def run_job(
     *,
     shortcuts: Mapping[str, str] | None = None,
     is_long: bool = False,
+    then: Callable[[Typed], dict[str, str]] | None = None,
 ) -> int:
     """Parse the command line, then forecast (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
     usage, 75 stopped early, 130 interrupted.
 
     A result that says ``ok: false`` is printed and is status 1.
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
-    that it sets. is_long: looks at the machines before it starts, and shows signs of life.
+    that it sets. is_long: looks at the machines before it starts, and shows signs of life. then: what can
+    be typed after it, printed below its text.
     """
     named = shortcuts or {}
     arguments = _parser(name, description, named).parse_args(argv)
@@ -54,7 +57,9 @@ def run_job(
             if is_long:
                 meanwhile.enter_context(ends_on_signals())
                 meanwhile.enter_context(signs_of_life())
-            result = _result(name, arguments, named, work, is_long)
+            result, typed = _result(name, arguments, named, work, is_long)
+            if then and not arguments.dry_run:
+                result["next"] = then(typed)
     except (Exception, KeyboardInterrupt) as error:
         said, status = explain(error, name)
         print(f"{name}: {said}", file=sys.stderr)
@@ -65,7 +70,7 @@ def run_job(
 
 def _result(
     name: str, arguments: argparse.Namespace, named: Mapping[str, str], work: Callable[[], Step], is_long: bool
-) -> JsonObject:
+) -> tuple[JsonObject, Typed]:
     from app.artifacts.store import Store
     from app.config.load import load_config, resolved
 
@@ -77,19 +82,29 @@ def _result(
 
     require_strategy(config)
     store = Store(config.artifacts.root, config.artifacts.cache)
+    words = [
+        word
+        for option in ("preset", "config")
+        if (value := getattr(arguments, option))
+        for word in (f"--{option}", value)
+    ]
+    words += [word for override in overrides for word in ("--set", override)]
+    typed = Typed(words, config.run.name, config.artifacts.root, config.corpus.source, config.allocation.strategy)
     if arguments.dry_run:
+        from app.doctor.preflight import foreseen
         from app.planning.forecast import forecast
 
-        return {"job": name, "dry_run": True, **forecast(config, store), "config": resolved(config)}
+        planned = {"problems": foreseen(config, store), **forecast(config, store), "config": resolved(config)}
+        return {"job": name, "dry_run": True, **planned}, typed
     step = work()
     if not is_long:
-        return {"job": name, "run": config.run.name, **step(config, store)}
+        return {"job": name, "run": config.run.name, **step(config, store)}, typed
     from app.artifacts.layout import DRIVER
     from app.artifacts.lease import held
     from app.doctor.preflight import ready
 
     with ready(config, store), held(store.run(config.run.name), DRIVER, f"jobs.{name}"):
-        return {"job": name, "run": config.run.name, **step(config, store)}
+        return {"job": name, "run": config.run.name, **step(config, store)}, typed
 
 
 def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -117,7 +132,8 @@ def version() -> str:
 
 def _as_text(result: JsonObject) -> str:
     if isinstance(text := result.get("text"), str):
-        return text
+        steps = result.get("next")
+        return f"{text}\n{as_lines(steps)}" if isinstance(steps, dict) else text
     import yaml
 
     shown: str = yaml.safe_dump(result, sort_keys=False, allow_unicode=True, width=120)

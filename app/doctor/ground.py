@@ -23,10 +23,13 @@ from app.planning.plan import planned_work, seed_size, storage_forecast
 
 def ground_checks(config: Config, store: Store) -> list[Check]:
     """All checks of this module; what cannot be looked at is not among them."""
-    checks = [*_cut(config), *interpreter_check(sys.executable)]
-    if config.cluster.address == "local":
-        checks += _home(Path.home())
-    return [*checks, *_room(config, store)]
+    home = _home(Path.home()) if config.cluster.address == "local" else ()
+    return [*untouching_checks(config, store), *home]
+
+
+def untouching_checks(config: Config, store: Store) -> list[Check]:
+    """Those that write nothing."""
+    return [*_cut(config), *interpreter_check(sys.executable), *_room(config, store)]
 
 
 def _cut(config: Config) -> Iterator[Check]:

@@ -15,7 +15,7 @@ from app.core.errors import NotReady
 from app.doctor.checks import DRIVER, Check, machine_checks, node_checks, resource_checks
 from app.doctor.examine import probing, seed_needs
 from app.doctor.facts import NodeFacts
-from app.doctor.ground import ground_checks
+from app.doctor.ground import ground_checks, untouching_checks
 from app.doctor.look import look
 from app.fleet.capacity import kinds_of_nodes, living_nodes
 from app.fleet.ray_session import ray_session
@@ -42,9 +42,21 @@ def _local_checks(config: Config, store: Store) -> list[Check]:
     """This machine as the only node of the Ray that will be started."""
     with probing(store) as probes:
         machine = look(probes, config.artifacts.cache, os.getpid())
-    offered = {"CPU": float(config.cluster.cpus or os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-    node = NodeFacts(_HERE, offered, machine.began, machine.ended, machine)
+    node = NodeFacts(_HERE, _offered_here(config), machine.began, machine.ended, machine)
     return [*node_checks(config, node, machine, seed_needs(config)), *resource_checks(config, [node], {})]
+
+
+def foreseen(config: Config, store: Store) -> list[str]:
+    """What would stand in the way, as far as it can be known without writing or joining anything."""
+    checks = untouching_checks(config, store)
+    if config.cluster.address == "local":
+        checks += resource_checks(config, [NodeFacts(_HERE, _offered_here(config), 0.0, 0.0, None)], {})
+    return [f"{check.name}: {check.says}" for check in checks if check.state == "failed"]
+
+
+def _offered_here(config: Config) -> dict[str, float]:
+    """What a Ray that is started here will offer."""
+    return {"CPU": float(config.cluster.cpus or os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
 def _cluster_checks(config: Config, store: Store) -> list[Check]:

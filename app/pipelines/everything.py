@@ -38,9 +38,12 @@ def run_everything(config: Config, store: Store) -> JsonObject:
     """Run what is not done yet; returns the summary's headline and the text to print."""
     lineage = Lineage(config, store)
     with ray_session(config.cluster):
-        for name, make in _STAGES:
+        began = time.monotonic()
+        for number, (name, make) in enumerate(_STAGES, 1):
             started = time.monotonic()
+            log.info("stage %d of %d: %s", number, len(_STAGES), name)
             record(lineage, make(lineage))
-            log.info("%s: done in %s", name, format_seconds(time.monotonic() - started))
+            now = time.monotonic()
+            log.info("%s: done in %s, %s in all", name, format_seconds(now - started), format_seconds(now - began))
     run = lineage.run
     return {"summary": f"{run.uri}/{SUMMARY}", "report": f"{run.uri}/{REPORT}", "text": result_text(lineage)}

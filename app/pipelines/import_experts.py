@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ from app.tokens.tokenizer import Tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_FILES_OF_A_MODEL = ("config.json", "tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model")
 _LANGUAGES_END, _LANGUAGE_SEPARATOR = "=", "+"
 _MADE_BY = "python -m jobs.import_experts"
 
@@ -55,6 +58,7 @@ def import_experts(lineage: Lineage) -> Made:
     config, store = lineage.config, lineage.store
     sources = [parse_source(text) for text in config.imported.experts]
     clusters = check_languages(sources)
+    require_places([source.place for source in sources] + [config.imported.tokenizer] * bool(config.imported.tokenizer))
     names = expert_names(len(sources))
     tokenizer = _shared_tokenizer(config, sources)
     experts = {name: _import_model(store, name, source, tokenizer) for name, source in zip(names, sources, strict=True)}
@@ -78,8 +82,12 @@ def parse_source(text: str) -> Source:
     """``de+fr=PLACE`` or ``PLACE``. Raises CorpusError for an unknown language."""
     head, separator, place = text.partition(_LANGUAGES_END)
     if not separator:
-        return Source(text, ())
-    return Source(place, tuple(normalise(code) for code in head.split(_LANGUAGE_SEPARATOR)))
+        return Source(_in_home(text), ())
+    return Source(_in_home(place), tuple(normalise(code) for code in head.split(_LANGUAGE_SEPARATOR)))
+
+
+def _in_home(place: str) -> str:
+    return str(Path(place).expanduser()) if place.startswith("~") else place
 
 
 def check_languages(sources: Sequence[Source]) -> list[tuple[str, ...]]:
@@ -99,6 +107,25 @@ def check_languages(sources: Sequence[Source]) -> list[tuple[str, ...]]:
             )
         seen.update(source.languages)
     return [] if silent else [source.languages for source in sources]
+
+
+def require_places(places: Sequence[str]) -> None:
+    """Raise ConfigError for all places that are neither here nor can be an id of the Hub, and for folders of no model.
+
+    An id is ``name`` or ``owner/name``; what looks like a path, or has the first part of one that is here, is one.
+    """
+    wrong = []
+    for place in places:
+        path = Path(place)
+        if path.is_dir() and not any((path / name).exists() for name in _FILES_OF_A_MODEL):
+            wrong.append(f"{place} holds neither {' nor '.join(_FILES_OF_A_MODEL)}")
+        elif not path.exists() and (not _HUB_ID.fullmatch(place) or ("/" in place and path.parent.is_dir())):
+            wrong.append(f"{place} is not there")
+    if wrong:
+        raise ConfigError(
+            f"imported.experts: {'; '.join(wrong)}; give a Hugging Face folder (config.json and weights), an id of"
+            " the Hub (owner/name), or a checkpoint file"
+        )
 
 
 def _shared_tokenizer(config: Config, sources: Sequence[Source]) -> Tokenizer:

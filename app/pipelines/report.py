@@ -38,7 +38,7 @@ def make_report(lineage: Lineage) -> Made:
 
 
 def result_text(lineage: Lineage) -> str:
-    """What the demo prints at its end: the table, the headline, where the page is and what to type next."""
+    """What the demo prints at its end: the table, the headline, and where the page is."""
     run = lineage.run
     summary = run.read_json(SUMMARY)
     return "\n".join(
@@ -50,7 +50,6 @@ def result_text(lineage: Lineage) -> str:
             f"report   {run.uri}/{REPORT}",
             f"figures  {run.uri}/{SUMMARY}",
             f"config   {run.uri}/{CONFIG}",
-            "next     .venv/bin/python -m jobs.all --preset demo --set allocation.strategy=tfidf --set run.name=tfidf",
         ]
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,10 +177,61 @@ def open_trackers(names: Sequence[str], model: TrackedModel) -> list[Hook]:
 
 
 def require_trackers(names: Sequence[str]) -> None:
-    """Raise ConfigError, naming the cure, if a tracker's library is not installed here."""
+    """Try each tracker once, before anything is trained. Raises ConfigError, naming the cure.
+
+    A tracker that fails in the middle of a training stops nothing; one that cannot work from the start would lose every
+    curve without a word that anybody reads.
+    """
     for name in names:
         if name in _TRACKERS and importlib.util.find_spec(_TRACKERS[name][1]) is None:
             raise ConfigError(
                 f"training.trackers names {name}, but {_TRACKERS[name][1]} is not installed; take it out, or"
                 f" .venv/bin/pip install -c constraints.txt '.[{name}]'"
             )
+    for name in names:
+        if name in _TRIALS:
+            trial, cure = _TRIALS[name]
+            try:
+                trial()
+            except Exception as error:  # whatever a service on the network, or its client, may raise
+                said = " ".join(str(error).split()) or type(error).__name__
+                raise ConfigError(f"training.trackers names {name}, which cannot be used: {said}; {cure}") from error
+
+
+def _try_wandb() -> None:
+    """Ask who we are, unless nothing is sent."""
+    if os.environ.get("WANDB_MODE", "online") not in _WANDB_SENDS:
+        return
+    import wandb
+
+    _ = wandb.Api(timeout=_TRIAL_SECONDS).viewer
+
+
+def _try_mlflow() -> None:
+    """List an experiment; without the client's minutes of retries."""
+    from mlflow.tracking import MlflowClient
+
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TRIAL_SECONDS)}
+    before = {name: os.environ.get(name) for name in patience}
+    os.environ.update(patience)
+    try:
+        MlflowClient().search_experiments(max_results=1)
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_TRIAL_SECONDS = 10
+_WANDB_SENDS = ("online", "shared", "run")
+_TRIALS: Mapping[str, tuple[Callable[[], None], str]] = {
+    "wandb": (_try_wandb, "set WANDB_API_KEY, or WANDB_MODE=offline, or take it out"),
+    "mlflow": (
+        _try_mlflow,
+        "set MLFLOW_TRACKING_URI to your server, or to file:///FOLDER together with MLFLOW_ALLOW_FILE_STORE=true, or"
+        " take it out",
+    ),
+}
+"""Name -> what is tried in the driver, and what to do where it fails."""

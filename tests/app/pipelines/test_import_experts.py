@@ -13,7 +13,7 @@ from app.ensemble.sampling import Sampling
 from app.lineage.inputs import seed_location
 from app.lineage.lineage import Lineage
 from app.models.load import load_model, save_model
-from app.pipelines.import_experts import Source, check_languages, import_experts, parse_source
+from app.pipelines.import_experts import Source, check_languages, import_experts, parse_source, require_places
 from app.tokens.tokenizer import load_tokenizer, train_tokenizer
 from serve.ensemble import load_ensemble
 from serve.schema import XelmOptions
@@ -102,3 +102,27 @@ def test_languages_stand_before_the_place() -> None:
 def test_languages_that_do_not_make_a_cut_are_refused(sources: list[Source], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_languages(sources)
+
+
+def test_all_wrong_places_are_named_at_once_and_the_hub_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.pipelines.import_experts.load_tokenizer", lambda place: pytest.fail(f"opened {place}"))
+    (tmp_path / "empty").mkdir()
+    wrong = [f"{tmp_path}/empty", f"{tmp_path}/no/such", "./models/de", str(tmp_path / "gone.pt")]
+    with pytest.raises(ConfigError) as raised:
+        imported(tmp_path, wrong)
+    assert all(place in str(raised.value) for place in wrong) and "holds neither config.json" in str(raised.value)
+
+
+def test_ids_of_the_hub_and_folders_of_models_are_let_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    require_places(["gpt2", "facebook/xglm-564M", SEED])
+    (tmp_path / "models").mkdir()
+    with pytest.raises(ConfigError, match="models/de is not there"):
+        require_places(["models/de"])
+
+
+def test_a_place_below_home_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/users/me")
+    assert parse_source("de=~/x") == Source("/users/me/x", ("de",)) and parse_source("~/y").place == "/users/me/y"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import struct
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,7 +122,7 @@ def test_a_tracker_that_is_not_installed_is_refused_with_the_cure(monkeypatch: p
     monkeypatch.setattr(
         trackers.importlib.util, "find_spec", lambda name: None if name == "wandb" else SimpleNamespace()
     )
-    require_trackers(["tensorboard", "prometheus", "mlflow"])
+    require_trackers(["tensorboard", "prometheus"])
     with pytest.raises(ConfigError, match=r"names wandb.*not installed.*pip install .*\[wandb\]"):
         require_trackers(["tensorboard", "wandb"])
 
@@ -128,3 +130,42 @@ def test_a_tracker_that_is_not_installed_is_refused_with_the_cure(monkeypatch: p
 def test_only_the_trackers_asked_for_are_opened(tmp_path: Path) -> None:
     assert [type(hook) for hook in open_trackers(["prometheus", "tensorboard"], tracked(tmp_path))] == [TensorBoard]
     assert open_trackers([], tracked(tmp_path)) == []
+
+
+def test_mlflow_as_pinned_is_refused_in_the_driver_where_it_would_write_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=r"names mlflow, which cannot be used.*set MLFLOW_TRACKING_URI"):
+        require_trackers(["mlflow"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_mlflow_server_that_is_away_is_known_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "7")
+    started = time.monotonic()
+    with pytest.raises(ConfigError, match="cannot be used"):
+        require_trackers(["mlflow"])
+    assert time.monotonic() - started < 30
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7" and "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+@pytest.mark.usefixtures("mlflow_client")
+def test_a_tracker_that_works_is_let_through() -> None:
+    require_trackers(["mlflow"])
+
+
+def test_wandb_without_a_key_is_refused_and_offline_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refuses:
+        def __init__(self, timeout: int) -> None:
+            raise PermissionError("api_key not configured")
+
+    monkeypatch.setattr("wandb.Api", Refuses)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    with pytest.raises(ConfigError, match=r"api_key not configured; set WANDB_API_KEY"):
+        require_trackers(["wandb"])
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    require_trackers(["wandb"])
