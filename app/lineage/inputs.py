@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 from app.artifacts.keys import stage_key
 from app.artifacts.layout import Stage
@@ -99,9 +100,9 @@ def _screening_fields(config: Config) -> dict[str, JsonValue]:
 
 
 def seed_location(model: str) -> str:
-    """The folder of a ``builtin:`` seed; any other name is returned as it is."""
+    """The folder of a ``builtin:`` seed, or of a place in a home (``~/x``); any other name is returned as it is."""
     if not model.startswith(BUILTIN):
-        return model
+        return str(Path(model).expanduser()) if model.startswith("~") else model
     return str(resources.files("app.models") / f"{model.removeprefix(BUILTIN)}_seed")
 
 

@@ -8,9 +8,12 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from app.core.errors import ConfigError
 from app.models.cache import CacheRows, KVCache, begin_pass
 from app.models.causal import CausalLM
 from app.models.library_cache import library_hidden, make_library_cache, masks_of
+
+_LAYER_LISTS = ("layers", "h", "blocks", "block")
 
 
 class LibraryLM(CausalLM):
@@ -47,9 +50,17 @@ class LibraryLM(CausalLM):
 
     @property
     def layers(self) -> list[nn.Module]:
-        """See CausalLM: the library keeps them in its longest list of modules."""
-        lists = [list(module) for module in self.inner.base_model.modules() if isinstance(module, nn.ModuleList)]
-        return max(lists, key=len)
+        """See CausalLM: the outermost list of modules under one of the names that the library gives it.
+
+        Raises ConfigError where there is none.
+        """
+        for name, module in self.inner.base_model.named_modules():  # outermost first: experts lie inside of layers
+            if isinstance(module, nn.ModuleList) and name.rpartition(".")[2] in _LAYER_LISTS:
+                return list(module)
+        raise ConfigError(
+            f"{type(self.inner).__name__} keeps its layers under none of {', '.join(_LAYER_LISTS)}; choose another"
+            " architecture for the seed"
+        )
 
     @property
     def context(self) -> int | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
@@ -29,6 +29,9 @@ from app.models.xglm import XGLM, initialise
 
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
+_COMPUTED = re.compile(r"(rotary_emb\.inv_freq|embed_positions\.(weights|_float_tensor)|attn\.(masked_)?bias)$")
+"""What older versions of the library stored besides the weights: tables that are computed."""
+_AMPLIFIED = 4096.0  # a power of two, so that weights come back as they were
 _NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "layerdrop": 0.0}
 
 
@@ -91,36 +94,97 @@ def build_model(shape: ModelShape, seed: int) -> CausalLM:
 def load_model(place: str, revision: str | None = None) -> CausalLM:
     """Load a causal language model in float32 from a folder or a Hub id; nothing remote is executed.
 
-    XGLM gets our attention, everything else the library's SDPA attention; dropout is off. Raises ConfigError if the
-    folder is missing, is not a causal language model, has no safetensors weights, lacks some of them, or if its
-    logits are more than a matrix product of its hidden states.
+    XGLM gets our attention, everything else the library's (SDPA, or eager where the architecture has no other);
+    dropout is off. Raises ConfigError if the folder is missing, is not a causal language model, is quantised or has
+    parts for other input than text, has no safetensors weights, lacks some of them or has more than its config.json
+    says, or if its logits are more than a matrix product of its hidden states.
     """
-    if place.startswith((".", "/")) and not Path(place).is_dir():
+    if place.startswith((".", "/", "~")) and not Path(place).is_dir():
         raise ConfigError(f"seed.model {place!r} is not a folder")
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(place, **options)
+        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
+        _require_plain_config(config, place)
         _without_dropout(config)
-        options |= {"config": config, "dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
-        if isinstance(config, XGLMConfig):
-            library, report = XGLMForCausalLM.from_pretrained(place, **options)
-        else:
-            library, report = AutoModelForCausalLM.from_pretrained(place, attn_implementation="sdpa", **options)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        library, report = _from_pretrained(place, revision, config)
+    except ConfigError:
+        raise
+    except Exception as error:  # the library raises whatever its many architectures and file formats raise
         raise ConfigError(
             f"cannot load {place!r} as a causal language model: {_first_line(error)}; give a Hugging Face folder or id"
             " with config.json and safetensors weights"
         ) from error
+    _require_same_weights(place, report)
+    _copy_weights(library)
+    if isinstance(config, XGLMConfig):
+        return xglm_from_library(library)
+    try:
+        _require_plain_decoder(library, place)
+    except ConfigError:
+        raise
+    except Exception as error:  # as above: an architecture that takes or gives something else
+        raise ConfigError(
+            f"{place!r} ({config.model_type}) cannot be run as a causal language model: {_first_line(error)}; choose a"
+            " seed like Llama, XGLM or GPT-2"
+        ) from error
+    return LibraryLM(library)
+
+
+def _from_pretrained(
+    place: str, revision: str | None, config: PretrainedConfig
+) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    options: dict[str, Any] = {
+        "revision": revision,
+        "trust_remote_code": False,
+        "config": config,
+        "dtype": torch.float32,
+        "use_safetensors": True,
+        "output_loading_info": True,
+    }
+    if isinstance(config, XGLMConfig):
+        library, report = XGLMForCausalLM.from_pretrained(place, **options)
+    else:
+        kind = _attention_for(config)
+        library, report = AutoModelForCausalLM.from_pretrained(place, attn_implementation=kind, **options)
+    return library, report
+
+
+def _attention_for(config: PretrainedConfig) -> str:
+    """``sdpa``, or ``eager`` for architectures without it and for scores that are capped inside of attention."""
+    try:
+        architecture = AutoModelForCausalLM._model_mapping[type(config)]
+    except KeyError:
+        return "sdpa"  # no causal language model: the library says so
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return "sdpa" if architecture._supports_sdpa and not capped else "eager"
+
+
+def _require_plain_config(config: PretrainedConfig, place: str) -> None:
+    """Raise ConfigError for quantised weights and for models that read more than text."""
+    if getattr(config, "quantization_config", None):
+        raise ConfigError(
+            f"{place!r} holds quantised weights (quantization_config in its config.json), which cannot be trained; give"
+            " the folder or id of the unquantised model"
+        )
+    if config.get_text_config() is not config:
+        raise ConfigError(
+            f"{place!r} ({config.model_type}) reads more than text; load its language model with transformers, save it"
+            " with save_pretrained, and give that folder"
+        )
+
+
+def _require_same_weights(place: str, report: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless the file holds just the weights that config.json calls for."""
     if missing := sorted(report["missing_keys"]):
         raise ConfigError(
             f"{place!r} lacks {len(missing)} of its weights, {missing[0]} among them; it may be another kind of model"
             " than its config.json says"
         )
-    _copy_weights(library)
-    if isinstance(config, XGLMConfig):
-        return xglm_from_library(library)
-    _require_plain_decoder(library, place)
-    return LibraryLM(library)
+    if unknown := sorted(name for name in report["unexpected_keys"] if not _COMPUTED.search(name)):
+        raise ConfigError(
+            f"{place!r} has {len(unknown)} weights that its config.json has no place for: {', '.join(unknown[:3])};"
+            " they would be lost. Correct its config.json (the number of layers, say), or save the model anew without"
+            " them"
+        )
 
 
 def xglm_from_library(library: XGLMForCausalLM) -> XGLM:
@@ -193,12 +257,22 @@ def _require_plain_decoder(library: PreTrainedModel, place: str) -> None:
     hidden = model.hidden(rows)
     if not torch.allclose(hidden[:, :-1], model.hidden(changed)[:, :-1], rtol=1e-3, atol=1e-4):
         raise ConfigError(f"{place!r} is not a causal language model: its tokens see later ones")
-    logits: torch.Tensor = library(input_ids=rows, use_cache=False).logits
-    if not torch.allclose(logits, nn.functional.linear(hidden, model.head), rtol=1e-3, atol=1e-3):
+    plain = _head_is_one_matrix(model, rows)
+    model.head.mul_(_AMPLIFIED)  # a cap is not seen in logits that lie far below it
+    plain &= _head_is_one_matrix(model, rows)
+    model.head.div_(_AMPLIFIED)
+    if not plain:
         raise ConfigError(
             f"{place!r} scales, caps or biases its logits, which the chunked loss does not know; choose a model whose"
             " head is one matrix (Llama-type, XGLM, GPT-2)"
         )
+
+
+def _head_is_one_matrix(model: LibraryLM, rows: torch.Tensor) -> bool:
+    expected = nn.functional.linear(model.hidden(rows), model.head)
+    logits: torch.Tensor = model.inner(input_ids=rows, use_cache=False).logits
+    close = torch.allclose(logits, expected, rtol=1e-3, atol=1e-3 * max(1.0, float(expected.abs().max())))
+    return close and model.inner.get_output_embeddings().bias is None
 
 
 def _first_line(error: Exception) -> str:

@@ -23,6 +23,10 @@ _WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s"
 _LEAST_MERGES = 64
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json")
 _LONGEST_CHARACTER_BYTES = 4
+_CONVERT = (
+    "a fast tokenizer is needed: where sentencepiece is installed, load it with transformers' AutoTokenizer, save it"
+    " with save_pretrained, and put its tokenizer.json into the folder"
+)
 
 
 class Tokenizer:
@@ -135,11 +139,15 @@ def load_tokenizer(place: str, revision: str | None = None) -> Tokenizer:
         raise ConfigError(f"cannot load a tokenizer from {place!r}: it holds none of {', '.join(_TOKENIZER_FILES)}")
     try:
         library = AutoTokenizer.from_pretrained(place, revision=revision, use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"cannot load a tokenizer from {place!r}: {reason}") from error
+    except Exception as error:  # the library raises whatever its many tokenizers and file formats raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ConfigError(f"cannot load a tokenizer from {place!r}: {reason}; {_CONVERT}") from error
     if not isinstance(library, PreTrainedTokenizerFast):
-        raise ConfigError(f"{place!r} has no fast tokenizer (tokenizer.json); convert it with transformers first")
+        raise ConfigError(f"{place!r} has no fast tokenizer (tokenizer.json); {_CONVERT}")
+    # from files that it cannot read the library makes a tokenizer of special tokens alone
+    words = set(library.backend_tokenizer.get_vocab(with_added_tokens=False))
+    if words <= {*library.all_special_tokens, *library.get_added_vocab()}:
+        raise ConfigError(f"the tokenizer in {place!r} has special tokens and no others; {_CONVERT}")
     return Tokenizer(library)
 
 

@@ -10,6 +10,7 @@ from app.lineage.inputs import (
     allocation_inputs,
     optimisation_fields,
     scores_inputs,
+    seed_location,
     shards_inputs,
     tokens_inputs,
 )
@@ -31,6 +32,13 @@ def test_a_language_level_allocation_does_not_depend_on_the_corpus() -> None:
     config = load_config("demo")
     assert allocation_inputs(config, ["de", "en"], {}).key == allocation_inputs(config, ["en", "de"], {}).key
     assert allocation_inputs(config, ["de"], {}).key != allocation_inputs(config, ["de"], {"shards": "s"}).key
+
+
+def test_a_seed_in_a_home_folder_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert seed_location("~/seeds/mine") == "/somewhere/seeds/mine"
+    assert seed_location("facebook/xglm-564M") == "facebook/xglm-564M"
+    assert seed_location("./mine") == "./mine"
 
 
 def test_tokens_depend_on_shards_and_tokenizer_only() -> None:

@@ -3,8 +3,17 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedModel,
+)
 
+from app.core.errors import ConfigError
 from app.models.library import LibraryLM
 from app.models.loss import next_token_loss
 from tests.support.tiny_models import some_rows, tiny_model
@@ -45,6 +54,21 @@ def test_the_layers_are_the_two_that_hold_all_but_embeddings_and_the_last_norm(k
     inside = {id(weight) for layer in wrapped.layers for weight in layer.parameters()}
     outside = [name.split(".")[-2] for name, weight in wrapped.named_parameters() if id(weight) not in inside]
     assert set(outside) == ({"wte", "wpe", "ln_f"} if kind == "gpt2" else {"embed_tokens", "norm"})
+
+
+def test_the_layers_of_a_mixture_of_experts_are_not_its_experts() -> None:
+    sizes = {"vocab_size": 37, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    wrapped = LibraryLM(MixtralForCausalLM(MixtralConfig(**sizes, intermediate_size=24, num_local_experts=5)))
+    wrapped.inner.base_model.layers[0].experts = nn.ModuleList(nn.Linear(1, 1) for _ in range(5))
+    assert [type(layer).__name__ for layer in wrapped.layers] == ["MixtralDecoderLayer"] * 2
+
+
+def test_layers_under_an_unknown_name_are_an_error() -> None:
+    wrapped = LibraryLM(llama(True))
+    wrapped.inner.model.stages = wrapped.inner.model.layers
+    del wrapped.inner.model.layers
+    with pytest.raises(ConfigError, match="LlamaForCausalLM keeps its layers under none of layers, h"):
+        _ = wrapped.layers
 
 
 def test_the_head_of_a_tied_model_is_its_embedding() -> None:

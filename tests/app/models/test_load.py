@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,10 +13,20 @@ from transformers import (
     AutoModelForCausalLM,
     BertConfig,
     BertLMHeadModel,
+    BloomConfig,
+    BloomForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    MptConfig,
+    MptForCausalLM,
     PreTrainedModel,
     XGLMConfig,
 )
@@ -23,6 +34,7 @@ from transformers import (
 from app.core.errors import ConfigError
 from app.models.library import LibraryLM
 from app.models.load import build_model, count_parameters, load_model, require_vocabulary, save_model
+from app.models.loss import next_token_loss
 from app.models.xglm import XGLM
 from tests.support.tiny_models import TINY, some_rows, tiny_model
 
@@ -233,3 +245,108 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused() -> None:
     require_vocabulary(model, TINY.vocab_size, "seed")
     with pytest.raises(ConfigError, match="38 ids but model seed embeds only 37"):
         require_vocabulary(model, 38, "seed")
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def test_quantised_weights_are_refused_by_that_name(tmp_path: Path) -> None:
+    for method in ("gptq", "awq", "bitsandbytes", "nonsense"):
+        save_model(tiny_model("llama"), tmp_path / method, "")
+        edit_config(tmp_path / method, quantization_config={"quant_method": method, "bits": 4})
+        with pytest.raises(ConfigError, match=rf"{method}.*quantised weights"):
+            load_model(str(tmp_path / method))
+
+
+def test_a_model_that_also_reads_pictures_is_refused_by_that_name(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": 37, "num_key_value_heads": 2, "head_dim": 8, "model_type": "gemma3_text"}
+    config = {"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"], "text_config": text}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vision_config": {**sizes, "image_size": 28}}))
+    with pytest.raises(ConfigError, match=rf"{tmp_path}.* reads more than text"):
+        load_model(str(tmp_path))
+
+
+def test_whatever_the_library_raises_is_one_error_with_folder_and_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tiny_model("llama"), tmp_path, "")
+    for error in (ImportError("no such kernel"), KeyError("odd"), AttributeError("x"), TypeError("y"), IndexError()):
+        monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", raising(error))
+        with pytest.raises(ConfigError, match=rf"cannot load '{tmp_path}'.*({error}|{type(error).__name__})"):
+            load_model(str(tmp_path))
+
+
+def raising(error: Exception) -> Callable[..., object]:
+    def anything(*_: object, **__: object) -> object:
+        raise error
+
+    return anything
+
+
+def test_a_model_that_cannot_be_run_like_the_others_is_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tiny_model("llama"), tmp_path, "")
+    monkeypatch.setattr(LibraryLM, "hidden", raising(AttributeError("no last_hidden_state")))
+    with pytest.raises(ConfigError, match=r"\(llama\) cannot be run as a causal language model: no last_hidden_state"):
+        load_model(str(tmp_path))
+
+
+@BOTH
+def test_weights_that_the_configuration_has_no_place_for_are_named(architecture: Architecture, tmp_path: Path) -> None:
+    save_model(tiny_model(architecture), tmp_path, "")
+    edit_config(tmp_path, **{"num_layers" if architecture == "xglm" else "num_hidden_layers": 1})
+    with pytest.raises(ConfigError, match=r"has \d+ weights that its config.json has no place for: model.layers.1"):
+        load_model(str(tmp_path))
+
+
+def test_tables_that_older_libraries_stored_are_no_weights(tmp_path: Path) -> None:
+    save_model(tiny_model("llama"), tmp_path, "")
+    stored = load_file(tmp_path / "model.safetensors")
+    stored["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
+    load_model(str(tmp_path))
+
+
+def test_a_cap_on_the_logits_is_found_however_small_they_are(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 37, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "head_dim": 8}
+    options = {"num_key_value_heads": 2, "intermediate_size": 24, "attn_logit_softcapping": None, "pad_token_id": 1}
+    for cap, folder in ((30.0, tmp_path / "capped"), (None, tmp_path / "plain")):
+        config = Gemma2Config(**sizes, **options, final_logit_softcapping=cap)
+        Gemma2ForCausalLM(config).save_pretrained(folder)
+    with pytest.raises(ConfigError, match=r"capped.* scales, caps or biases its logits"):
+        load_model(str(tmp_path / "capped"))
+    loaded, stored = load_model(str(tmp_path / "plain")), load_file(tmp_path / "plain" / "model.safetensors")
+    assert torch.equal(loaded.head, stored["model.embed_tokens.weight"])  # the trial has put the weights back
+
+
+def without_sdpa(kind: str) -> PreTrainedModel:
+    ids = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+    if kind == "bloom":
+        return BloomForCausalLM(BloomConfig(vocab_size=37, hidden_size=16, n_layer=1, n_head=2, **ids))
+    if kind == "gpt_neo":
+        sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "attention_types": [[["global"], 1]]}
+        return GPTNeoForCausalLM(GPTNeoConfig(vocab_size=37, **sizes, max_position_embeddings=12, **ids))
+    if kind == "mpt":
+        return MptForCausalLM(MptConfig(vocab_size=37, d_model=16, n_layers=1, n_heads=2, max_seq_len=12, **ids))
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "rotary_dim": 4, "n_positions": 12}
+    return GPTJForCausalLM(GPTJConfig(vocab_size=37, **sizes, **ids, tie_word_embeddings=False))
+
+
+@pytest.mark.parametrize("kind", ["bloom", "gpt_neo", "mpt"])
+def test_architectures_without_sdpa_are_trained_with_eager_attention(kind: str, tmp_path: Path) -> None:
+    inner = without_sdpa(kind).eval()
+    inner.save_pretrained(tmp_path)
+    model, rows = load_model(str(tmp_path)), some_rows()
+    torch.testing.assert_close(model.logits(rows), inner(input_ids=rows).logits, rtol=1e-5, atol=1e-5)
+    next_token_loss(model, rows, 8).backward()
+    assert all(weight.grad is not None for weight in model.layers[0].parameters())
+
+
+def test_a_head_with_a_bias_is_refused_even_where_it_is_zero(tmp_path: Path) -> None:
+    without_sdpa("gptj").save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="biases its logits"):
+        load_model(str(tmp_path))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,26 @@ def test_a_vocabulary_without_room_for_merges_is_refused(tmp_path: Path) -> None
 def test_a_folder_without_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot load a tokenizer from"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "reason"),
+    [
+        ("sentencepiece.bpe.model", "xglm", "has special tokens and no others"),
+        ("tokenizer.model", "llama", "cannot load a tokenizer from"),
+        ("spiece.model", "t5", "cannot load a tokenizer from"),
+        ("tokenizer.json", "llama", "cannot load a tokenizer from"),
+        ("vocab.json", "gpt2", "cannot load a tokenizer from"),
+    ],
+)
+def test_files_that_the_library_cannot_read_are_refused_with_a_cure(
+    file: str, kind: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / file).write_bytes(b"\x0a\x0f\x0a\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(ConfigError, match=rf"{reason}.*save it with save_pretrained") as caught:
+        load_tokenizer(str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_equal_text_takes_as_many_bytes_of_each_language() -> None:
