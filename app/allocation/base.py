@@ -20,7 +20,7 @@ class AllocationSettings:
 
     strategy: str = "typological"
     linkage: Literal["published", "average"] = "published"
-    min_features: int = 10
+    min_features: int = 30
     fallback: Fallback = "error"
     analyzer: Literal["tokens", "char", "paper"] = "tokens"
     max_features: int = 100_000

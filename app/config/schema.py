@@ -192,8 +192,9 @@ class AllocationConfig(Section):
     """Number of experts; 0 chooses it from the languages: one each up to 4, then half as many, at most 8."""
     linkage: Literal["published", "average"] = "published"
     """Typological clustering: the paper's pairing, or average-link agglomeration."""
-    min_features: PositiveInt = 10
-    """Least number of known typological features of a language."""
+    min_features: PositiveInt = 30
+    """Least number of known typological features of a language; with fewer, its nearest neighbour is chance
+    (`benchmarks.masked_features`)."""
     fallback: Literal["error", "family", "nearest_script"] = "error"
     """What to do with a language that has fewer features."""
     analyzer: Literal["tokens", "char", "paper"] = "tokens"

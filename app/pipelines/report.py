@@ -8,7 +8,7 @@ from importlib import metadata
 from typing import cast
 
 from app.allocation.typological import language_tree
-from app.allocation.uriel import read_typology
+from app.allocation.uriel import known_count, read_typology, syntax_features
 from app.artifacts.layout import CONFIG, DATA_CARD, REPORT, RUN, SUMMARY, TABLE_CSV, TOP_TERMS, Stage
 from app.artifacts.store import StageFolder, Store
 from app.config.load import resolved
@@ -65,6 +65,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         summary=summary,
         allocation=dict(allocation.manifest().counts),
         merges=_merges(config, lineage.languages),
+        features=_features(config, lineage.languages),
         terms=allocation.read_json(TOP_TERMS) if allocation.exists(TOP_TERMS) else {},
         published=_published(config),
         data_card=shards.read_json(DATA_CARD),
@@ -82,6 +83,12 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
 def _trained_seed(lineage: Lineage) -> Made:
     """The seed, where it was trained for this project; a copied one took nothing."""
     return {"seed": lineage.seed.folder} if lineage.config.seed.source == "trained" else {}
+
+
+def _features(config: Config, languages: Sequence[str]) -> dict[str, int]:
+    """Known syntax features of each language itself, borrowed ones not counted; empty for a cut without a tree."""
+    shown = languages if config.allocation.strategy == "typological" else ()
+    return {lang: known_count(syntax_features(lang)) for lang in shown}
 
 
 def _merges(config: Config, languages: Sequence[str]) -> list[JsonObject]:

@@ -10,6 +10,8 @@ from app.core.units import format_count
 from app.reporting.cells import Cell, Picture, Section, Table, language_cell, mapping, number, sequence
 from app.reporting.plots import composition_bars, dendrogram
 
+_AGREEMENT = {"owner_agreement": "owner found", "owner_agreement_early": "after 32 tokens"}
+
 
 def allocation_section(allocation: JsonObject, tokens: JsonObject) -> Section | None:
     """Who holds what: languages of each expert or documents of each language and expert, and drawn as bars."""
@@ -23,37 +25,57 @@ def allocation_section(allocation: JsonObject, tokens: JsonObject) -> Section | 
         return Section("Allocation: languages of each expert", [table], [], [_bars(experts, held, "training tokens")])
     if not documents:
         return None
+    agreement = [(name, mapping(allocation.get(key))) for key, name in _AGREEMENT.items() if allocation.get(key)]
     rows = [
-        [language_cell(lang), *(Cell(format_count(n), "" if n else "soft") for n in counts)]
+        [
+            language_cell(lang),
+            *(Cell(format_count(n), "" if n else "soft") for n in counts),
+            *(_share_cell(number(shares.get(lang))) for _, shares in agreement),
+        ]
         for lang, counts in documents.items()
     ]
     totals = sequence(allocation.get("documents_per_expert"))
-    rows.append([Cell("all", "best"), *(Cell(format_count(n), "best") for n in totals)])
+    rows.append([Cell("all", "best"), *(Cell(format_count(n), "best") for n in totals), *(Cell("") for _ in agreement)])
     ratio = allocation.get("max_over_mean")
     notes = [f"Largest part over the mean part: {float(str(ratio)):.3f}."] if ratio is not None else []
+    if agreement:
+        notes.append(
+            "Owner found: share of held-out documents that are nearest to the expert that holds most of their language."
+        )
     held = [{lang: counts[place] for lang, counts in documents.items()} for place in range(len(experts))]
     bars = _bars(experts, held, "training documents")
     return Section(
-        "Allocation: training documents of each expert", [Table(["language", *experts], rows)], notes, [bars]
+        "Allocation: training documents of each expert",
+        [Table(["language", *experts, *(name for name, _ in agreement)], rows)],
+        notes,
+        [bars],
     )
 
 
-def tree_section(merges: Sequence[JsonObject], k: int) -> Section | None:
-    """The typological tree, cut at k. merges: ``left`` and ``right`` languages and ``distance``, first merge first."""
+def tree_section(merges: Sequence[JsonObject], k: int, features: Mapping[str, int]) -> Section | None:
+    """The typological tree, cut at k. merges: ``left`` and ``right`` languages and ``distance``, first merge first;
+    features: known syntax features of each language.
+    """
     if not merges:
         return None
     described = [([*merge["left"]], [*merge["right"]], float(merge["distance"])) for merge in map(mapping, merges)]
     languages = max((left + right for left, right, _ in described), key=len)
     picture = Picture(
-        dendrogram({lang: f"{display_name(lang)} ({lang})" for lang in languages}, described, k),
+        dendrogram({lang: _leaf(lang, features) for lang in languages}, described, k),
         f"Dendrogram of {len(languages)} languages, cut into {k} clusters",
     )
     notes = [
         "From left to right the order in which clusters were merged; the number at a merge is the typological distance"
-        " at which it happened (URIEL syntax). The dashed line is the cut at k: what is joined to its left is one"
+        " at which it happened (URIEL syntax). The number beside a language counts the features that are known of it:"
+        " the fewer, the less its place means. The dashed line is the cut at k: what is joined to its left is one"
         " expert's."
     ]
     return Section("Typological tree", notes=notes, pictures=[picture])
+
+
+def _leaf(lang: str, features: Mapping[str, int]) -> str:
+    known = f" · {features[lang]}" if lang in features else ""
+    return f"{display_name(lang)} ({lang}){known}"
 
 
 def terms_section(terms: JsonObject) -> Section | None:
@@ -66,6 +88,10 @@ def terms_section(terms: JsonObject) -> Section | None:
         return None
     notes = ["The terms that draw a text to a cluster most, over the sample; a dot stands for white space."]
     return Section("Top terms of each cluster", [Table(["expert", "terms"], rows)], notes)
+
+
+def _share_cell(share: float | None) -> Cell:
+    return Cell("" if share is None else f"{share:.1%}")
 
 
 def _bars(experts: Sequence[str], held: Sequence[Mapping[str, float]], what: str) -> Picture:

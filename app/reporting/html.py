@@ -29,8 +29,10 @@ class ReportRecords:
     summary: ``evaluation/summary.json``: the figures of the headline (``wins_over_dense``, ...), ``systems`` (name ->
         figures), ``expert_of_language``, and ``per_language`` (language -> system -> figures).
     allocation: ``experts`` (names) and ``clusters`` (languages of each expert), or ``documents`` (language -> number
-        for each expert), ``documents_per_expert`` and ``max_over_mean``.
+        for each expert), ``documents_per_expert`` and ``max_over_mean``, ``owner_agreement`` and
+        ``owner_agreement_early`` (language -> share).
     merges: the typological tree, first merge first: ``left`` and ``right`` languages and ``distance``.
+    features: known syntax features of each language of the tree.
     terms: expert -> its top terms.
     published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
@@ -46,6 +48,7 @@ class ReportRecords:
     summary: JsonObject = field(default_factory=dict)
     allocation: JsonObject = field(default_factory=dict)
     merges: Sequence[JsonObject] = ()
+    features: Mapping[str, int] = field(default_factory=dict)
     terms: JsonObject = field(default_factory=dict)
     published: JsonObject = field(default_factory=dict)
     data_card: JsonObject = field(default_factory=dict)
@@ -81,7 +84,7 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         systems_section(records.summary),
         matrix_section(records.summary, records.published),
         allocation_section(records.allocation, records.tokens),
-        tree_section(records.merges, len(sequence(records.allocation.get("experts")))),
+        tree_section(records.merges, len(sequence(records.allocation.get("experts"))), records.features),
         terms_section(records.terms),
         loss_section(records.curves),
         status_section(records.models),
