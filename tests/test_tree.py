@@ -28,7 +28,6 @@ TESTED_ELSEWHERE = {
     "app.core.records": "plain records",
     "app.artifacts.counts": "plain records",
     "app.reporting.cells": "tests/app/reporting/test_results.py and its neighbours",
-    "app.pipelines.allocate": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.fleet.attempt": "tests/app/fleet/test_verify_resume.py",
     "app.pipelines.evaluate": "tests/app/pipelines/test_everything.py",
     "app.doctor.facts": "plain records",
