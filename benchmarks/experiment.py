@@ -158,7 +158,10 @@ class _RandomRows:
         self._shape = (config.training.sequence_length, config.seed.vocabulary_size)
 
     def rows(self, start: int, stop: int) -> IntArray:
-        return np.random.default_rng(start).integers(self._shape[1], size=(stop - start, self._shape[0]))
+        return np.random.default_rng(start).integers(self._shape[1], size=(stop - start, self._shape[0] + 1))
+
+    def languages(self, start: int, stop: int) -> list[str]:
+        return [""] * (stop - start)
 
 
 def _figures(summary: JsonObject) -> JsonObject:

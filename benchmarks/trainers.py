@@ -61,6 +61,10 @@ class ArrayRows:
         """See ``app.training.loop.Rows``."""
         return self._array[np.arange(start, stop) % len(self._array)]
 
+    def languages(self, start: int, stop: int) -> list[str]:
+        """See ``app.training.loop.Rows``; the models here have no use for it."""
+        return [""] * (stop - start)
+
 
 def our_model(case: Case) -> CausalLM:
     """Our XGLM, freshly drawn."""

@@ -62,7 +62,7 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
             if not running:
                 break
         else:
-            machines.ask_for(fleet.unfinished)
+            machines.ask_for(fleet.able)
             for key in fleet.next_to_start(machines.slots() - len(running)):
                 fleet = fleet.started(key)
                 changed(fleet)

@@ -6,7 +6,7 @@ saving anything in between, a run that is preempted goes back without being char
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,10 @@ State = Literal["waiting", "running", "done", "failed"]
 
 @dataclass(frozen=True)
 class Member:
-    """One model of the fleet; ``work`` is its size in tokens, ``failures`` are those since it last got further."""
+    """One model of the fleet; ``work`` is its size in tokens, ``failures`` are those since it last got further.
+
+    ``after``: keys of members that it is made from: it starts when all of them are done, and fails with them.
+    """
 
     key: str
     work: int
@@ -23,6 +26,7 @@ class Member:
     failures: int = 0
     preemptions: int = 0
     reason: str = ""
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ class Fleet:
         return next(member for member in self.members if member.key == key)
 
     def next_to_start(self, free_slots: int) -> list[str]:
-        """Keys to start now: the largest waiting work first, which keeps the last finisher early."""
-        waiting = sorted((m for m in self.members if m.state == "waiting"), key=lambda m: -m.work)
+        """Keys to start now, of those that wait for no other: the largest first keeps the last finisher early."""
+        waiting = sorted(self._ready(), key=lambda m: -m.work)
         return [member.key for member in waiting[: max(0, free_slots)]]
 
     def started(self, key: str) -> Fleet:
@@ -57,7 +61,8 @@ class Fleet:
         old = self.member(key)
         failures = 1 if got_further else old.failures + 1
         state: State = "waiting" if try_again and failures <= self.max_failures else "failed"
-        return self._with(replace(old, state=state, failures=failures, reason=reason))
+        fleet = self._with(replace(old, state=state, failures=failures, reason=reason))
+        return fleet._without_hope(key) if state == "failed" else fleet
 
     def preempted(self, key: str) -> Fleet:
         """The member's machine went away; it waits, uncharged."""
@@ -74,9 +79,27 @@ class Fleet:
         """How many run or wait."""
         return sum(member.state in ("waiting", "running") for member in self.members)
 
+    @property
+    def able(self) -> int:
+        """How many run, or could if there were room."""
+        return len(self._ready()) + sum(member.state == "running" for member in self.members)
+
     def given_up(self) -> list[Member]:
         """Members that failed for good."""
         return [member for member in self.members if member.state == "failed"]
+
+    def _ready(self) -> list[Member]:
+        done = {member.key for member in self.members if member.state == "done"}
+        return [m for m in self.members if m.state == "waiting" and done.issuperset(m.after)]
+
+    def _without_hope(self, lost: str) -> Fleet:
+        """Give up what waits for a member that failed, and what waits for those."""
+        fleet = self
+        for member in self.members:
+            if lost in member.after and fleet.member(member.key).state == "waiting":
+                reason = "what it is made from was not trained"
+                fleet = fleet._with(replace(member, state="failed", reason=reason))._without_hope(member.key)
+        return fleet
 
     def _with(self, changed: Member) -> Fleet:
         members = tuple(changed if member.key == changed.key else member for member in self.members)
@@ -84,11 +107,24 @@ class Fleet:
 
 
 def plan_fleet(
-    work: Sequence[tuple[str, int, bool]], max_failures: int, preemptions: Mapping[str, int] | None = None
+    work: Sequence[tuple[str, int, bool]],
+    max_failures: int,
+    preemptions: Mapping[str, int] | None = None,
+    parents: Mapping[str, Collection[str]] | None = None,
 ) -> Fleet:
-    """A fleet from (key, tokens of work, already done). preemptions: how often each was preempted before."""
-    before = preemptions or {}
+    """A fleet from (key, tokens of work, already done). preemptions: how often each was preempted before.
+
+    parents: keys that a model is made from; it waits for those that are members.
+    """
+    before, keys = preemptions or {}, [key for key, *_ in work]
     members = tuple(
-        Member(key, tokens, "done" if done else "waiting", preemptions=before.get(key, 0)) for key, tokens, done in work
+        Member(
+            key,
+            tokens,
+            "done" if done else "waiting",
+            preemptions=before.get(key, 0),
+            after=tuple(other for other in keys if other != key and other in (parents or {}).get(key, ())),
+        )
+        for key, tokens, done in work
     )
     return Fleet(members, max_failures)

@@ -16,10 +16,33 @@ from app.fleet.fleet import Fleet, plan_fleet
 from app.fleet.machines import ray_machines
 from app.fleet.ray_session import ray_session
 from app.fleet.record import FleetRecord
+from app.training.budget import repeated
 from app.training.model_task import ModelTask
 from app.training.trackers import require_trackers
 
 log = logging.getLogger(__name__)
+
+_REPEATS_WORTH_SAYING = 4.0
+"""Up to here text read again teaches nearly as much as new text (arXiv 2305.16264)."""
+_NAMED_LANGUAGES = 4
+
+
+def repetition(task: ModelTask, allowed: float | None = None) -> str:
+    """A sentence on the languages whose text the task goes through many times, empty if there are none.
+
+    allowed: the most that the mixture should have needed; a corpus that is too small for the budget needs more.
+    """
+    budget = task.spec.num_steps * task.spec.tokens_per_step
+    found = repeated(task.weights, budget, task.held, _REPEATS_WORTH_SAYING if allowed is None else 1.01 * allowed)
+    if not found:
+        return ""
+    first = [
+        f"{lang} is repeated {times:.4g} times ({task.held[lang]:,} tokens)"
+        for lang, times in list(found.items())[:_NAMED_LANGUAGES]
+    ]
+    more = f" and {len(found) - _NAMED_LANGUAGES} more languages" if len(found) > _NAMED_LANGUAGES else ""
+    why = "" if allowed is None else f"; corpus.mixture_max_epochs is {allowed:g}: bring more text or lower the budget"
+    return f"{task.name}: {', '.join(first)}{more}{why}"
 
 
 def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None = None) -> None:
@@ -33,10 +56,14 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None =
     work = [(key, task.spec.budget_tokens, task.stage.is_complete) for key, task in unique.items()]
     run = next(iter(unique.values())).store.run(config.run.name)
     record = FleetRecord(run, {key: task.name for key, task in unique.items()})
-    fleet = plan_fleet(work, config.training.max_failures, record.preemptions())
+    parents = {key: set(task.parents.values()) for key, task in unique.items()}
+    fleet = plan_fleet(work, config.training.max_failures, record.preemptions(), parents)
     record.write(fleet)
     if fleet.is_over:
         return
+    for task in unique.values():
+        if told := repetition(task, config.corpus.mixture_max_epochs if config.corpus.mixture == "unimax" else None):
+            log.warning("train: %s", told)
     run.remove(STOP)
     started = time.monotonic()
     with ray_session(config.cluster), ray_machines(config, run, cpus) as machines:
@@ -49,7 +76,9 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None =
 
             fleet = drive(fleet, unique, machines, changed)
     if lost := fleet.given_up():
-        names = "; ".join(f"{unique[m.key].name} after {m.failures} failures: {m.reason}" for m in lost)
+        names = "; ".join(
+            f"{unique[m.key].name}{f' after {m.failures} failures' if m.failures else ''}: {m.reason}" for m in lost
+        )
         raise TrainingError(f"not trained: {names}. The others are finished; run the same command again to retry")
     if not fleet.is_over:
         kind = Interrupted if machines.is_interrupted else Preempted

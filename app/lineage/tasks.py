@@ -39,7 +39,8 @@ def seed_task(config: Config, store: Store, parents: Parents, vocabulary_size: i
     mixture = mixture_weights(config, parents.corpus)
     inputs = trained_seed_inputs(config, parents.tokens.key, mixture)
     spec = training_spec(config, inputs.key, config.seed.budget_tokens, config.seed.learning_rate)
-    task = _model_task(config, store, "seed", inputs, parents, mixture, spec)
+    whole = whole_part("seed", parents.corpus, parents.corpus.languages())
+    task = _model_task(config, store, whole, inputs, parents, mixture, spec)
     return replace(task, parent=None, shape=seed_shape(config, vocabulary_size))
 
 
@@ -112,20 +113,20 @@ def _trained(
     spec = training_spec(config, inputs.key, budget, rate)
     if baseline is not None:
         spec = replace(spec, tokens_per_step=baseline_tokens_per_step(config, baseline))
-    return _model_task(config, store, part.name, inputs, parents, weights, spec)
+    return _model_task(config, store, part, inputs, parents, weights, spec)
 
 
 def _model_task(
     config: Config,
     store: Store,
-    name: str,
+    part: Part,
     inputs: StageInputs,
     parents: Parents,
     weights: Mapping[str, float],
     spec: TrainingSpec,
 ) -> ModelTask:
     return ModelTask(
-        name=name,
+        name=part.name,
         store=store,
         key=inputs.key,
         fields=inputs.fields,
@@ -139,4 +140,5 @@ def _model_task(
         run=config.run.name,
         trackers=config.training.trackers,
         made_by=inputs.made_by,
+        held={lang: part.tokens[lang] for lang in weights},
     )

@@ -84,7 +84,7 @@ def _expert_record(task: ModelTask) -> ExpertRecord:
     counts = task.stage.counts(ModelCounts)
     languages = tuple(sorted(task.weights))
     digest, seen = counts.weights_sha256, counts.tokens_seen
-    return ExpertRecord(task.name, task.key, task.parent, 0, languages, digest, seen)
+    return ExpertRecord(task.name, task.key, task.parent, task.round, languages, digest, seen)
 
 
 def _compare(lineage: Lineage, scores: Mapping[str, StageFolder], stage: StageFolder) -> JsonObject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.core.apportion import largest_remainders
 from app.core.errors import TrainingError
@@ -21,6 +21,17 @@ def split_budget(budget_tokens: int, shares: Sequence[float], tokens_per_step: i
             " training.tokens_per_step"
         )
     return [count * tokens_per_step for count in steps]
+
+
+def repeated(
+    weights: Mapping[str, float], budget_tokens: int, held: Mapping[str, int], most: float
+) -> dict[str, float]:
+    """Languages whose text is gone through more than ``most`` times, with how often; the most repeated first.
+
+    weights: share of each language in the rows, sums to 1. held: tokens that there are of it.
+    """
+    epochs = {lang: share * budget_tokens / held[lang] for lang, share in weights.items() if share > 0}
+    return {lang: times for lang, times in sorted(epochs.items(), key=lambda item: -item[1]) if times > most}
 
 
 def steps_for(budget_tokens: int, tokens_per_step: int) -> int:

@@ -6,6 +6,7 @@ checkpoint; so a run that is interrupted anywhere ends with the same weights, bi
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 import math
 import time
@@ -36,7 +37,11 @@ _SECONDS_BETWEEN_LOGGED_STEPS = 0.5
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """Everything that decides the weights, and how often to save. Lengths and budgets in tokens."""
+    """Everything that decides the weights, and how often to save. Lengths and budgets in tokens.
+
+    trained: patterns of names of parameters (``*`` and ``?``); the others are frozen: they have no gradient, no moments
+    and no decay.
+    """
 
     key: str
     run_seed: int
@@ -59,6 +64,7 @@ class TrainingSpec:
     checkpoint_every_steps: int
     device: str = "auto"
     parallelism: Parallelism = "data"
+    trained: tuple[str, ...] = ("*",)
 
     def __post_init__(self) -> None:
         """Raise ConfigError for what would train something else than it says."""
@@ -105,6 +111,9 @@ class Rows(Protocol):
     def rows(self, start: int, stop: int) -> IntArray:
         """Rows start..stop-1, (n, sequence_length + 1): each is its predictions and the token before the first."""
 
+    def languages(self, start: int, stop: int) -> Sequence[str]:
+        """The language of each of these rows: models may have parts of their own for one."""
+
 
 def train(
     spec: TrainingSpec,
@@ -120,7 +129,7 @@ def train(
     workers: those of this model, of which this process is one; without them it is alone. Raises NonFiniteLoss naming
     the step; Preempted when ``stop`` is asked for, after saving if there is time for it; StorageError when a checkpoint
     could not be saved for half a minute; LeaseLost when another attempt trains this model; TrainingError if the rows
-    are longer than the model's context.
+    are longer than the model's context; ConfigError if a pattern of ``spec.trained`` names no parameter.
     """
     if model.context is not None and spec.sequence_length > model.context:
         raise TrainingError(
@@ -130,6 +139,7 @@ def train(
     stop, workers = stop or StopRequest(), workers or Alone(choose_device(spec.device))
     if spec.activation_checkpointing:
         model.use_activation_checkpointing()
+    freeze(model, spec.trained)
     workers.place(model.train())
     optimizer = make_optimizer(spec, model)
     progress = Progress(spec.key, 0, 0, math.nan)
@@ -156,8 +166,15 @@ def train(
                 stop.raise_preempted(progress.step, saved)
         workers.shared(saver.wait)
     seconds = time.monotonic() - meter.started
-    saving = (saver.stalled_seconds, saver.saves, saver.last_seconds)
-    return TrainingResult(progress.step, progress.tokens_seen, progress.loss, seconds, *saving)
+    return TrainingResult(
+        steps=progress.step,
+        tokens_seen=progress.tokens_seen,
+        final_loss=progress.loss,
+        seconds=seconds,
+        saving_seconds=saver.stalled_seconds,
+        saves=saver.saves,
+        save_seconds=saver.last_seconds,
+    )
 
 
 def _fits(saver: Saver, stop: StopRequest) -> bool:
@@ -179,17 +196,35 @@ class _Meter:
             return
         speed = (progress.tokens_seen - self._tokens) / max(now - self._logged, 1e-9)
         metrics = StepMetrics(
-            *(progress.step, progress.tokens_seen, progress.loss, rate, norm, speed, now - self.started, time.time())
+            step=progress.step,
+            tokens_seen=progress.tokens_seen,
+            loss=progress.loss,
+            learning_rate=rate,
+            gradient_norm=norm,
+            tokens_per_second=speed,
+            seconds=now - self.started,
+            time=time.time(),
         )
         for hook in self._hooks:
             hook.step(metrics)
         self._logged, self._tokens = now, progress.tokens_seen
 
 
+def freeze(model: nn.Module, trained: Sequence[str]) -> None:
+    """Leave only the parameters to be trained that a pattern names. Raises ConfigError where one names none."""
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in trained:
+        if not fnmatch.filter(names, pattern):
+            raise ConfigError(f"no parameter is named {pattern}; the model has {', '.join(names[:8])}, ...")
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in trained))
+
+
 def make_optimizer(spec: TrainingSpec, model: nn.Module) -> torch.optim.AdamW:
-    """AdamW with decoupled decay on matrices only (embeddings included, biases and norms not)."""
-    matrices = [weight for weight in model.parameters() if weight.ndim >= 2]
-    vectors = [weight for weight in model.parameters() if weight.ndim < 2]
+    """AdamW on what is trained, with decoupled decay on matrices only (embeddings included, biases and norms not)."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    matrices = [weight for weight in weights if weight.ndim >= 2]
+    vectors = [weight for weight in weights if weight.ndim < 2]
     groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(
         groups, lr=spec.learning_rate, betas=(spec.beta1, spec.beta2), eps=spec.epsilon, fused=True
@@ -256,9 +291,9 @@ def _step(
         group["lr"] = spec.learning_rate * factor
     total = torch.zeros((), device=workers.device)
     precision = autocast(spec.precision, workers.device, keep_casts=spec.parallelism == "data")
-    for micro, weight in _micro_batches(spec, rows, step, workers):
+    for micro, languages, weight in _micro_batches(spec, rows, step, workers):
         with precision():
-            loss = next_token_loss(model, micro.to(workers.device), spec.loss_chunk_tokens) * weight
+            loss = next_token_loss(model, micro.to(workers.device), spec.loss_chunk_tokens, languages) * weight
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     total = workers.add_up(model, total)
@@ -274,16 +309,21 @@ def _step(
     return spec.learning_rate * factor, float(norm), mean
 
 
-def _micro_batches(spec: TrainingSpec, rows: Rows, step: int, workers: Workers) -> Iterator[tuple[torch.Tensor, float]]:
-    """This worker's rows of a step, each part with its share of the step's mean loss.
+def _micro_batches(
+    spec: TrainingSpec, rows: Rows, step: int, workers: Workers
+) -> Iterator[tuple[torch.Tensor, Sequence[str], float]]:
+    """This worker's rows of a step, each part with its rows' languages and its share of the step's mean loss.
 
     Every worker gets the same number of parts, if need be of padding that counts nothing: where a model is sharded, a
     layer is put together by all workers or by none.
     """
     first, (start, stop) = step * spec.rows_per_step, share(spec.rows_per_step, workers.rank, workers.count)
     mine = torch.from_numpy(rows.rows(first + start, first + stop))
+    languages = rows.languages(first + start, first + stop)
     parts = [part for part in torch.split(mine, spec.micro_batch_rows) if len(part)]
-    yield from ((part, len(part) / spec.rows_per_step) for part in parts)
+    for number, part in enumerate(parts):
+        begin = number * spec.micro_batch_rows
+        yield part, languages[begin : begin + len(part)], len(part) / spec.rows_per_step
     largest_share = math.ceil(spec.rows_per_step / workers.count)
     for _ in range(math.ceil(largest_share / spec.micro_batch_rows) - len(parts)):
-        yield torch.zeros(1, spec.sequence_length + 1, dtype=torch.int64), 0.0
+        yield torch.zeros(1, spec.sequence_length + 1, dtype=torch.int64), rows.languages(first, first + 1), 0.0

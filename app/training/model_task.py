@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +47,9 @@ class ModelTask:
 
     ``weights``: share of each language in its training rows, sums to 1. ``allocation`` and ``expert`` restrict the
     rows to one expert's documents; without them every training document of the languages is used. ``run`` and
-    ``trackers``: under whose name to log where; ``made_by``: the command that runs this task.
+    ``trackers``: under whose name to log where; ``made_by``: the command that runs this task. ``parent``: the model it
+    starts from, None for random weights; ``round``: how many times one before it was trained on, 0 for the first.
+    ``held``: tokens of each language that there are to train on.
     """
 
     name: str
@@ -66,6 +68,8 @@ class ModelTask:
     run: str = ""
     trackers: tuple[str, ...] = ("tensorboard",)
     made_by: str = ""
+    round: int = 0
+    held: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stage(self) -> StageFolder:

@@ -111,13 +111,14 @@ class _Together(ABC):
 
     def stopping(self, stop: StopRequest) -> bool:
         """See Workers."""
-        asked = [0.0 if stop.is_asked else 1.0, stop.deadline]
-        first = torch.tensor(asked, dtype=torch.float64, device=self.device)
-        dist.all_reduce(first, dist.ReduceOp.MIN)
-        nobody, deadline = first.tolist()
-        if not nobody:
-            stop.ask_too(deadline)
-        return not nobody
+        asked = torch.tensor(float(stop.is_asked), dtype=torch.float64, device=self.device)
+        deadline = torch.tensor(stop.deadline, dtype=torch.float64, device=self.device)
+        dist.all_reduce(asked, dist.ReduceOp.MAX)
+        if not asked:
+            return False
+        dist.all_reduce(deadline, dist.ReduceOp.MIN)
+        stop.ask_too(float(deadline))
+        return True
 
     def add_up(self, model: CausalLM, loss: torch.Tensor) -> torch.Tensor:
         """See Workers."""

@@ -89,3 +89,32 @@ def test_whatever_happens_a_fleet_ends_with_bounded_tries() -> None:
             fleet = fleet.failed(key, "x") if rng.random() < 0.6 else fleet.done(key)
         assert starts <= 5 * 3
         assert all(member.failures == 3 for member in fleet.given_up())
+
+
+PARENTS = {"child": {"parent", "tokens"}, "grandchild": {"child"}}
+CHAIN = [("grandchild", 9, False), ("child", 5, False), ("parent", 1, False), ("other", 3, False)]
+
+
+def test_a_member_starts_when_all_that_it_is_made_from_are_done() -> None:
+    fleet = plan_fleet(CHAIN, 1, parents=PARENTS)
+    assert fleet.next_to_start(4) == ["other", "parent"] and fleet.able == 2
+    fleet = fleet.started("parent")
+    assert fleet.next_to_start(4) == ["other"] and fleet.able == 2
+    fleet = fleet.done("parent")
+    assert fleet.next_to_start(4) == ["child", "other"]
+    assert fleet.started("child").done("child").next_to_start(1) == ["grandchild"]
+
+
+def test_a_parent_that_is_done_already_or_no_member_is_not_waited_for() -> None:
+    fleet = plan_fleet([("child", 5, False), ("parent", 1, True)], 1, parents={"child": {"parent", "seed"}})
+    assert fleet.next_to_start(2) == ["child"]
+
+
+def test_what_waits_for_a_member_that_is_given_up_fails_with_it() -> None:
+    fleet = plan_fleet(CHAIN, 1, parents=PARENTS)
+    fleet = fleet.started("parent").failed("parent", "no memory")
+    assert states(fleet)["child"] == "waiting"  # the parent is tried again
+    fleet = fleet.started("parent").failed("parent", "no memory")
+    assert states(fleet) == {"parent": "failed", "child": "failed", "grandchild": "failed", "other": "waiting"}
+    assert "not trained" in fleet.member("grandchild").reason and not fleet.is_over
+    assert fleet.started("other").done("other").is_over

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.errors import TrainingError
-from app.training.budget import split_budget, steps_for
+from app.training.budget import repeated, split_budget, steps_for
 
 
 @given(st.integers(0, 10**10), st.lists(st.integers(1, 1000), min_size=1, max_size=16), st.integers(1, 10**5))
@@ -47,3 +47,9 @@ def test_steps_come_nearest_to_the_budget(budget: int, steps: int) -> None:
 def test_less_than_half_a_step_is_refused_with_the_cure(budget: int) -> None:
     with pytest.raises(TrainingError, match=rf"budget of {budget} tokens.*training\.budget_tokens"):
         steps_for(budget, 100)
+
+
+def test_languages_that_are_repeated_are_named_with_how_often_the_worst_first() -> None:
+    weights, held = {"de": 0.5, "hi": 0.3, "sw": 0.2, "tr": 0.0}, {"de": 1000, "hi": 100, "sw": 10, "tr": 1}
+    assert repeated(weights, 1000, held, most=2.9) == {"sw": 20.0, "hi": 3.0}
+    assert repeated(weights, 1000, held, most=20.0) == {}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn.utils import clip_grad_norm_
 
 from app.artifacts.checkpoints import ModelCheckpoints
@@ -16,7 +17,7 @@ from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
 from app.training import loop
 from app.training.hooks import StopRequest
-from app.training.loop import TrainingSpec, autocast, make_optimizer, train
+from app.training.loop import TrainingSpec, autocast, freeze, make_optimizer, train
 from app.training.saving import NoCheckpoints
 from app.training.schedule import learning_rate_factor
 from tests.support.tiny_models import tiny_model
@@ -220,3 +221,45 @@ def test_weights_stay_float32_under_bfloat16() -> None:
     model = tiny_model()
     train(replace(SPEC, precision="bf16"), model, Counting(), NoCheckpoints())
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_frozen_parameters_have_no_gradient_no_moments_no_decay_and_do_not_move(tmp_path: Path) -> None:
+    spec = replace(SPEC, trained=("*layer_norm*",), weight_decay=0.5)
+    model, before = tiny_model(), dict(tiny_model().named_parameters())
+    kept = checkpoints(tmp_path)
+    train(spec, model, Counting(), kept)
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, before[name]) == ("layer_norm" not in name), name
+        assert weight.requires_grad == ("layer_norm" in name)
+    optimizer, trained = make_optimizer(spec, model), {name for name in before if "layer_norm" in name}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(trained)
+    folder = kept.latest()
+    assert folder is not None
+    moments = load_file(folder / "optimizer.safetensors")
+    assert {name.split("|")[0] for name in moments if "|" in name} == trained
+
+
+def test_a_run_with_frozen_parameters_resumes_bit_for_bit(tmp_path: Path) -> None:
+    spec, stop = replace(SPEC, trained=("*fc1*", "*fc2*")), StopRequest()
+    with pytest.raises(Preempted):
+        train(spec, tiny_model(), Counting(), checkpoints(tmp_path), [Recorder(stop_at=3, stop=stop)], stop)
+    resumed = tiny_model(seed=99)
+    train(spec, resumed, Counting(), checkpoints(tmp_path))
+    assert_equal_weights(resumed, uninterrupted(spec)[0])
+
+
+def test_a_pattern_that_names_no_parameter_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no parameter is named \*adapter\*; the model has .*embed_tokens"):
+        freeze(tiny_model(), ["*layer_norm*", "*adapter*"])
+
+
+def test_the_language_of_each_row_reaches_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+
+    def loss(model: CausalLM, rows: torch.Tensor, chunk: int, languages: list[str]) -> torch.Tensor:
+        told.append(list(languages))
+        return next_token_loss(model, rows, chunk, languages)
+
+    monkeypatch.setattr(loop, "next_token_loss", loss)
+    train(replace(SPEC, micro_batch_rows=3, budget_tokens=2 * 32), tiny_model(), Counting(), NoCheckpoints())
+    assert told == [["de", "en", "sw"], ["de"], ["en", "sw", "de"], ["en"]]
