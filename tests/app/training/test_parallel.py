@@ -65,7 +65,9 @@ def test_shares_in_order_of_rank_are_all_rows_and_differ_by_one_at_most(rows: in
 
 
 @BOTH
-@pytest.mark.parametrize("changes", [{}, {"activation_checkpointing": True, "micro_batch_rows": 1}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"activation_checkpointing": True, "micro_batch_rows": 1}, {"trained": ("*norm*", "*layers.0.*")}]
+)
 @pytest.mark.parametrize("architecture", ["xglm", "llama"])
 def test_two_workers_end_where_one_does(
     two: Team, tmp_path: Path, parallelism: Parallelism, architecture: str, changes: dict[str, object]
