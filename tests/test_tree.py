@@ -37,7 +37,6 @@ TESTED_ELSEWHERE = {
     "app.ensemble.requests": "plain records",
     "app.ensemble.sequence": "tests/app/ensemble/test_engine.py",
     "app.planning.forecast": "tests/jobs/test_dry_run.py",
-    "app.lineage.tasks": "tests/app/lineage/test_lineage.py",
     "app.pipelines.report": "tests/app/pipelines/test_everything.py",
     "app.lineage.runs": "tests/app/pipelines/test_everything.py",
     "app.pipelines.score": "tests/app/pipelines/test_everything.py",
@@ -45,7 +44,6 @@ TESTED_ELSEWHERE = {
     "app.lineage.settings": "tests/app/pipelines/test_everything.py",
     "app.pipelines.tokenize": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.train": "tests/app/pipelines/test_everything.py and test_kill.py",
-    "app.fleet.run_fleet": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.lineage.clusters": "tests/app/pipelines/test_everything.py and tests/jobs/test_dry_run.py",
 }
 
