@@ -27,7 +27,7 @@ from app.core.records import IntArray, JsonObject
 from app.core.units import format_seconds
 from app.fleet.ray_session import ray_session
 from app.lineage.settings import seed_shape, training_spec
-from app.models.load import build_model
+from app.models.registry import build_model
 from app.pipelines.everything import run_everything
 from app.reporting.tables import change_text, headline_text, markdown_table, per_language
 from app.training.loop import train

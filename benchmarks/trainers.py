@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from transformers import XGLMForCausalLM
 
 from app.core.records import IntArray
+from app.models.architecture import ModelShape
 from app.models.causal import CausalLM
-from app.models.load import ModelShape, build_model
+from app.models.registry import build_model
 from app.training.loop import TrainingSpec, train
 from app.training.saving import NoCheckpoints
 

@@ -78,9 +78,9 @@ def _result(
     overrides = [*arguments.set, *(f"{key}={value}" for key, value in given.items() if value is not None)]
     config = load_config(arguments.preset or (None if arguments.config else "demo"), arguments.config, overrides)
     log.info("%s: run %s in %s; loading libraries", name, config.run.name, config.artifacts.root)
-    from app.lineage.settings import require_strategy
+    from app.lineage.settings import require_known_names
 
-    require_strategy(config)
+    require_known_names(config)
     store = Store(config.artifacts.root, config.artifacts.cache)
     words = [
         word

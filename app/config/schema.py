@@ -155,8 +155,8 @@ class SeedConfig(Section):
     """Folder, Hub id, or `builtin:demo`, of a pretrained seed."""
     revision: str = ""
     """Pinned revision of a Hub id; empty means the default branch."""
-    architecture: Literal["xglm", "llama"] = "xglm"
-    """Architecture of a trained seed."""
+    architecture: str = "xglm"
+    """Architecture of a trained seed, a name of `app/models/registry.py` (`xglm`, `llama`)."""
     vocabulary_size: PositiveInt = 2048
     """Vocabulary of a trained seed, tokens."""
     width: PositiveInt = 64

@@ -16,7 +16,7 @@ from app.core.records import JsonObject
 from app.fleet.attempt import SECONDS_BETWEEN_LOOKS, Attempt
 from app.fleet.control import metrics_rows
 from app.lineage.lineage import Lineage
-from app.models.load import WEIGHTS
+from app.models.causal import WEIGHTS
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from app.core.languages import normalise
 from app.core.seeding import derive_seed
 from app.core.suggest import unknown_value
 from app.corpora.base import CorpusSettings
-from app.models.load import ModelShape
+from app.models.architecture import ModelShape
+from app.models.registry import architecture
 from app.training.loop import TrainingSpec
 
 
@@ -55,8 +56,9 @@ def allocation_settings(config: Config) -> AllocationSettings:
     return AllocationSettings(**fields)
 
 
-def require_strategy(config: Config) -> None:
-    """Raise ConfigError for a strategy that does not exist: before anything is started, and not hours later."""
+def require_known_names(config: Config) -> None:
+    """Raise ConfigError for a strategy or architecture that does not exist: before anything is started."""
+    architecture(config.seed.architecture)
     if config.allocation.strategy not in STRATEGIES:
         raise ConfigError(unknown_value("allocation.strategy", config.allocation.strategy, STRATEGIES))
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from app.core.errors import ConfigError
 from app.models.cache import CacheRows, KVCache
+
+WEIGHTS = "model.safetensors"
+"""The file of a saved model's weights."""
 
 
 class CausalLM(nn.Module, ABC):
@@ -63,6 +67,10 @@ class CausalLM(nn.Module, ABC):
     @abstractmethod
     def library_config(self) -> object:
         """The transformers configuration that describes this model."""
+
+    @abstractmethod
+    def save_weights(self, folder: Path) -> None:
+        """Write config.json and model.safetensors, a tied head once; the library's ``from_pretrained`` loads them."""
 
     @abstractmethod
     def use_activation_checkpointing(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -71,6 +72,10 @@ class LibraryLM(CausalLM):
     def library_config(self) -> PretrainedConfig:
         """See CausalLM."""
         return self.inner.config
+
+    def save_weights(self, folder: Path) -> None:
+        """See CausalLM."""
+        self.inner.save_pretrained(folder, safe_serialization=True)
 
     def use_activation_checkpointing(self) -> None:
         """See CausalLM."""

@@ -1,94 +1,30 @@
-"""Models from a shape, from a Hugging Face folder or id, and back into a folder. Weights only from safetensors."""
+"""Models from a Hugging Face folder or id, and back into a folder. Weights only from safetensors."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
-    XGLMConfig,
-    XGLMForCausalLM,
 )
 
 from app.core.errors import ConfigError
 from app.models.causal import CausalLM
 from app.models.library import LibraryLM
-from app.models.xglm import XGLM, initialise
+from app.models.registry import wrap
 
-WEIGHTS = "model.safetensors"
 CARD = "README.md"
 _COMPUTED = re.compile(r"(rotary_emb\.inv_freq|embed_positions\.(weights|_float_tensor)|attn\.(masked_)?bias)$")
 """What older versions of the library stored besides the weights: tables that are computed."""
 _AMPLIFIED = 4096.0  # a power of two, so that weights come back as they were
-_NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "layerdrop": 0.0}
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Sizes of a model built from nothing; ``context`` is the longest row in tokens."""
-
-    architecture: Literal["xglm", "llama"]
-    vocab_size: int
-    d_model: int
-    layers: int
-    heads: int
-    ffn: int
-    context: int
-    start_id: int = 0
-    pad_id: int = 1
-
-
-def shape_config(shape: ModelShape) -> PretrainedConfig:
-    """The library's configuration of a shape: tied head, no dropout."""
-    ids = {"bos_token_id": shape.start_id, "eos_token_id": shape.start_id, "pad_token_id": shape.pad_id}
-    if shape.architecture == "xglm":
-        return XGLMConfig(
-            vocab_size=shape.vocab_size,
-            d_model=shape.d_model,
-            num_layers=shape.layers,
-            attention_heads=shape.heads,
-            ffn_dim=shape.ffn,
-            max_position_embeddings=shape.context,
-            decoder_start_token_id=shape.start_id,
-            **ids,
-            **_NO_DROPOUT,
-        )
-    return LlamaConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.d_model,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.ffn,
-        max_position_embeddings=shape.context,
-        tie_word_embeddings=True,
-        attn_implementation="sdpa",
-        **ids,
-    )
-
-
-def build_model(shape: ModelShape, seed: int) -> CausalLM:
-    """A freshly initialised model with a tied head, float32, on the CPU; the same for the same seed."""
-    config = shape_config(shape)
-    if isinstance(config, XGLMConfig):
-        with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own first
-            model = XGLM(config)
-        initialise(model, torch.Generator().manual_seed(seed))
-        return model
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LibraryLM(LlamaForCausalLM(config))
 
 
 def load_model(place: str, revision: str | None = None) -> CausalLM:
@@ -103,7 +39,7 @@ def load_model(place: str, revision: str | None = None) -> CausalLM:
         raise ConfigError(f"seed.model {place!r} is not a folder")
     try:
         config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
-        _require_plain_config(config, place)
+        require_plain_config(config, place)
         _without_dropout(config)
         library, report = _from_pretrained(place, revision, config)
     except ConfigError:
@@ -115,8 +51,6 @@ def load_model(place: str, revision: str | None = None) -> CausalLM:
         ) from error
     _require_same_weights(place, report)
     _copy_weights(library)
-    if isinstance(config, XGLMConfig):
-        return xglm_from_library(library)
     try:
         _require_plain_decoder(library, place)
     except ConfigError:
@@ -126,7 +60,7 @@ def load_model(place: str, revision: str | None = None) -> CausalLM:
             f"{place!r} ({config.model_type}) cannot be run as a causal language model: {_first_line(error)}; choose a"
             " seed like Llama, XGLM or GPT-2"
         ) from error
-    return LibraryLM(library)
+    return wrap(library)
 
 
 def _from_pretrained(
@@ -140,11 +74,8 @@ def _from_pretrained(
         "use_safetensors": True,
         "output_loading_info": True,
     }
-    if isinstance(config, XGLMConfig):
-        library, report = XGLMForCausalLM.from_pretrained(place, **options)
-    else:
-        kind = _attention_for(config)
-        library, report = AutoModelForCausalLM.from_pretrained(place, attn_implementation=kind, **options)
+    kind = _attention_for(config)
+    library, report = AutoModelForCausalLM.from_pretrained(place, attn_implementation=kind, **options)
     return library, report
 
 
@@ -158,7 +89,7 @@ def _attention_for(config: PretrainedConfig) -> str:
     return "sdpa" if architecture._supports_sdpa and not capped else "eager"
 
 
-def _require_plain_config(config: PretrainedConfig, place: str) -> None:
+def require_plain_config(config: PretrainedConfig, place: str) -> None:
     """Raise ConfigError for quantised weights and for models that read more than text."""
     if getattr(config, "quantization_config", None):
         raise ConfigError(
@@ -187,17 +118,6 @@ def _require_same_weights(place: str, report: Mapping[str, Any]) -> None:
         )
 
 
-def xglm_from_library(library: XGLMForCausalLM) -> XGLM:
-    """Our module around the very tensors of transformers' class; dropout is switched off in the configuration."""
-    _without_dropout(library.config)
-    with torch.device("meta"):
-        model = XGLM(library.config)
-    state = {name: tensor for name, tensor in library.state_dict().items() if name != "lm_head.weight"}
-    model.load_state_dict(state, assign=True)
-    model.make_positions()
-    return model
-
-
 def require_vocabulary(model: CausalLM, vocab_size: int, name: str) -> None:
     """Raise ConfigError if the tokenizer has ids that the model has no embedding for."""
     if vocab_size > model.head.shape[0]:
@@ -210,25 +130,13 @@ def require_vocabulary(model: CausalLM, vocab_size: int, name: str) -> None:
 def save_model(model: CausalLM, folder: Path, card: str) -> None:
     """Write config.json, model.safetensors (a tied head once) and the model card; ``from_pretrained`` loads it."""
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(model, LibraryLM):
-        model.inner.save_pretrained(folder, safe_serialization=True)
-    else:
-        config = model.library_config()
-        assert isinstance(config, XGLMConfig)
-        config.architectures = ["XGLMForCausalLM"]
-        config.dtype = "float32"
-        config.save_pretrained(folder)
-        save_file(_contiguous(model.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})
+    model.save_weights(folder)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
 def count_parameters(model: nn.Module) -> int:
     """Number of weights; a tied head counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _contiguous(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def _without_dropout(config: PretrainedConfig) -> None:

@@ -10,8 +10,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from app.core.errors import ConfigError
+from app.models.architecture import ModelShape
 from app.models.library import LibraryLM
-from app.models.load import ModelShape, count_parameters, shape_config
+from app.models.load import count_parameters, require_plain_config
+from app.models.registry import shape_config
 
 PUBLISHED: Mapping[str, ModelShape] = {
     "facebook/xglm-564M": ModelShape("xglm", 256_008, 1024, 24, 16, 4096, 2048),
@@ -46,8 +48,11 @@ def size_of_place(place: str, revision: str | None = None) -> ModelSize:
         return size_of_shape(PUBLISHED[place])
     try:
         config = AutoConfig.from_pretrained(place, revision=revision, local_files_only=True, trust_remote_code=False)
+        require_plain_config(config, place)
         return _size(config)
-    except (OSError, ValueError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the library raises over a file that is not what it seems
         raise ConfigError(
             f"the size of seed.model {place!r} is not known: no config.json of a causal language model is here, and a"
             f" plan leaves the Hub alone; known without one: {', '.join(PUBLISHED)}. Download its config.json into a"

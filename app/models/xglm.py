@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -19,7 +21,7 @@ from transformers import XGLMConfig
 
 from app.core.errors import ConfigError
 from app.models.cache import CachePass, CacheRows, KVCache, LayerShape, begin_pass
-from app.models.causal import CausalLM
+from app.models.causal import WEIGHTS, CausalLM
 
 _POSITION_OFFSET = 2  # the library's table starts two rows late, as fairseq's did
 
@@ -140,6 +142,14 @@ class XGLM(CausalLM):
     def library_config(self) -> XGLMConfig:
         """See CausalLM."""
         return self.config
+
+    def save_weights(self, folder: Path) -> None:
+        """See CausalLM."""
+        self.config.architectures = ["XGLMForCausalLM"]
+        self.config.dtype = "float32"
+        self.config.save_pretrained(folder)
+        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
     def use_activation_checkpointing(self) -> None:
         """See CausalLM."""

@@ -26,8 +26,10 @@ from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.core.errors import LeaseLost, StorageError
 from app.core.records import IntArray, JsonObject, JsonValue
+from app.models.architecture import ModelShape
 from app.models.causal import CausalLM
-from app.models.load import ModelShape, build_model, count_parameters, load_model, require_vocabulary, save_model
+from app.models.load import count_parameters, load_model, require_vocabulary, save_model
+from app.models.registry import build_model
 from app.tokens.counts import PartCount
 from app.tokens.dataset import TokenCorpus
 from app.tokens.rows import BlockDataset

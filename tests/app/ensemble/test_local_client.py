@@ -16,7 +16,7 @@ from app.ensemble.generation import Step, generate
 from app.ensemble.local_client import LocalClient
 from app.ensemble.sampling import Sampling
 from app.models.causal import CausalLM
-from app.models.load import build_model
+from app.models.registry import build_model
 from app.models.stacked import stack_models
 from tests.support.tiny_models import TINY, some_rows, tiny_model
 from tests.support.toy_experts import Fixed, Letters, Posterior, toy_request

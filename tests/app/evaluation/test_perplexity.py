@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from app.core.records import IntArray
 from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, plan_windows, score_documents
-from app.models.load import ModelShape, build_model
+from app.models.architecture import ModelShape
 from app.models.loss import token_log_probs
+from app.models.registry import build_model
 
 START, PAD = 900, 901
 SHAPE = ModelShape("xglm", vocab_size=50, d_model=16, layers=2, heads=2, ffn=32, context=16)

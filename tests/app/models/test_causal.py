@@ -9,7 +9,7 @@ from tests.support.tiny_models import some_rows, tiny_model
 
 @pytest.mark.parametrize("architecture", ["xglm", "llama"])
 def test_logits_are_the_hidden_states_times_the_head(architecture: str) -> None:
-    model = tiny_model(architecture)  # type: ignore[arg-type]
+    model = tiny_model(architecture)
     rows = some_rows()
     expected = torch.einsum("btd,vd->btv", model.hidden(rows), model.head)
     torch.testing.assert_close(model.logits(rows), expected)
@@ -17,7 +17,7 @@ def test_logits_are_the_hidden_states_times_the_head(architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", ["xglm", "llama"])
 def test_a_position_sees_no_later_token(architecture: str) -> None:
-    model = tiny_model(architecture)  # type: ignore[arg-type]
+    model = tiny_model(architecture)
     rows = some_rows()
     other = rows.clone()
     other[:, 5] = (other[:, 5] + 1 - 2) % 35 + 2

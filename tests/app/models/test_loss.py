@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,6 +134,9 @@ class Given(CausalLM):
 
     def library_config(self) -> object:
         return None
+
+    def save_weights(self, folder: Path) -> None:
+        pass
 
     def use_activation_checkpointing(self) -> None:
         pass

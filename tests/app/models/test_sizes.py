@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.core.errors import ConfigError
-from app.models.load import ModelShape, build_model, count_parameters, load_model
+from app.models.architecture import ModelShape
+from app.models.load import count_parameters, load_model
+from app.models.registry import build_model
 from app.models.sizes import PUBLISHED, size_of_place, size_of_shape
 from tests.support.source import ROOT
 
@@ -50,3 +53,16 @@ def test_a_model_of_unknown_size_is_an_error_with_its_cure(tmp_path: Path) -> No
         size_of_place("nobody/nothing")
     with pytest.raises(ConfigError, match="is not known"):
         size_of_place(str(tmp_path))
+
+
+def test_a_seed_that_is_not_taken_has_no_size_and_no_traceback(tmp_path: Path) -> None:
+    text = {"model_type": "gemma3_text", "hidden_size": 16}
+    for name, config in {
+        "multimodal": {"model_type": "gemma3", "text_config": text, "vision_config": {"image_size": 28}},
+        "quantised": {"model_type": "llama", "quantization_config": {"quant_method": "gptq", "bits": 4}},
+        "broken": {"model_type": "llama", "hidden_size": "many"},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ConfigError, match=name):
+            size_of_place(str(tmp_path / name))

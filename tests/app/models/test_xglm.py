@@ -9,9 +9,9 @@ from torch import nn
 from transformers import XGLMConfig, XGLMForCausalLM
 
 from app.core.errors import ConfigError
-from app.models.load import xglm_from_library
 from app.models.loss import next_token_loss
 from app.models.xglm import XGLM, initialise, sinusoidal_positions
+from app.models.xglm_seed import xglm_from_library
 from tests.support.tiny_models import some_rows, tiny_model
 
 

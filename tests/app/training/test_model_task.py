@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM
 from app.artifacts.checkpoints import ModelCheckpoints
 from app.artifacts.store import StageFolder, Store
 from app.core.errors import ConfigError, LeaseLost, MissingArtifact, Preempted, StaleArtifact
+from app.models.architecture import ModelShape
 from app.models.causal import CausalLM
-from app.models.load import ModelShape, count_parameters, load_model
+from app.models.load import count_parameters, load_model
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from app.training import loop, model_task
