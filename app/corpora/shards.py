@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.artifacts.layout import part_name, rejects_name, shard_folder, sidecar_name
 from app.artifacts.store import Folder
-from app.core.records import Document, JsonObject
+from app.core.records import Document
+from app.core.typed import from_json
 from app.corpora.base import Reject, SourceFile, split_of
 
 SHARD_SCHEMA = pa.schema(
@@ -33,6 +34,21 @@ _KEPT_REJECTS_PER_FILE = 1000
 _HELD_PARTS = 4
 
 
+@dataclass(frozen=True)
+class Sidecar:
+    """What became of one source file. ``documents`` and ``bytes``: by ``<lang>/<split>``; ``rejects``: by reason.
+
+    ``first_rejects``: a sample of each reason. ``rejects_not_kept``: how many have no sample in ``rejects/``.
+    """
+
+    file: str
+    documents: Mapping[str, int]
+    bytes: Mapping[str, int]
+    rejects: Mapping[str, int]
+    first_rejects: Mapping[str, str]
+    rejects_not_kept: int
+
+
 @dataclass
 class _Buffer:
     rows: list[Document] = field(default_factory=list)
@@ -47,8 +63,8 @@ def shard_file(
     target: Folder,
     validation_fraction: float,
     part_bytes: int,
-) -> JsonObject:
-    """Write one source file's rows as ``<lang>/<split>/part-<number>-<chunk>.parquet``; return its counts.
+) -> Sidecar:
+    """Write one source file's rows as ``<lang>/<split>/part-<number>-<chunk>.parquet``; return what became of them.
 
     ``part_bytes``: text bytes per part. Memory stays near four times this however many languages the file mixes: then
     the largest part is written early. Every row that is not used is counted by reason; the first thousand of a
@@ -59,10 +75,12 @@ def shard_file(
     text_bytes: Counter[str] = Counter()
     rejects: list[Reject] = []
     reasons: Counter[str] = Counter()
+    first: dict[str, str] = {}
     held = 0
     for row in rows:
         if isinstance(row, Reject):
             reasons[row.reason] += 1
+            first.setdefault(row.reason, f"row {row.line}: {row.sample}")
             if len(rejects) < _KEPT_REJECTS_PER_FILE:
                 rejects.append(row)
             continue
@@ -83,15 +101,15 @@ def shard_file(
     if rejects:
         lines = [json.dumps(vars(reject), ensure_ascii=False) for reject in rejects]
         target.write(rejects_name(number), ("\n".join(lines) + "\n").encode())
-    counts: JsonObject = {
-        "file": file.uri,
-        "documents": dict(documents),
-        "bytes": dict(text_bytes),
-        "rejects": dict(reasons),
-        "rejects_not_kept": max(0, sum(reasons.values()) - len(rejects)),
-    }
-    target.write_json(sidecar_name(number), counts)
-    return counts
+    not_kept = reasons.total() - len(rejects)
+    sidecar = Sidecar(file.uri, dict(documents), dict(text_bytes), dict(reasons), first, not_kept)
+    target.write_json(sidecar_name(number), asdict(sidecar))
+    return sidecar
+
+
+def read_sidecar(folder: Folder, number: int) -> Sidecar:
+    """What became of a source file. Raises MissingArtifact or CorruptArtifact."""
+    return from_json(Sidecar, folder.read_json(sidecar_name(number)), f"{folder.uri}/{sidecar_name(number)}")
 
 
 def read_part(folder: Folder, lang: str, split: str, part: str, columns: list[str] | None = None) -> pa.Table:

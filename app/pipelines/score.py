@@ -94,6 +94,8 @@ def validation_documents(
             f"no validation text in {', '.join(corpus.languages())}; raise corpus.validation_fraction or bring a"
             " validation split"
         )
+    if silent := sorted(set(corpus.languages()) - {lang for _, lang, _, _ in rows}):
+        log.warning("no held-out text to score in %s: these languages are in no table", ", ".join(silent))
     doc_ids, langs, ids_by_row, sizes = (list(column) for column in zip(*rows, strict=True))
     return scored_documents(doc_ids, langs, [len(ids) for ids in ids_by_row], sizes), ids_by_row
 

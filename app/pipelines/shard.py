@@ -11,21 +11,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from app.artifacts.layout import DATA_CARD, SIGNATURES, sidecar_name, signatures_name
+from app.artifacts.layout import REJECTS, SIGNATURES, sidecar_name, signatures_name
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.errors import CorpusError
+from app.core.languages import normalise
 from app.core.records import IntArray, JsonObject
 from app.corpora.base import SourceFile
 from app.corpora.identify import known_languages
+from app.corpora.losses import refuse_most_lost
 from app.corpora.near_duplicates import mark_near_duplicates, sign_documents
 from app.corpora.screening import screen
-from app.corpora.shards import part_names, read_part, shard_file
+from app.corpora.shards import shard_file
 from app.corpora.sources import open_corpus
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.lineage.settings import corpus_settings
+from app.pipelines.data_card import DataCard, make_card, read_card, tell_card, tell_survey
+from app.pipelines.enough_text import require_enough_text
 from app.pipelines.part_tasks import run_part_tasks
 
 log = logging.getLogger(__name__)
@@ -42,10 +46,12 @@ def make_shards(lineage: Lineage) -> Made:
     """
     config, stage = lineage.config, lineage.shards.folder
     if stage.is_complete:
+        _require_text(config, read_card(stage))
         return {"shards": stage}
-    if config.corpus.language_identification == "lingua":
+    if _is_identified(config):
         known_languages()  # a missing extra is found here, not in a worker
-    files = list(lineage.corpus.files())
+    files, survey = list(lineage.corpus.files()), lineage.corpus.survey()
+    tell_survey(survey)
     started = time.monotonic()
     waiting = _missing(stage, [sidecar_name(number) for number in range(len(files))])
     if waiting:
@@ -53,16 +59,41 @@ def make_shards(lineage: Lineage) -> Made:
             doubles = _find_near_duplicates(config, files, stage)
             log.info("shard: %d source files, %d already done", len(files), len(files) - len(waiting))
             _shard_files(config, files, waiting, doubles, stage)
-    counts = _summary(config, stage, files)
-    if not counts["documents"]:
+    card = make_card(stage, files, survey, known_languages() if _is_identified(config) else None)
+    tell_card(card, f"{stage.uri}/{REJECTS}")
+    refuse_most_lost(_place(config), files, survey, card.poor_files)
+    if not card.documents:
         raise CorpusError(
-            f"no usable document in {len(files)} files of corpus.source={config.corpus.source}"
-            f" path={config.corpus.path!r} languages={','.join(config.corpus.languages)};"
-            f" rejected rows by reason: {counts['rejects'] or 'none'}"
+            f"no usable document in {len(files)} files of {_place(config)}"
+            f" languages={','.join(config.corpus.languages)}; rejected rows by reason: {card.rejects or 'none'}"
         )
     stage.remove(SIGNATURES)
+    counts: JsonObject = {
+        "files": len(files),
+        "languages": card.languages,
+        "documents": sum(card.documents.values()),
+        "bytes": sum(card.bytes.values()),
+        "rejects": dict(card.rejects),
+    }
     lineage.shards.publish(counts, time.monotonic() - started)
+    _require_text(config, card)
     return {"shards": stage}
+
+
+def _require_text(config: Config, card: DataCard) -> None:
+    """See require_enough_text; a document is the least."""
+    wanted = {normalise(code) for code in config.corpus.languages}
+    languages = sorted(wanted | set(card.languages))
+    least = {"train": 1, "validation": 1}
+    require_enough_text(languages, card.documents, "documents", least, config.corpus.validation_fraction)
+
+
+def _place(config: Config) -> str:
+    return f"corpus.source={config.corpus.source}{config.corpus.path and f' corpus.path={config.corpus.path!r}'}"
+
+
+def _is_identified(config: Config) -> bool:
+    return config.corpus.language_identification == "lingua"
 
 
 def _missing(stage: StageFolder, names: Sequence[str]) -> list[int]:
@@ -103,65 +134,17 @@ def _shard_files(
     stage: StageFolder,
 ) -> None:
     settings, fraction = corpus_settings(config), config.corpus.validation_fraction
-    least = config.corpus.language_confidence if config.corpus.language_identification == "lingua" else None
+    least = config.corpus.language_confidence if _is_identified(config) else None
     dropped = ray.put(doubles)
 
     def shard_one(number: int) -> dict[str, int]:
         mine = frozenset(ray.get(dropped).get(number, np.empty(0, np.int64)).tolist())
         rows = screen(open_corpus(settings).read(files[number]), files[number].uri, mine, least)
-        counts = shard_file(rows, files[number], number, stage, fraction, _PART_BYTES)
-        documents, sizes = counts["documents"], counts["bytes"]
-        assert isinstance(documents, dict) and isinstance(sizes, dict)
-        return {"documents": sum(documents.values()), "bytes": sum(sizes.values())}
+        made = shard_file(rows, files[number], number, stage, fraction, _PART_BYTES)
+        return {"documents": sum(made.documents.values()), "bytes": sum(made.bytes.values())}
 
     run_part_tasks("shard", "files", shard_one, waiting, _CPUS, _weights(files))
 
 
 def _weights(files: Sequence[SourceFile]) -> dict[int, float]:
     return {number: float(file.size_bytes or 1) for number, file in enumerate(files)}
-
-
-def _summary(config: Config, stage: StageFolder, files: Sequence[SourceFile]) -> JsonObject:
-    """Add up the sidecars; write the data card's first half; the counts of the manifest."""
-    totals: dict[str, dict[str, int]] = {"documents": {}, "bytes": {}, "rejects": {}}
-    rejects_by_language: dict[str, dict[str, int]] = {}
-    for number, file in enumerate(files):
-        sidecar = stage.read_json(sidecar_name(number))
-        for kind, total in totals.items():
-            part = sidecar[kind]
-            assert isinstance(part, dict)
-            for name, count in part.items():
-                total[name] = total.get(name, 0) + int(str(count))
-                if kind == "rejects":
-                    row = rejects_by_language.setdefault(file.lang or "unknown", {})
-                    row[name] = row.get(name, 0) + int(str(count))
-    languages = sorted({name.partition("/")[0] for name in totals["documents"]})
-    duplicates = {lang: _count_duplicates(stage, lang) for lang in languages}
-    card: JsonObject = {
-        **{kind: dict(sorted(total.items())) for kind, total in totals.items()},
-        "rejects_by_language": rejects_by_language,
-        "duplicates": duplicates,
-    }
-    if config.corpus.language_identification == "lingua":
-        card["languages_not_identified"] = [lang for lang in languages if lang not in known_languages()]
-    stage.write_json(DATA_CARD, card)
-    return {
-        "files": len(files),
-        "languages": languages,
-        "documents": sum(totals["documents"].values()),
-        "bytes": sum(totals["bytes"].values()),
-        "rejects": totals["rejects"],
-    }
-
-
-def _count_duplicates(stage: StageFolder, lang: str) -> int:
-    """Training documents whose text stood before already; 8 bytes of memory per document."""
-    digests = [
-        np.frombuffer(bytes.fromhex("".join(doc_ids)), dtype=">u8")
-        for part in part_names(stage, lang, "train")
-        if (doc_ids := read_part(stage, lang, "train", part, ["doc_id"])["doc_id"].to_pylist())
-    ]
-    if not digests:
-        return 0
-    everything = np.concatenate(digests)
-    return int(everything.size - np.unique(everything).size)

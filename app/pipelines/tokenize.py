@@ -11,8 +11,9 @@ from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
+from app.pipelines.enough_text import require_enough_text
 from app.pipelines.part_tasks import run_part_tasks
-from app.tokens.counts import SPLITS, PartCount, counts_to_json
+from app.tokens.counts import SPLITS, PartCount, counts_from_json, counts_to_json
 from app.tokens.packing import token_meta, write_meta, write_token_part, written_token_part
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
 
@@ -21,6 +22,7 @@ def make_tokens(lineage: Lineage) -> Made:
     """Tokenize every shard part that is not tokenized yet; returns the finished stage."""
     shards, tokenizer, stage = lineage.shards.finished(), lineage.tokenizer.finished(), lineage.tokens.folder
     if stage.is_complete:
+        _require_text(lineage, stage)
         return {"tokens": stage}
     started = time.monotonic()
     parts = [
@@ -46,7 +48,18 @@ def make_tokens(lineage: Lineage) -> Made:
     ]
     write_meta(stage, token_meta(load_tokenizer(str(tokenizer.local(TOKENIZER)))))
     lineage.tokens.publish(counts_to_json(lineage.languages, made), time.monotonic() - started)
+    _require_text(lineage, stage)
     return {"tokens": stage}
+
+
+def _require_text(lineage: Lineage, stage: StageFolder) -> None:
+    """See require_enough_text; a row is the least that can be trained on, and that protocol ``paper`` can score."""
+    config, held = lineage.config, counts_from_json(stage.manifest().counts, stage.uri)
+    tokens = {shard_folder(lang, split): held.tokens(lang, split) for lang in lineage.languages for split in SPLITS}
+    row = config.training.sequence_length
+    least = {"train": row, "validation": row if config.evaluation.protocol == "paper" else 1}
+    cure = f"lower training.sequence_length ({row})"
+    require_enough_text(lineage.languages, tokens, "tokens", least, config.corpus.validation_fraction, cure)
 
 
 @functools.lru_cache(maxsize=1)

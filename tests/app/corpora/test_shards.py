@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.artifacts.store import Folder
-from app.core.records import Document, JsonObject
+from app.core.records import Document
 from app.corpora.base import Reject, SourceFile, document_id, split_of
-from app.corpora.shards import SHARD_SCHEMA, part_names, read_documents, read_part, shard_file
+from app.corpora.shards import SHARD_SCHEMA, Sidecar, part_names, read_documents, read_part, shard_file
 
 
 def _document(lang: str, text: str) -> Document:
     return Document(document_id(lang, text), lang, text, "u", "t")
 
 
-def _shard(
-    rows: Sequence[Document | Reject], place: Path, split: str | None = None, part_bytes: int = 1000
-) -> JsonObject:
+def _shard(rows: Sequence[Document | Reject], place: Path, split: str | None = None, part_bytes: int = 1000) -> Sidecar:
     return shard_file(rows, SourceFile("rows", None, split), 7, Folder(str(place)), 0.2, part_bytes)
 
 
@@ -44,14 +42,14 @@ def test_every_document_is_in_the_folder_of_its_language_and_split_in_order(tmp_
             assert [row["text"] for row in stored] == [row.text for row in rows]
             expected[f"{lang}/{split}"] = len(rows)
             assert len(part_names(folder, lang, split)) > 1
-    assert counts["documents"] == expected
-    assert counts["bytes"] == {
+    assert counts.documents == expected
+    assert counts.bytes == {
         key: sum(len(row["text"].encode()) for row in read_documents(folder, *key.split("/"))) for key in expected
     }
 
 
 def test_a_split_that_the_corpus_brings_is_kept(tmp_path: Path) -> None:
-    assert _shard(ROWS, tmp_path, split="validation")["documents"] == {"de/validation": 300, "sw/validation": 300}
+    assert _shard(ROWS, tmp_path, split="validation").documents == {"de/validation": 300, "sw/validation": 300}
 
 
 def test_parts_have_the_schema_and_the_bytes_of_the_text(tmp_path: Path) -> None:
@@ -76,8 +74,8 @@ def test_a_second_run_ends_with_the_same_files(tmp_path: Path) -> None:
 def test_rejects_are_counted_by_reason_and_a_thousand_are_kept(tmp_path: Path) -> None:
     bad = [Reject("rows", line, "bad_json", f"torn {line} é") for line in range(1500)]
     counts = _shard([*ROWS, *bad, Reject("rows", 2000, "empty_text", "")], tmp_path)
-    assert counts["rejects"] == {"bad_json": 1500, "empty_text": 1}
-    assert counts["rejects_not_kept"] == 501
+    assert counts.rejects == {"bad_json": 1500, "empty_text": 1}
+    assert counts.rejects_not_kept == 501
     (file,) = (tmp_path / "rejects").iterdir()
     kept = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     assert kept[3] == {"file": "rows", "line": 3, "reason": "bad_json", "sample": "torn 3 é"} and len(kept) == 1000

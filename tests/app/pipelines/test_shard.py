@@ -9,6 +9,7 @@ import pytest
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
+from app.core.errors import CorpusError
 from app.core.records import Document
 from app.corpora.almanac import AlmanacCorpus
 from app.corpora.base import CorpusSettings
@@ -49,6 +50,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _config(root: Path, corpus: Path, *more: str) -> Config:
     where = (f"artifacts.root={root}", "corpus.source=files", f"corpus.path={corpus}", "corpus.languages=de,sw")
+    more = ("corpus.validation_fraction=0.2", *more)
     return load_config("demo", overrides=[*where, *more])
 
 
@@ -100,4 +102,59 @@ def test_killed_at_any_point_and_run_again_it_ends_with_the_same_files(
 def test_a_corpus_without_the_steps_keeps_its_documents(ray_running: None, corpus: Path, tmp_path: Path) -> None:
     assert ray_running is None
     card = make_shards(Lineage(_config(tmp_path, corpus), Store(str(tmp_path))))["shards"].read_json("data_card.json")
-    assert card["rejects"] == {} and "languages_not_identified" not in card
+    assert card["rejects"] == {} and card["languages_not_identified"] is None
+
+
+def _write(folder: Path, name: str, *rows: dict[str, object]) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_held_out_text_that_is_trained_on_is_counted_and_said(
+    ray_running: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ray_running is None
+    texts = [{"text": f"Satz {number}"} for number in range(30)]
+    _write(tmp_path / "in", "de/train/a.jsonl", *texts, *texts[:2])
+    _write(tmp_path / "in", "de/dev/b.jsonl", *texts[:3], {"text": "Satz 99"})
+    _write(tmp_path / "in", "sw/train/c.jsonl", *texts)
+    stage = make_shards(Lineage(_config(tmp_path, tmp_path / "in"), Store(str(tmp_path))))["shards"]
+    card = stage.read_json("data_card.json")
+    assert card["duplicates"] == {"de": 2, "sw": 0} and card["held_out_in_training"] == {"de": 3, "sw": 0}
+    assert "held-out documents whose very text is trained on too: de 3 of 4;" in caplog.text
+    assert isinstance(card["documents"], dict) and 0 < card["documents"]["sw/validation"] < 30  # by hash
+
+
+def test_files_that_gave_nothing_are_named_on_the_terminal_and_in_the_card(
+    ray_running: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert ray_running is None
+    texts = [{"text": f"Satz {number}"} for number in range(60)]
+    for lang in ("de", "sw"):
+        _write(tmp_path / "in", f"{lang}/a.jsonl", *texts)
+    _write(tmp_path / "in", "de/b.jsonl", {"body": "Satz"}, {"body": "Satz"})
+    _write(tmp_path / "in", "notes.txt")
+    stage = make_shards(Lineage(_config(tmp_path, tmp_path / "in"), Store(str(tmp_path))))["shards"]
+    card = stage.read_json("data_card.json")
+    (unread,), (poor,) = card["unread"], card["poor_files"]  # type: ignore[misc]
+    assert unread["name"] == "notes.txt" and poor["file"].endswith("de/b.jsonl") and poor["documents"] == 0
+    assert "not read: 1 file: no known kind of text file (notes.txt)" in caplog.text
+    assert "de/b.jsonl: no document; missing_column 2 (row 1: no 'text' in body)" in caplog.text
+
+
+def test_input_that_is_mostly_unreadable_stops_with_the_reason(ray_running: None, tmp_path: Path) -> None:
+    assert ray_running is None
+    _write(tmp_path / "in", "de/a.jsonl", *({"text": f"Satz {number}"} for number in range(30)))
+    _write(tmp_path / "in", "sw/b.jsonl", *({"body": f"sentensi namba {number}"} for number in range(60)))
+    with pytest.raises(CorpusError, match=r"could not be read: .*b\.jsonl: no document; missing_column 60.*columns"):
+        make_shards(Lineage(_config(tmp_path, tmp_path / "in"), Store(str(tmp_path))))
+
+
+def test_a_language_without_held_out_text_stops_before_training_and_again(ray_running: None, tmp_path: Path) -> None:
+    assert ray_running is None
+    for lang, number in (("de", 60), ("sw", 1)):
+        _write(tmp_path / "in", f"{lang}/a.jsonl", *({"text": f"Satz {n}"} for n in range(number)))
+    config = _config(tmp_path, tmp_path / "in")
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=r"too little .* text in sw \(0 documents of 1\).*corpus.languages to de,"):
+            make_shards(Lineage(config, Store(str(tmp_path))))
