@@ -156,5 +156,5 @@ def test_a_language_without_held_out_text_stops_before_training_and_again(ray_ru
         _write(tmp_path / "in", f"{lang}/a.jsonl", *({"text": f"Satz {n}"} for n in range(number)))
     config = _config(tmp_path, tmp_path / "in")
     for _ in range(2):
-        with pytest.raises(CorpusError, match=r"too little .* text in sw \(0 documents of 1\).*corpus.languages to de,"):
+        with pytest.raises(CorpusError, match=r"too little .* in sw \(0 documents of 1\).*corpus.languages to de,"):
             make_shards(Lineage(config, Store(str(tmp_path))))
