@@ -75,7 +75,7 @@ class ColumnsConfig(Section):
     timestamp: str = "timestamp"
     """Column with the page's time; may be absent in the data."""
     lang: str = "lang"
-    """Column with the language, used where neither file nor folder name says it."""
+    """Column with the language, which goes before the names of file and folder; `lang` also finds `language`."""
     source: str = "source"
     """Column with the corpus a document came from, used by `quality_weights` alone."""
 

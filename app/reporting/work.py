@@ -46,7 +46,12 @@ def data_section(tokens: JsonObject, data_card: JsonObject) -> Section | None:
         return None
     rejects = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in mapping(data_card.get("rejects")).items())
     header = ["language", "training documents", "bytes", "tokens", "tokens per byte", "duplicates", "held out"]
-    return Section("Data card", [Table(header, rows)], [f"Rows that are not used: {rejects or 'none'}."])
+    notes = [f"Rows that are not used: {rejects or 'none'}."]
+    leaks = {lang: n for lang, n in mapping(data_card.get("held_out_in_training")).items() if n}
+    if leaks:
+        told = ", ".join(f"{lang} {n}" for lang, n in leaks.items())
+        notes.append(f"Held-out documents whose very text is trained on too, so that perplexity looks better: {told}.")
+    return Section("Data card", [Table(header, rows)], notes)
 
 
 def loss_section(curves: Mapping[str, Sequence[Sequence[float]]]) -> Section | None:

@@ -45,3 +45,13 @@ def test_each_stage_shows_its_time_and_what_it_handled_in_a_second() -> None:
         ["allocation", "0.5s", "–"],
     ]
     assert times_section({}) is None
+
+
+def test_held_out_text_that_is_trained_on_is_said_where_there_is_some() -> None:
+    tokens: JsonObject = {"de/train": {"documents": 1, "tokens": 1, "bytes": 1}}
+    notes = {
+        count: section.notes
+        for count in (0, 3)
+        if (section := data_section(tokens, {"held_out_in_training": {"de": count, "fr": 0}}))
+    }
+    assert len(notes[0]) == 1 and notes[3][1].endswith("looks better: de 3.")
