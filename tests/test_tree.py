@@ -42,7 +42,6 @@ TESTED_ELSEWHERE = {
     "app.pipelines.score": "tests/app/pipelines/test_everything.py",
     "app.pipelines.seed": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.lineage.settings": "tests/app/pipelines/test_everything.py",
-    "app.pipelines.tokenize": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.pipelines.train": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.lineage.clusters": "tests/app/pipelines/test_everything.py and tests/jobs/test_dry_run.py",
 }
