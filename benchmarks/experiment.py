@@ -29,7 +29,7 @@ from app.fleet.ray_session import ray_session
 from app.lineage.settings import seed_shape, training_spec
 from app.models.registry import build_model
 from app.pipelines.everything import run_everything
-from app.reporting.tables import change_text, headline_text, markdown_table, per_language
+from app.reporting.tables import change_text, headline_text, markdown_table, mean_change_text, per_language
 from app.training.loop import train
 from app.training.saving import NoCheckpoints
 
@@ -144,10 +144,19 @@ def summary_table(summaries: dict[Cut, JsonObject]) -> str:
     for cut, summary in summaries.items():
         systems = summary["systems"]
         assert isinstance(systems, dict)
-        for name in ("ensemble", "top1_language", "top1_context", "posterior"):
-            line = systems[name]
+        for name in (
+            "ensemble",
+            "ensemble_told",
+            "top1_language",
+            "top1_context",
+            "tfidf",
+            "dense_equal_steps",
+            "dense_tuned",
+        ):
+            if (line := systems.get(name)) is None:
+                continue
             wins = f"{line['wins_over_dense']}/{line['languages_compared']}"
-            change = f"{line['mean_relative_perplexity_change']:+.2%}"
+            change = mean_change_text(line)
             clear = [str(line["clear_wins_over_dense"]), str(line["clear_losses_to_dense"])]
             rows.append([cut.name, name, wins, *clear, change])
     return markdown_table(["cut", "system", "wins", "clear wins", "clear losses", "mean change"], rows)

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 CUTS = (Cut("typological", 8), Cut("tfidf", 8), Cut("random", 8))
 SEEDS = (0, 1, 2)
-_SYSTEMS = ("ensemble", "top1_language", "posterior")
+_SYSTEMS = ("ensemble", "ensemble_told", "top1_language")
 
 Summaries = Mapping[Cut, Sequence[JsonObject]]
 """Cut -> the summary of each random seed."""

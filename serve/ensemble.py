@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.allocation.base import Allocator
 from app.allocation.storage import load_allocator
@@ -15,12 +16,14 @@ from app.artifacts.ensemble import read_ensemble
 from app.artifacts.layout import ALLOCATOR, FINAL_MODEL, TOKENIZER
 from app.artifacts.store import Store
 from app.core.errors import ServingError
+from app.core.languages import normalise
+from app.core.records import FloatArray, IntArray
 from app.core.suggest import unknown_value
 from app.core.typed import from_json
 from app.ensemble.generation import Weigher, generate, prompt_log_probs, require_room
-from app.ensemble.routing import PosteriorRouter, TextRouter
+from app.ensemble.routing import RequestRouter, resolve_weighting
+from app.ensemble.rules import WeightingSettings, rule_of
 from app.ensemble.sampling import Sampling
-from app.ensemble.weights import WeightingSettings
 from app.models.causal import CausalLM
 from app.models.load import load_model
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
@@ -42,7 +45,10 @@ class Generated:
 
 @dataclass(frozen=True)
 class LoadedEnsemble:
-    """Experts in the allocator's order, single models beside them (dense, seed), and how the run mixes."""
+    """Experts in the allocator's order, single models beside them (dense, seed), and how the run mixes.
+
+    shares: language -> weight of each expert before the first token of a request that names it.
+    """
 
     experts: Sequence[CausalLM]
     others: Mapping[str, CausalLM]
@@ -50,6 +56,7 @@ class LoadedEnsemble:
     allocator: Allocator
     weighting: WeightingSettings
     loaded_at: int
+    shares: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """What may be asked for as ``model``."""
@@ -108,32 +115,39 @@ class LoadedEnsemble:
         return [singles[model]], [model]
 
     def _weigher(self, ids: Sequence[int], options: XelmOptions) -> Weigher:
-        """Who weighs the experts; where they own languages and the request names none, the posterior finds it."""
-        settings = WeightingSettings(
-            name=options.weighting or self.weighting.name,
+        """Who weighs the experts; ``auto`` depends on whether the request names its language."""
+        told = options.language is not None
+        settings = replace(
+            self.weighting,
+            name=options.weighting or resolve_weighting(self.weighting.name, self.allocator.unit, told),
             temperature=options.temperature or self.weighting.temperature,
             top_m=self.weighting.top_m if options.top_m is None else options.top_m,
         )
-        if self.allocator.unit == "language" and options.language is None and options.weighting is None:
-            settings = replace(settings, name="posterior")
-        if settings.name == "posterior":
-            weigher: Weigher = PosteriorRouter(settings, prompt_log_probs(self.experts, ids))
-        else:
-            weigher = TextRouter(self.allocator, settings, options.language, self.tokenizer.decode(ids), ids)
-        weigher.weights()  # an option that cannot be met is an error before the first token
-        return weigher
+        scores = prompt_log_probs(self.experts, ids) if rule_of(settings).needs.scores else None
+        prior = self.shares.get(normalise(options.language)) if options.language else None
+        text, seen = self.tokenizer.decode(ids), ids[1:] if ids[0] == self.tokenizer.start_id else ids
+        return RequestRouter(self.allocator, settings, options.language, text, seen, scores, prior)
 
 
 class _Alone:
     """The weigher of a single model."""
 
-    needs_scores = False
-
-    def weights(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    def weights(self) -> FloatArray:
         """All of it."""
         return np.ones(1)
 
-    def observe(self, text: str, token: int, log_probs: object) -> None:
+    def running(self) -> NDArray[np.bool_]:
+        """It always runs."""
+        return np.ones(1, dtype=np.bool_)
+
+    def missed(self) -> IntArray:
+        """Nothing."""
+        return np.zeros(1, dtype=np.int64)
+
+    def catch_up(self, expert: int, log_probs: FloatArray) -> None:
+        """Never asked for."""
+
+    def observe(self, text: str, token: int, log_probs: FloatArray) -> None:
         """Nothing changes."""
 
 
@@ -151,6 +165,7 @@ def load_ensemble(store: Store, run: str) -> LoadedEnsemble:
         allocator=allocator,
         weighting=from_json(WeightingSettings, record.mixing, f"the ensemble of run {run}: mixing"),
         loaded_at=int(time.time()),
+        shares=record.shares,
     )
 
 

@@ -29,7 +29,6 @@ TESTED_ELSEWHERE = {
     "app.artifacts.counts": "plain records",
     "app.reporting.cells": "tests/app/reporting/test_results.py and its neighbours",
     "app.fleet.attempt": "tests/app/fleet/test_verify_resume.py",
-    "app.pipelines.evaluate": "tests/app/pipelines/test_everything.py",
     "app.doctor.facts": "plain records",
     "app.ensemble.client": "tests/app/ensemble/test_engine.py",
     "app.ensemble.decoding": "tests/app/ensemble/test_engine.py",

@@ -38,7 +38,9 @@ class ExpertRecord:
 class EnsembleRecord:
     """All that serving needs. ``models``: name -> key of single models beside the experts (seed, dense, ...).
 
-    ``mixing``: the fields of ``app.ensemble.weights.WeightingSettings``; ``version`` counts from 1.
+    ``mixing``: the fields of ``app.ensemble.rules.WeightingSettings``, its name perhaps ``auto``. ``shares``:
+    language -> weight of each expert before the first token of a text in it; empty: all equal. ``version``
+    counts from 1.
     """
 
     run: str
@@ -47,6 +49,7 @@ class EnsembleRecord:
     tokenizer: str
     models: Mapping[str, str]
     mixing: Mapping[str, object] = field(default_factory=dict)
+    shares: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     version: int = 0
     format: int = FORMAT
 

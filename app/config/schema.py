@@ -304,8 +304,20 @@ class EvaluationConfig(Section):
     """T of the ensemble weights softmax(-d^2/T)."""
     top_m: NonNegativeInt = 0
     """Experts mixed per token; 0 means all."""
-    weighting: Literal["auto", "one_hot", "tfidf", "as_coded", "uniform", "posterior"] = "auto"
-    """Ensemble weights; `auto` is `one_hot` for language-level allocations, `tfidf` for document-level ones."""
+    weighting: Literal[
+        "auto", "one_hot", "tfidf", "as_coded", "uniform", "bayes", "product_of_experts", "posterior"
+    ] = "auto"
+    """Ensemble weights; `auto` is `one_hot` where experts own languages and the text's is told, else `posterior`."""
+    prior: Literal["language", "uniform"] = "language"
+    """Weights before the first token where a language is told: each expert's share of its text, or all equal."""
+    power: PositiveFloat = 1.0
+    """Exponent of each token's probability in `posterior`."""
+    forgetting: Fraction = 1.0
+    """Share of the evidence that `posterior` keeps from token to token; 1 forgets nothing."""
+    drop_below: Annotated[float, Field(ge=0, lt=1)] = 1e-4
+    """An expert of less weight under `posterior` is dropped and not run; 0 drops none."""
+    rescore_every: NonNegativeInt = 64
+    """Tokens after which dropped experts are looked at again; 0 means never."""
     bootstrap_samples: PositiveInt = 2000
     """Resamples of the paired bootstrap."""
 

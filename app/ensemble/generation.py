@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from app.core.errors import ServingError
-from app.core.records import FloatArray
+from app.core.records import FloatArray, IntArray
 from app.ensemble.mixing import mix_log_probs_torch
 from app.ensemble.sampling import Sampling, Seen, choose, seed_of_choice, uniform
 
@@ -34,15 +35,20 @@ class Expert(Protocol):
 class Weigher(Protocol):
     """The experts' weights for the next token of one request."""
 
-    @property
-    def needs_scores(self) -> bool:
-        """Whether ``observe`` must be told how probable each expert held the token."""
-
     def weights(self) -> FloatArray:
         """(k,), sums to 1."""
 
-    def observe(self, text: str, token: int, log_probs: FloatArray | None) -> None:
-        """The text grew by a token, which adds ``text``. log_probs: (k,) under each expert; None where not needed."""
+    def running(self) -> NDArray[np.bool_]:
+        """(k,) experts that must run for the next token."""
+
+    def missed(self) -> IntArray:
+        """(k,) newest tokens that each expert must score (``catch_up``) before anything else is asked."""
+
+    def catch_up(self, expert: int, log_probs: FloatArray) -> None:
+        """An expert has scored the tokens that it ``missed``."""
+
+    def observe(self, text: str, token: int, log_probs: FloatArray) -> None:
+        """The text grew by a token, which adds ``text``. log_probs: (k,) under each expert, NaN where not run."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +77,17 @@ def generate(
     made: list[int] = []
     text = ""
     for _ in range(sampling.max_tokens):
-        weights = weigher.weights()
-        rows = torch.tensor([[*prompt, *made]])
-        log_probs = _next_log_probs(experts, weights, rows, weigher.needs_scores)
+        for place, missed in enumerate(weigher.missed().tolist()):
+            if missed:
+                weigher.catch_up(place, prompt_log_probs([experts[place]], [*prompt, *made])[-missed:, 0])
+        weights, running = weigher.weights(), weigher.running()
+        log_probs = _next_log_probs(experts, running, torch.tensor([[*prompt, *made]]))
         mixed = mix_log_probs_torch(log_probs, torch.from_numpy(weights)[:, None], dim=0)
         token = choose(mixed, sampling, Seen(prompt, made), uniform(seed, "token", len(prompt) + len(made)))
         made.append(token)
         yield Step(token, float(mixed[token]), weights)
         longer = text_of(made)
-        weigher.observe(longer[len(text) :], token, log_probs[:, token].numpy() if weigher.needs_scores else None)
+        weigher.observe(longer[len(text) :], token, np.where(running, log_probs[:, token].numpy(), np.nan))
         text = longer
 
 
@@ -109,13 +117,11 @@ def prompt_log_probs(experts: Sequence[Expert], prompt: Sequence[int]) -> FloatA
 
 
 @torch.no_grad()
-def _next_log_probs(
-    experts: Sequence[Expert], weights: FloatArray, rows: torch.Tensor, all_experts: bool
-) -> torch.Tensor:
-    """(k, V) of the next token, float64; an expert without weight is not run unless its scores are asked for."""
+def _next_log_probs(experts: Sequence[Expert], running: NDArray[np.bool_], rows: torch.Tensor) -> torch.Tensor:
+    """(k, V) of the next token, float64; an expert that need not run is not run."""
     found: list[torch.Tensor | None] = [
-        expert.logits(rows)[0, -1].double().log_softmax(-1) if weight > 0 or all_experts else None
-        for expert, weight in zip(experts, weights, strict=True)
+        expert.logits(rows)[0, -1].double().log_softmax(-1) if runs else None
+        for expert, runs in zip(experts, running.tolist(), strict=True)
     ]
     nothing = torch.full_like(next(row for row in found if row is not None), -torch.inf)
     return torch.stack([nothing if row is None else row for row in found])

@@ -1,137 +1,201 @@
-"""From what is known about a token's context to the weight of each expert, under one signature.
+"""The experts' weights of texts that grow token by token: the one object that serving and evaluation share.
 
-Choices where the published texts and code differ: distances are Euclidean and enter as softmax(-d^2/T), as in
-the papers; the published code squares a squared distance, which is ``as_coded``. The weights of a token use
-all of the text before it; the published code misses the newest token. Weights mix probabilities (``mixing``),
-not logits.
+``WeightState`` never changes: each token gives a new one, so a draft that is rejected is forgotten by keeping the old
+state. It holds B texts at once, a row each; rows are independent, and a token costs the same however long its text is.
+How an engine uses it, for each token::
+
+    state = start_weights(settings, k, rows=1, prior=prior, distances=context.distances()[None])
+    run the experts of state.running(); mix with state.weights(); choose the token
+    state = state.observe(log_probs of the token (NaN: not run), distances of the longer text)
+    where state.due(): run each expert e over the newest state.behind[row, e] tokens of the text,
+        state = state.catch_up(row, e, scores)
+
+An expert whose weight has fallen below ``drop_below`` is dropped: it need not run, and the weights of the others are
+normalised without it. When a text's length is a multiple of ``rescore_every``, dropped experts are looked at again in
+one pass over what they have missed, so a text that switches its language is followed. Since that depends on the text's
+length alone, weights do not depend on how much of the text came as a prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.core.errors import ConfigError
-from app.core.records import FloatArray
-from app.core.suggest import unknown_value
+from app.core.records import FloatArray, IntArray
+from app.ensemble.rules import Needs, WeightingSettings, resolved_settings, rule_of
+
+_LEAST_LOG_PROB = -1e4
+"""Scores are cut here, nats: a token that every expert rules out leaves the weights as they were, not undefined."""
 
 
 @dataclass(frozen=True)
-class WeightingSettings:
-    """Which weighting, and its numbers.
+class WeightState:
+    """What is known of B texts; made by ``start_weights``.
 
-    temperature: T > 0 of ``tfidf`` and ``as_coded``; top_m: experts kept per token, 0 keeps all; fixed: (k,)
-    weights of ``fixed`` and prior of ``posterior`` (empty: uniform prior), non-negative with a positive sum.
+    log_prior, distances (zeros where the rule looks at none), evidence: (B, k). dropped: (B, k), experts without weight
+    until they are looked at again. behind: (B, k), newest tokens of the text that the expert has not scored. tokens:
+    (B,), observed so far.
     """
 
-    name: str = "tfidf"
-    temperature: float = 0.1
-    top_m: int = 0
-    fixed: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What is known of the n consecutive tokens of one document.
-
-    distances: (n, k) of the context before each token to the experts, +inf for never; log_probs: (n, k) of
-    the tokens themselves under each expert, only read for later tokens; None where the weighting does not
-    look at them.
-    """
-
+    settings: WeightingSettings
+    log_prior: FloatArray
     distances: FloatArray
-    log_probs: FloatArray | None = None
+    evidence: FloatArray
+    dropped: NDArray[np.bool_]
+    behind: IntArray
+    tokens: IntArray
+
+    @property
+    def needs(self) -> Needs:
+        """What ``observe`` must be given."""
+        return rule_of(self.settings).needs
+
+    def weights(self) -> FloatArray:
+        """(B, k) weights of each text's next token; rows sum to 1. No row may be ``due``."""
+        assert not self.due().any(), "dropped experts must catch up first"
+        return top_m(_normalised(self._log_weights()), self.settings.top_m)
+
+    def running(self) -> NDArray[np.bool_]:
+        """(B, k) experts whose log-probabilities of the next token are needed, to mix it or to weigh the one after."""
+        return ~self.dropped if self.needs.scores else self.weights() > 0
+
+    def looks_again(self) -> NDArray[np.bool_]:
+        """(B,) whether a text is as long as dropped experts wait for: a multiple of ``rescore_every`` tokens."""
+        every = self.settings.rescore_every
+        if not every or not self.settings.drop_below:
+            return np.zeros(len(self.tokens), dtype=np.bool_)
+        again: NDArray[np.bool_] = self.tokens % every == 0
+        return again
+
+    def due(self) -> NDArray[np.bool_]:
+        """(B,) texts whose dropped experts must ``catch_up`` before the next token."""
+        return self.looks_again() & (self.behind > 0).any(axis=1)
+
+    def observe(self, log_probs: FloatArray | None = None, distances: FloatArray | None = None) -> WeightState:
+        """Each text grew by a token.
+
+        log_probs: (B, k) nats of the token, NaN for experts that did not run; all that were ``running`` must be there,
+        others may. distances: (B, k) of the text with the token. Either may be None where the rule does not need it.
+        """
+        grown = replace(self, tokens=self.tokens + 1)
+        if self.needs.distances:
+            assert distances is not None
+            grown = replace(grown, distances=distances)
+        if not self.needs.scores:
+            return grown
+        assert log_probs is not None
+        known = ~np.isnan(log_probs)
+        assert (known | self.dropped).all(), "an expert that is kept must score every token"
+        assert not (known & (self.behind > 0)).any(), "an expert that has missed tokens must catch up first"
+        evidence = np.where(known, self._add(self.evidence, log_probs), self.evidence)
+        behind = np.where(known | np.isneginf(self.log_prior), 0, self.behind + 1)
+        return replace(grown, evidence=evidence, behind=behind)._drop()
+
+    def catch_up(self, row: int, expert: int, log_probs: FloatArray) -> WeightState:
+        """One expert has scored the newest ``behind[row, expert]`` tokens of a text. log_probs: as many, in order."""
+        assert len(log_probs) == self.behind[row, expert] > 0
+        evidence, behind = self.evidence.copy(), self.behind.copy()
+        for value in log_probs:
+            evidence[row, expert] = self._add(evidence[row, expert], value)
+        behind[row, expert] = 0
+        return replace(self, evidence=evidence, behind=behind)._drop()
+
+    def select(self, rows: Sequence[int] | IntArray | slice) -> WeightState:
+        """Some of the texts, in this order."""
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            log_prior=self.log_prior[chosen],
+            distances=self.distances[chosen],
+            evidence=self.evidence[chosen],
+            dropped=self.dropped[chosen],
+            behind=self.behind[chosen],
+            tokens=self.tokens[chosen],
+        )
+
+    def _add(self, evidence: FloatArray, log_probs: FloatArray) -> FloatArray:
+        added: FloatArray = self.settings.forgetting * evidence + self.settings.power * np.maximum(
+            log_probs, _LEAST_LOG_PROB
+        )
+        return added
+
+    def _drop(self) -> WeightState:
+        """Take back those that have caught up where it is time, then drop whoever has too little weight."""
+        never = np.isneginf(self.log_prior)
+        back = self.looks_again() & ~(self.behind > 0).any(axis=1)
+        open_to_all = replace(self, dropped=np.where(back[:, None], never, self.dropped))
+        weights = _normalised(open_to_all._log_weights())
+        least = np.minimum(self.settings.drop_below, weights.max(axis=1, keepdims=True))
+        return replace(open_to_all, dropped=open_to_all.dropped | (weights < least))
+
+    def _log_weights(self) -> FloatArray:
+        """(B, k), not normalised; -inf for those dropped."""
+        base = rule_of(self.settings).base(self.log_prior, self.distances, self.settings.temperature)
+        return np.where(self.dropped, -np.inf, base + self.evidence)
 
 
-Weighting = Callable[[Signals, WeightingSettings], FloatArray]
+def start_weights(
+    settings: WeightingSettings,
+    k: int,
+    rows: int = 1,
+    prior: FloatArray | Sequence[float] | None = None,
+    distances: FloatArray | None = None,
+) -> WeightState:
+    """The state of ``rows`` texts of which no token is known.
 
-
-def uniform(signals: Signals, _settings: WeightingSettings) -> FloatArray:
-    """(n, k): 1/k."""
-    return np.full(signals.distances.shape, 1.0 / signals.distances.shape[1])
-
-
-def one_hot(signals: Signals, _settings: WeightingSettings) -> FloatArray:
-    """(n, k): all weight on the nearest expert, the first of equals.
-
-    For language-level allocations that is the expert that owns the language; for others the top-1 by context.
+    prior: (k,) or (rows, k) weights of at least 0, not all 0; None is uniform; an expert without prior never has
+    weight under the rules that look at it. distances: (rows, k) of the empty text, for the rules that need them.
+    Raises ConfigError for settings, a prior or missing distances that cannot be used.
     """
-    weights = np.zeros(signals.distances.shape)
-    weights[np.arange(len(weights)), signals.distances.argmin(axis=1)] = 1.0
-    return weights
+    chosen = resolved_settings(settings)
+    rule = rule_of(settings)
+    if not 0 <= settings.top_m <= k:
+        raise ConfigError(f"top_m is {settings.top_m} but there are {k} experts; choose 1 to {k}, or 0 for all")
+    if rule.needs.distances and distances is None:
+        raise ConfigError(
+            f"weighting {settings.name} needs distances, which this allocation gives only for a language that is named;"
+            " name it, or choose weighting posterior"
+        )
+    log_prior = np.broadcast_to(_log_prior(prior, k), (rows, k))
+    if not rule.uses_prior:
+        log_prior = np.zeros((rows, k))
+    state = WeightState(
+        chosen,
+        log_prior,
+        distances if distances is not None and rule.needs.distances else np.zeros((rows, k)),
+        evidence=np.zeros((rows, k)),
+        dropped=np.isneginf(log_prior),
+        behind=np.zeros((rows, k), dtype=np.int64),
+        tokens=np.zeros(rows, dtype=np.int64),
+    )
+    return state._drop() if rule.needs.scores else state
 
 
-def tfidf(signals: Signals, settings: WeightingSettings) -> FloatArray:
-    """(n, k): softmax(-d^2/T). Source: arXiv 2401.10440 and 2303.14177, ensembling (T = 0.1 for language
-    modelling).
-    """
-    return _softmax(-np.square(signals.distances) / settings.temperature)
-
-
-def as_coded(signals: Signals, settings: WeightingSettings) -> FloatArray:
-    """(n, k): softmax(-d^4/T), what the published code of arXiv 2401.10440 computes."""
-    return _softmax(-np.square(np.square(signals.distances)) / settings.temperature)
-
-
-def posterior(signals: Signals, settings: WeightingSettings) -> FloatArray:
-    """(n, k): prior_e times the product of p_e over the document's tokens before this one, normalised.
-
-    What Bayes' rule gives for an expert that wrote the whole document; the published ``bayes`` looks at the
-    last token only. Raises ConfigError without log-probabilities, or if every expert of the prior rules a
-    token out.
-    """
-    if signals.log_probs is None:
-        raise ConfigError("weighting posterior needs the log-probabilities of the tokens; choose another weighting")
-    n, k = signals.distances.shape
-    with np.errstate(divide="ignore"):
-        prior = np.log(_prior(settings, k))
-    before = np.zeros((n, k))
-    np.cumsum(signals.log_probs[: max(0, n - 1)], axis=0, out=before[1:])
-    scores = prior + before
-    if np.isneginf(scores).all(axis=1).any():
-        raise ConfigError("weighting posterior: every expert gives some token probability 0; choose another weighting")
-    return _softmax(scores)
-
-
-def fixed(signals: Signals, settings: WeightingSettings) -> FloatArray:
-    """(n, k): the configured weights, normalised. Raises ConfigError unless there are k of them."""
-    if not settings.fixed:
-        raise ConfigError("weighting fixed needs one weight for each expert; give them or choose another weighting")
-    return np.tile(_prior(settings, signals.distances.shape[1]), (len(signals.distances), 1))
-
-
-WEIGHTINGS: Mapping[str, Weighting] = {
-    "uniform": uniform,
-    "one_hot": one_hot,
-    "tfidf": tfidf,
-    "as_coded": as_coded,
-    "posterior": posterior,
-    "fixed": fixed,
-}
-
-
-def expert_weights(signals: Signals, settings: WeightingSettings) -> FloatArray:
-    """(n, k) weights of the named weighting, cut to the top m: rows sum to 1.
-
-    Raises ConfigError for an unknown weighting, T <= 0 or top_m outside 0..k.
-    """
-    if settings.name not in WEIGHTINGS:
-        raise ConfigError(unknown_value("ensemble weighting", settings.name, WEIGHTINGS))
-    if not settings.temperature > 0:
-        raise ConfigError(f"ensemble temperature is {settings.temperature}; choose a number above 0, e.g. 0.1")
-    return top_m(WEIGHTINGS[settings.name](signals, settings), settings.top_m)
+def stack_weights(states: Sequence[WeightState]) -> WeightState:
+    """The rows of several states of equal settings as one, in order."""
+    first = states[0]
+    assert all(state.settings == first.settings for state in states), "rows of one state share their settings"
+    return WeightState(
+        first.settings,
+        np.concatenate([state.log_prior for state in states]),
+        np.concatenate([state.distances for state in states]),
+        np.concatenate([state.evidence for state in states]),
+        np.concatenate([state.dropped for state in states]),
+        np.concatenate([state.behind for state in states]),
+        np.concatenate([state.tokens for state in states]),
+    )
 
 
 def top_m(weights: FloatArray, m: int) -> FloatArray:
     """(n, k): the m largest weights of each row, renormalised; equal ones by index; m = 0 keeps all.
 
-    weights: (n, k), rows sum to 1. Raises ConfigError if m is outside 0..k.
+    weights: (n, k), rows sum to 1; m: 0..k.
     """
     k = weights.shape[1]
-    if not 0 <= m <= k:
-        raise ConfigError(f"top_m is {m} but there are {k} experts; choose 1 to {k}, or 0 for all")
     if m in (0, k):
         return weights
     rank = np.argsort(np.argsort(-weights, axis=1, kind="stable"), axis=1, kind="stable")
@@ -140,18 +204,20 @@ def top_m(weights: FloatArray, m: int) -> FloatArray:
     return normalised
 
 
-def _prior(settings: WeightingSettings, k: int) -> FloatArray:
-    given = np.array(settings.fixed or (1.0,) * k, dtype=np.float64)
-    if given.shape != (k,) or not np.isfinite(given).all() or given.min() < 0 or given.sum() <= 0:
+def _log_prior(given: FloatArray | Sequence[float] | None, k: int) -> FloatArray:
+    prior = np.ones(k) if given is None else np.asarray(given, dtype=np.float64)
+    usable = prior.shape[-1:] == (k,) and bool(np.isfinite(prior).all()) and prior.min() >= 0
+    if not usable or (prior.sum(axis=-1) <= 0).any():
         raise ConfigError(
-            f"fixed weights are {settings.fixed}; give {k} numbers of at least 0, one for each expert, not all 0"
+            f"the experts' prior weights are {given}; give {k} numbers of at least 0, one for each expert, not all 0"
         )
-    normalised: FloatArray = given / given.sum()
-    return normalised
+    with np.errstate(divide="ignore"):
+        logs: FloatArray = np.log(prior / prior.sum(axis=-1, keepdims=True))
+    return logs
 
 
-def _softmax(scores: FloatArray) -> FloatArray:
-    """Row-wise; -inf scores get weight 0. Each row has a finite score."""
-    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
+def _normalised(log_weights: FloatArray) -> FloatArray:
+    """Softmax of each row; -inf gives weight 0. Each row has a finite entry."""
+    exponentials = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
     normalised: FloatArray = exponentials / exponentials.sum(axis=1, keepdims=True)
     return normalised

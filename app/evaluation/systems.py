@@ -1,53 +1,120 @@
-"""The systems that are compared, computed from cached log-probabilities: no model runs here."""
+"""The systems that are compared: each a record of how it is made and whether it is told a document's language.
+
+All are computed from the log-probabilities kept of each model: no model runs here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from app.core.records import FloatArray, IntArray
 from app.ensemble.mixing import mix_log_probs
-from app.ensemble.routing import document_weights
-from app.ensemble.weights import WeightingSettings
+from app.ensemble.routing import document_weights, resolve_weighting
+from app.ensemble.rules import WeightingSettings, rule_of
 from app.evaluation.scores import ScoredDocuments
 
-ENSEMBLE, TOP1_LANGUAGE, TOP1_CONTEXT, POSTERIOR = "ensemble", "top1_language", "top1_context", "posterior"
-MIXED = (TOP1_LANGUAGE, TOP1_CONTEXT, ENSEMBLE, POSTERIOR)
+SEED, DENSE = "seed", "dense"
+ENSEMBLE, ENSEMBLE_TOLD = "ensemble", "ensemble_told"
+TOP1_LANGUAGE, TOP1_CONTEXT = "top1_language", "top1_context"
+_OTHER_RULES = ("posterior", "tfidf")
+
+Kind = Literal["model", "top1_language", "top1_context", "mixture"]
 
 
-def mixed_systems(
-    documents: ScoredDocuments,
-    experts: FloatArray,
-    distances: FloatArray,
-    expert_of_language: Mapping[str, int],
-    weighting: WeightingSettings,
-) -> dict[str, FloatArray]:
-    """Log-probability of each token under each way of using the experts, (tokens,) each.
+@dataclass(frozen=True)
+class System:
+    """One row of a result table.
 
-    experts: (tokens, k) nats. distances: (tokens, k), row t from the text before token t. ``top1_language`` uses the
-    expert of the document's language; ``top1_context`` the expert that the text so far points to: the nearest one,
-    or the largest posterior where the allocation sees languages only; ``ensemble`` the configured weighting.
+    kind: one ``model`` alone; the expert of the document's language; the one expert that the text so far points to; a
+    ``mixture`` of all with weights by ``weighting``. told: whether it is told the language of each document.
+    starts_from_shares: whether its weights start from the experts' shares of that language.
     """
-    chosen = np.concatenate(
-        [
-            np.full(int(length), expert_of_language[lang], dtype=np.int64)
-            for lang, length in zip(documents.langs, documents.length, strict=True)
-        ]
+
+    name: str
+    kind: Kind
+    told: bool
+    weighting: WeightingSettings | None = None
+    starts_from_shares: bool = False
+
+    @property
+    def uses_experts(self) -> bool:
+        """Whether it is a way of using all experts."""
+        return self.kind != "model"
+
+
+@dataclass(frozen=True)
+class ExpertEvidence:
+    """What the ways of using the experts are computed from.
+
+    scores: (tokens, k) nats. distances: (tokens, k), row t from the text before token t; for an allocation of whole
+    languages those of the language that is told. shares: language -> (k,) share of its training tokens that each expert
+    holds. unit: what the allocation gives to experts, ``language`` or ``document``.
+    """
+
+    scores: FloatArray
+    distances: FloatArray
+    shares: Mapping[str, FloatArray]
+    unit: str
+
+    def home(self, lang: str) -> int:
+        """The expert that holds most of a language's training tokens, the first of equals."""
+        return int(np.argmax(self.shares[lang]))
+
+
+@dataclass(frozen=True)
+class Used:
+    """A system's log-probability of each token, (tokens,) nats, and what a token costs it on average.
+
+    experts: that must run. passes: the same with those in which dropped experts catch up.
+    """
+
+    log_probs: FloatArray
+    experts: float = 1.0
+    passes: float = 1.0
+
+
+def compared_systems(
+    models: Sequence[str], weighting: WeightingSettings, unit: str, prior: Literal["language", "uniform"]
+) -> tuple[System, ...]:
+    """Each model alone, then the ways of using the experts.
+
+    ``ensemble`` is not told a document's language; ``ensemble_told``, where it would differ, is. weighting: as
+    configured, perhaps ``auto``. The running posterior and the published rule by distances, where the ensemble does not
+    use them and they need no language, stand beside it under their names.
+    """
+    told, untold = (replace(weighting, name=resolve_weighting(weighting.name, unit, flag)) for flag in (True, False))
+    by_language = unit == "language" and rule_of(told).needs.distances
+    by_shares = prior == "language" and rule_of(told).uses_prior
+    others = [name for name in _OTHER_RULES if name == resolve_weighting(name, unit, False) != untold.name]
+    return (
+        *(System(name, "model", told=False) for name in models),
+        System(TOP1_LANGUAGE, "top1_language", told=True),
+        System(TOP1_CONTEXT, "top1_context", told=False, weighting=replace(weighting, name="posterior")),
+        *((System(ENSEMBLE_TOLD, "mixture", True, told, by_shares),) if by_shares or by_language else ()),
+        System(ENSEMBLE, "mixture", told=False, weighting=untold),
+        *(System(name, "mixture", told=False, weighting=replace(weighting, name=name)) for name in others),
     )
 
-    def weights(settings: WeightingSettings) -> FloatArray:
-        return document_weights(settings, distances, documents.length, experts)
 
-    posterior = weights(WeightingSettings("posterior"))
-    by_language_only = bool(np.isinf(distances).any())
-    nearest = posterior.argmax(axis=1) if by_language_only else distances.argmin(axis=1)
-    return {
-        TOP1_LANGUAGE: _pick(experts, chosen),
-        TOP1_CONTEXT: _pick(experts, nearest),
-        ENSEMBLE: mix_log_probs(experts, weights(weighting)),
-        POSTERIOR: mix_log_probs(experts, posterior),
-    }
+def use_experts(system: System, documents: ScoredDocuments, evidence: ExpertEvidence) -> Used:
+    """Compute a way of using the experts."""
+    scores = evidence.scores
+    if system.kind == "top1_language":
+        homes = np.array([evidence.home(lang) for lang in documents.langs], dtype=np.int64)
+        return Used(_pick(scores, np.repeat(homes, documents.length)))
+    assert system.weighting is not None
+    if system.kind == "top1_context" and evidence.unit == "document":
+        return Used(_pick(scores, evidence.distances.argmin(axis=1)))
+    prior = np.stack([evidence.shares[lang] for lang in documents.langs]) if system.starts_from_shares else None
+    found = document_weights(system.weighting, documents.length, scores, evidence.distances, prior)
+    cost = float(found.running.mean()), float(found.passes.mean())
+    if system.kind == "top1_context":
+        return Used(_pick(scores, found.weights.argmax(axis=1)), *cost)
+    return Used(mix_log_probs(scores, found.weights), *cost)
 
 
 def _pick(experts: FloatArray, chosen: IntArray) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from app.artifacts.store import StageFolder, Store
 from app.config.schema import BaselineConfig, Config
 from app.core.records import JsonValue
 from app.corpora.base import READING_VERSION, Corpus
-from app.lineage.settings import source_weights
+from app.lineage.settings import source_weights, weighting_settings
 
 BUILTIN = "builtin:"
 SEED_FILE_SUFFIXES = (".json", ".safetensors", ".model", ".txt")
@@ -180,6 +180,7 @@ def scores_inputs(config: Config, tokens_key: str, model_key: str) -> StageInput
         "max_documents_per_language": config.evaluation.max_documents_per_language,
         "max_tokens_per_document": config.evaluation.max_tokens_per_document,
         "sequence_length": config.training.sequence_length,
+        "precision": config.training.precision,
     }
     return StageInputs("scores", fields, {"tokens": tokens_key, "model": model_key}, EVALUATE)
 
@@ -187,9 +188,8 @@ def scores_inputs(config: Config, tokens_key: str, model_key: str) -> StageInput
 def evaluation_inputs(config: Config, scores: Mapping[str, str], allocation_key: str) -> StageInputs:
     """One ensemble against dense and seed, from the scores of its models."""
     fields: dict[str, JsonValue] = {
-        "weighting": config.evaluation.weighting,
-        "temperature": config.evaluation.temperature,
-        "top_m": config.evaluation.top_m,
+        "weighting": asdict(weighting_settings(config)),
+        "prior": config.evaluation.prior,
         "bootstrap_samples": config.evaluation.bootstrap_samples,
         "random_seed": config.run.seed,
     }

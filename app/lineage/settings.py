@@ -10,6 +10,7 @@ from app.core.languages import normalise
 from app.core.seeding import derive_seed
 from app.core.suggest import unknown_value
 from app.corpora.base import CorpusSettings
+from app.ensemble.rules import WeightingSettings
 from app.models.architecture import ModelShape
 from app.models.registry import architecture
 from app.training.loop import TrainingSpec
@@ -54,6 +55,20 @@ def allocation_settings(config: Config) -> AllocationSettings:
     """What ``app.allocation`` needs."""
     fields = config.allocation.model_dump(exclude={"k", "sample_documents"})
     return AllocationSettings(**fields)
+
+
+def weighting_settings(config: Config) -> WeightingSettings:
+    """How the ensemble is weighed, by the configured name, which may be ``auto``."""
+    evaluation = config.evaluation
+    return WeightingSettings(
+        name=evaluation.weighting,
+        temperature=evaluation.temperature,
+        top_m=evaluation.top_m,
+        power=evaluation.power,
+        forgetting=evaluation.forgetting,
+        drop_below=evaluation.drop_below,
+        rescore_every=evaluation.rescore_every,
+    )
 
 
 def require_known_names(config: Config) -> None:

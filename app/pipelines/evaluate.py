@@ -6,7 +6,6 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 
 import numpy as np
@@ -17,7 +16,7 @@ import ray
 from app.allocation.base import Allocator
 from app.allocation.prefixes import prefix_distances
 from app.allocation.storage import load_allocator
-from app.artifacts.counts import AllocationCounts, ModelCounts
+from app.artifacts.counts import ModelCounts
 from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, write_ensemble
 from app.artifacts.layout import (
     ALLOCATOR,
@@ -30,17 +29,24 @@ from app.artifacts.layout import (
 from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, IntArray, JsonObject
 from app.core.units import format_seconds
-from app.ensemble.routing import resolve_weighting
-from app.ensemble.weights import WeightingSettings
 from app.evaluation.scores import ScoredDocuments, load_scores, write_array
-from app.evaluation.systems import MIXED, mixed_systems
+from app.evaluation.systems import (
+    DENSE,
+    ENSEMBLE,
+    SEED,
+    ExpertEvidence,
+    System,
+    Used,
+    compared_systems,
+    use_experts,
+)
 from app.evaluation.win_rate import summarise
 from app.fleet.ray_session import ray_session
 from app.lineage.inputs import evaluation_inputs, planned
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
+from app.lineage.settings import weighting_settings
 from app.pipelines.score import score_models, validation_documents
-from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import load_tokenizer
 from app.training.model_task import ModelTask, task_tokens
 
@@ -61,23 +67,36 @@ def make_evaluation(lineage: Lineage) -> Made:
         stage.folder.write_json(EVALUATION_SUMMARY, summary)
         stage.publish({"languages": summary["languages_compared"]}, time.monotonic() - started)
         log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
-    lineage.run.write_json(SUMMARY, stage.folder.read_json(EVALUATION_SUMMARY))
+    named = {"run": lineage.config.run.name, **stage.folder.read_json(EVALUATION_SUMMARY)}
+    lineage.run.write_json(SUMMARY, named)
     write_ensemble(lineage.run, ensemble_record(lineage))
     return {"evaluation": stage.folder, **{f"scores-{name}": made for name, made in scores.items()}}
 
 
 def ensemble_record(lineage: Lineage) -> EnsembleRecord:
     """All that serving needs: experts in order with parent, round and tokens, the allocation, the weighting."""
-    evaluation, unit = lineage.config.evaluation, lineage.allocation.folder.counts(AllocationCounts).unit
-    rule = resolve_weighting(evaluation.weighting, unit)
+    shares: dict[str, tuple[float, ...]] = {}
+    if lineage.config.evaluation.prior == "language":
+        shares = {lang: tuple(held.tolist()) for lang, held in language_shares(lineage).items()}
     return EnsembleRecord(
         run=lineage.config.run.name,
         experts=tuple(_expert_record(task) for task in lineage.experts),
         allocation=lineage.allocation.key,
         tokenizer=lineage.tokenizer.key,
         models={"seed": lineage.seed.key, **{task.name: task.key for task in lineage.baselines}},
-        mixing=asdict(WeightingSettings(rule, evaluation.temperature, evaluation.top_m)),
+        mixing=asdict(weighting_settings(lineage.config)),
+        shares=shares,
     )
+
+
+def language_shares(lineage: Lineage) -> dict[str, FloatArray]:
+    """Language -> (k,) share of its training tokens that each expert trains on; all equal where none does."""
+    corpus, shares = lineage.token_corpus, {}
+    for lang in corpus.languages():
+        held = [float(task_tokens(task, corpus, lang)) if lang in task.weights else 0.0 for task in lineage.experts]
+        counts = np.asarray(held if sum(held) else [1.0] * len(held))
+        shares[lang] = counts / counts.sum()
+    return shares
 
 
 def _expert_record(task: ModelTask) -> ExpertRecord:
@@ -88,58 +107,73 @@ def _expert_record(task: ModelTask) -> ExpertRecord:
 
 
 def _compare(lineage: Lineage, scores: Mapping[str, StageFolder], stage: StageFolder) -> JsonObject:
+    """The evaluation's summary; it may be shared by runs of several names, so it holds none."""
     config, allocation = lineage.config, lineage.allocation.finished()
-    tasks = [*lineage.baselines, *lineage.experts]
     allocator = load_allocator(allocation.child(ALLOCATOR).read)
     loaded = {name: load_scores(folder) for name, folder in scores.items()}
-    documents = loaded["seed"][0]
+    documents = loaded[SEED][0]
     tokens = {name: values.astype(np.float64) for name, (_, values) in loaded.items()}
-    experts = np.stack([tokens[name] for name in allocator.experts], axis=1)
-    distances = _distances(lineage, allocator, documents)
-    corpus = lineage.token_corpus
-    home = {lang: _home(tasks, allocator, corpus, lang) for lang in corpus.languages()}
-    rule = resolve_weighting(config.evaluation.weighting, allocator.unit)
-    settings = WeightingSettings(rule, config.evaluation.temperature, config.evaluation.top_m)
-    systems = {**tokens, **mixed_systems(documents, experts, distances, home, settings)}
-    write_array(stage, DISTANCES, distances.astype(np.float32))
-    _write_rows(stage, documents, systems)
-    exposure = _exposure(tasks, set(config.baselines))
+    evidence = ExpertEvidence(
+        np.stack([tokens[name] for name in allocator.experts], axis=1),
+        _distances(lineage, allocator, documents),
+        language_shares(lineage),
+        allocator.unit,
+    )
+    prior = config.evaluation.prior
+    systems = compared_systems(list(tokens), weighting_settings(config), allocator.unit, prior)
+    used = {
+        system.name: use_experts(system, documents, evidence) if system.uses_experts else Used(tokens[system.name])
+        for system in systems
+    }
+    log_probs = {name: found.log_probs for name, found in used.items()}
+    write_array(stage, DISTANCES, evidence.distances.astype(np.float32))
+    _write_rows(stage, documents, log_probs)
     samples, seed = config.evaluation.bootstrap_samples, config.run.seed
+    baselines = [task.name for task in lineage.baselines]
+    ordered = (DENSE, SEED, *(name for name in baselines if name != DENSE))
+    steps = {task.name: task.stage.counts(ModelCounts).steps for task in (*lineage.baselines, *lineage.experts)}
     return {
-        "run": config.run.name,
         "k": len(allocator.experts),
+        "experts": list(allocator.experts),
         "allocation": config.allocation.strategy,
-        "weighting": rule,
+        "weighting": next(system.weighting.name for system in systems if system.name == ENSEMBLE and system.weighting),
         "tokens_total": config.training.budget_tokens,
-        "tokens_trained": {task.name: task.stage.counts(ModelCounts).tokens_seen for task in tasks},
+        "tokens_trained": _trained(lineage),
+        "steps": steps,
         "mixture": config.corpus.mixture,
         "protocol": config.evaluation.protocol,
-        **summarise(documents, systems, exposure, samples, seed),
-        "expert_of_language": {lang: allocator.experts[number] for lang, number in home.items()},
+        **summarise(documents, log_probs, _exposure(lineage, systems), samples, seed, ENSEMBLE, ordered),
+        "made": {system.name: _made(system, used[system.name]) for system in systems},
+        "expert_of_language": {lang: allocator.experts[evidence.home(lang)] for lang in evidence.shares},
     }
 
 
-def _exposure(tasks: Sequence[ModelTask], baselines: AbstractSet[str]) -> dict[str, dict[str, int]]:
-    """Tokens of each language that each system's models have seen; an ensemble has seen what its experts have."""
-    seen: dict[str, dict[str, int]] = {}
-    for task in tasks:
-        seen[task.name] = dict(task.stage.counts(ModelCounts).exposure_tokens)
+def _made(system: System, used: Used) -> JsonObject:
+    """How a system is made, for readers of the summary."""
+    return {
+        "kind": system.kind,
+        "told_language": system.told,
+        "weighting": system.weighting.name if system.kind == "mixture" and system.weighting else None,
+        "experts_per_token": used.experts,
+        "passes_per_token": used.passes,
+    }
+
+
+def _trained(lineage: Lineage) -> JsonObject:
+    return {task.name: task.stage.counts(ModelCounts).tokens_seen for task in (*lineage.baselines, *lineage.experts)}
+
+
+def _exposure(lineage: Lineage, systems: Sequence[System]) -> dict[str, dict[str, int]]:
+    """Tokens of each language that each system's models have seen; who uses the experts has seen what they have."""
+    seen = {
+        task.name: dict(task.stage.counts(ModelCounts).exposure_tokens)
+        for task in (*lineage.baselines, *lineage.experts)
+    }
     together: dict[str, int] = {}
-    for name, counts_by_language in seen.items():
-        if name not in baselines:
-            for lang, count in counts_by_language.items():
-                together[lang] = together.get(lang, 0) + count
-    return {**seen, **dict.fromkeys(MIXED, together)}
-
-
-def _home(tasks: Sequence[ModelTask], allocator: Allocator, corpus: TokenCorpus, lang: str) -> int:
-    """The expert that holds most of a language's training tokens."""
-    by_name = {task.name: task for task in tasks}
-    held = []
-    for name in allocator.experts:
-        task = by_name[name]
-        held.append(task_tokens(task, corpus, lang) if lang in task.weights else 0)
-    return int(np.argmax(held))
+    for task in lineage.experts:
+        for lang, count in seen[task.name].items():
+            together[lang] = together.get(lang, 0) + count
+    return {**seen, **dict.fromkeys((system.name for system in systems if system.uses_experts), together)}
 
 
 def _distances(lineage: Lineage, allocator: Allocator, documents: ScoredDocuments) -> FloatArray:

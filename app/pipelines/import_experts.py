@@ -23,10 +23,10 @@ from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.languages import normalise
 from app.core.records import JsonValue
-from app.ensemble.weights import WeightingSettings
 from app.lineage.inputs import StageInputs, planned
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
+from app.lineage.settings import weighting_settings
 from app.models.causal import CausalLM
 from app.models.load import count_parameters, load_model, require_vocabulary, save_model
 from app.models.metaseq import is_metaseq, load_metaseq
@@ -71,8 +71,7 @@ def import_experts(lineage: Lineage) -> Made:
         ExpertRecord(name, stage.key, None, 0, source.languages, stage.counts(ModelCounts).weights_sha256)
         for (name, stage), source in zip(experts.items(), sources, strict=True)
     )
-    rule = "one_hot" if clusters else "posterior"
-    mixing = asdict(WeightingSettings(rule, config.evaluation.temperature, config.evaluation.top_m))
+    mixing = asdict(weighting_settings(config))
     allocation, shared = made["allocation"].key, made["tokenizer"].key
     write_ensemble(lineage.run, EnsembleRecord(config.run.name, members, allocation, shared, {}, mixing))
     return made

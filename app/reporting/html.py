@@ -15,9 +15,9 @@ from jinja2 import Environment, StrictUndefined
 from app.core.records import JsonObject
 from app.core.redact import redact
 from app.reporting.allocation import allocation_section, terms_section, tree_section
-from app.reporting.cells import Section, sequence
+from app.reporting.cells import Section, mapping, sequence
 from app.reporting.results import matrix_section, perplexity_section, systems_section
-from app.reporting.tables import headline_text
+from app.reporting.tables import headline_text, mean_change_text
 from app.reporting.training import status_section, took_section
 from app.reporting.work import data_section, exposure_section, loss_section, times_section
 
@@ -98,10 +98,11 @@ def _sections(records: ReportRecords) -> list[Section | None]:
 def _figures(summary: JsonObject) -> list[tuple[str, str]]:
     """The numbers at the top of the page, each with what it counts."""
     compared = summary["languages_compared"]
-    change = float(str(summary["mean_relative_perplexity_change"]))
-    return [
+    figures = [
         (f"{summary['wins_over_dense']} of {compared}", "languages with lower perplexity than dense"),
         (f"{summary['clear_wins_over_dense']}", "clear wins: the interval excludes no change"),
-        (f"{change:+.2%}", "mean change of perplexity against dense"),
-        (f"{summary['wins_over_seed']} of {compared}", "languages better than the seed"),
+        (mean_change_text(summary), "mean change of perplexity against dense, languages not told"),
     ]
+    if told := mapping(summary["systems"]).get("ensemble_told"):
+        figures.append((mean_change_text(told), "the same, the language of each document told"))
+    return [*figures, (f"{summary['wins_over_seed']} of {compared}", "languages better than the seed")]

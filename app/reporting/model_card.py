@@ -10,7 +10,7 @@ from app.core.languages import display_name
 from app.core.records import JsonObject
 from app.core.units import format_count
 from app.reporting.cells import mapping, number, sequence
-from app.reporting.tables import markdown_table
+from app.reporting.tables import markdown_table, mean_change_text
 
 
 def model_card(lineage: JsonObject, perplexity: Mapping[str, float]) -> str:
@@ -89,11 +89,10 @@ def _front_matter(header: Mapping[str, object]) -> str:
 
 
 def _result(summary: JsonObject) -> str:
-    change = float(str(summary["mean_relative_perplexity_change"]))
     return (
         f"Against a dense model of the same training tokens: lower perplexity in {summary['wins_over_dense']} of"
         f" {summary['languages_compared']} languages (clearly in {summary['clear_wins_over_dense']}), mean change"
-        f" {change:+.2%}."
+        f" {mean_change_text(summary)}; the languages of the documents are not told."
     )
 
 

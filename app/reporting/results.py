@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from app.core.records import JsonObject
 from app.reporting.cells import Cell, Plot, Section, Table, language_cell, mapping
-from app.reporting.tables import LABELS, MAIN_SYSTEMS, expert_names, main_systems, per_language
+from app.reporting.tables import LABELS, expert_names, main_systems, mean_change_text, per_language
 from app.reporting.tables import Cell as Figures
 
 _STRONGEST_RATIO = math.log(1.5)
@@ -20,7 +20,7 @@ def perplexity_section(summary: JsonObject) -> Section | None:
     table = per_language(summary) if summary else {}
     if not table:
         return None
-    systems = main_systems(table)
+    systems = main_systems(summary)
     before, after = (tuple(name for name in systems if (name in _FIRST_SYSTEMS) == first) for first in (True, False))
     ends = [cells["ensemble"][f"{part}_from_dense"] for cells in table.values() for part in ("low", "high")]
     span = (min(0.0, *ends), max(0.0, *ends))
@@ -45,26 +45,91 @@ def perplexity_section(summary: JsonObject) -> Section | None:
 
 
 def systems_section(summary: JsonObject) -> Section | None:
-    """Each system against dense over all languages."""
-    systems = mapping(summary.get("systems"))
+    """Each system against dense over all languages, with what it is told, what it took and what a token costs."""
+    systems, made = mapping(summary.get("systems")), mapping(summary.get("made"))
     if not systems:
         return None
+    main = [name for name in main_systems(summary) if name in systems]
     rows = []
-    for name in sorted(systems, key=lambda name: name not in MAIN_SYSTEMS):
-        line = systems[name]
-        compared = line["languages_compared"]
-        change = f"{line['mean_relative_perplexity_change']:+.2%}"
-        wins = [f"{line['wins_over_dense']} of {compared}", str(line["clear_wins_over_dense"])]
-        losses = [str(line["clear_losses_to_dense"]), f"{line['wins_over_seed']} of {compared}"]
-        rows.append([Cell(LABELS.get(name, name)), *map(Cell, [*wins, *losses, change])])
-    header = ["system", "wins over dense", "clear wins", "clear losses", "wins over seed", "mean change of perplexity"]
-    return Section("Each system against dense", [Table(header, rows)])
+    for name in (*main, *(name for name in systems if name not in main)):
+        line, facts = systems[name], made[name]
+        wins = [f"{line['wins_over_dense']} of {line['languages_compared']}", str(line["clear_wins_over_dense"])]
+        losses = [str(line["clear_losses_to_dense"]), f"{line['wins_over_seed']} of {line['languages_compared']}"]
+        told = "yes" if facts["told_language"] else "no"
+        runs = f"{facts['experts_per_token']:.2f}"
+        cells = [told, *wins, *losses, mean_change_text(line), _steps(summary, name, facts["kind"]), runs]
+        rows.append([Cell(LABELS.get(name, name)), *map(Cell, cells)])
+    header = ["system", "told the language", "wins over dense", "clear wins", "clear losses", "wins over seed"]
+    header += ["mean change of perplexity", "optimizer steps", "models run per token"]
+    tables = [Table(header, rows), *_further(systems, main)]
+    return Section("Each system against dense", tables, [*_explanations(summary, made), *_fairness(summary)])
+
+
+def _further(systems: Mapping[str, Figures], main: Sequence[str]) -> list[Table]:
+    """The ways of using the experts against further dense models; none where there are none."""
+    rows = []
+    for name in main:
+        for base, line in mapping(systems[name].get("against")).items():
+            wins = [str(line["wins"]), str(line["clear_wins"]), str(line["clear_losses"]), mean_change_text(line)]
+            rows.append([Cell(LABELS.get(name, name)), Cell(base), *map(Cell, wins)])
+    header = ["system", "against", "wins", "clear wins", "clear losses", "mean change of perplexity"]
+    return [Table(header, rows, "against further dense models")] if rows else []
+
+
+def _steps(summary: JsonObject, name: str, kind: str) -> str:
+    """Optimizer steps of the models behind a system."""
+    steps = mapping(summary.get("steps"))
+    counts = [steps[name]] if kind == "model" else [steps[expert] for expert in expert_names(summary)]
+    low, high = min(counts), max(counts)
+    each = "" if kind == "model" else f" in each of {len(counts)} experts"
+    return f"{low:,}{each}" if low == high else f"{low:,} to {high:,}{each}"
+
+
+def _explanations(summary: JsonObject, made: Mapping[str, Figures]) -> list[str]:
+    """What the systems' names mean, for those that are there."""
+    weighting = summary.get("weighting")
+    notes = [
+        "top-1 lang: the one expert that holds most of the document's language, which is told. top-1 text: the one"
+        " expert that the text so far points to.",
+        f"ensemble: all experts mixed, with weights from the text so far (rule: {weighting}); no language is told.",
+    ]
+    if "posterior" in (weighting, *made):
+        notes.append(
+            "posterior: an expert's weight is in proportion to the probability that it gave to the text so far; experts"
+            " of very little weight are not run."
+        )
+    if told := made.get("ensemble_told"):
+        text = f"ensemble, told: the same with the language of each document told (rule: {told['weighting']})"
+        if str(told["weighting"]) == "one_hot":
+            text += ". Each language belongs to one expert here, so that expert has all weight: it equals top-1 lang"
+        notes.append(f"{text}.")
+    if "tfidf" in made:
+        notes.append("paper's rule: weights softmax(-d²/T) by the distance d of the text so far to each expert.")
+    return notes
+
+
+def _fairness(summary: JsonObject) -> list[str]:
+    """What is equal between the systems and what is not."""
+    steps = mapping(summary.get("steps"))
+    experts = [steps[name] for name in expert_names(summary)]
+    notes = [
+        "Mean change: the mean over languages of log(perplexity / dense's), as a factor, with the 95 % interval of a"
+        " paired bootstrap over the documents of each language; another random seed or corpus may give another result.",
+        f"Equal: training tokens and how often each language is seen. Not equal: optimizer steps, {steps['dense']:,} of"
+        f" dense against {min(experts):,} to {max(experts):,} of an expert, at the same number of tokens a step.",
+    ]
+    enough, least = summary["languages_with_enough_documents"], summary["clear_needs_documents"]
+    notes.append(
+        f"Clear: the interval excludes no change, and there are at least {least} documents ({enough} languages)."
+        f" About {summary['expected_false_clear']:.1f} of them would be clear by chance if nothing differed."
+    )
+    return notes
 
 
 def matrix_section(summary: JsonObject, published: JsonObject) -> Section | None:
     """Language x expert, coloured by the ratio to dense, ours and beside it the published one of the same kind."""
     table = per_language(summary) if summary else {}
-    experts = expert_names(table)
+    experts = expert_names(summary) if table else []
     if not experts:
         return None
     homes = mapping(summary.get("expert_of_language"))

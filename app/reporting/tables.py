@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from app.core.records import JsonObject, JsonValue
 from app.core.units import format_count
 
-MAIN_SYSTEMS = ("seed", "dense", "top1_language", "top1_context", "posterior", "ensemble")
-LABELS: Mapping[str, str] = {"top1_language": "top-1 lang", "top1_context": "top-1 text"}
+LABELS: Mapping[str, str] = {
+    "top1_language": "top-1 lang",
+    "top1_context": "top-1 text",
+    "ensemble_told": "ensemble, told",
+    "tfidf": "paper's rule",
+}
+_FIRST, _LAST = ("seed", "dense"), ("top1_language", "top1_context", "tfidf", "posterior", "ensemble_told", "ensemble")
 _FIGURES = ("perplexity", "bits_per_byte", "low", "high", "documents", "exposure_tokens")
 
 Cell: TypeAlias = dict[str, float]
@@ -24,14 +30,23 @@ def per_language(summary: JsonObject) -> dict[str, dict[str, Cell]]:
     return {lang: _cells(row) for lang, row in table.items()}
 
 
-def main_systems(table: Mapping[str, Mapping[str, Cell]]) -> tuple[str, ...]:
-    """The systems to compare that the table has, the ensemble last."""
-    return tuple(name for name in MAIN_SYSTEMS if all(name in cells for cells in table.values()))
+def main_systems(summary: JsonObject) -> tuple[str, ...]:
+    """All systems of the table but single experts: seed, dense models, ways of using the experts, the ensemble last."""
+    found = [name for name in _systems(summary) if name not in expert_names(summary)]
+    further = [name for name in found if name not in (*_FIRST, *_LAST)]
+    return tuple(name for name in (*_FIRST, *further, *_LAST) if name in found)
 
 
-def expert_names(table: Mapping[str, Mapping[str, Cell]]) -> list[str]:
-    """The table's other systems: the experts, in their order."""
-    return list(dict.fromkeys(name for cells in table.values() for name in cells if name not in MAIN_SYSTEMS))
+def expert_names(summary: JsonObject) -> list[str]:
+    """The single experts of the table, in their order."""
+    experts = summary["experts"]
+    assert isinstance(experts, list)
+    found = _systems(summary)
+    return [str(name) for name in experts if name in found]
+
+
+def _systems(summary: JsonObject) -> list[str]:
+    return list(dict.fromkeys(name for cells in per_language(summary).values() for name in cells))
 
 
 def terminal_table(summary: JsonObject) -> str:
@@ -49,14 +64,33 @@ def markdown_summary(summary: JsonObject) -> str:
 
 
 def headline_text(summary: JsonObject) -> str:
-    """One sentence with the result, whatever it is."""
-    change = float(str(summary["mean_relative_perplexity_change"]))
+    """The result in words, whatever it is, without and with the language of each document told."""
     tokens = format_count(float(str(summary["tokens_total"])))
-    return (
+    systems = summary.get("systems")
+    told = systems.get("ensemble_told") if isinstance(systems, dict) else None
+    text = (
         f"X-ELM ({summary['allocation']}, k = {summary['k']}) against dense at {tokens} training tokens each:"
-        f" lower perplexity in {summary['wins_over_dense']} of {summary['languages_compared']} languages"
-        f" (clearly in {summary['clear_wins_over_dense']}, clearly higher in {summary['clear_losses_to_dense']}),"
-        f" mean change {change:+.2%}"
+        f" lower perplexity in {_wins_text(summary)}, mean change {mean_change_text(summary)}"
+    )
+    if not isinstance(told, dict):
+        return text
+    return f"{text}; told the language of each document: {_wins_text(told)}, {mean_change_text(told)}"
+
+
+def mean_change_text(figures: Mapping[str, JsonValue]) -> str:
+    """The mean change of perplexity over languages with its interval, e.g. ``-4.10% [-5.00%, -3.20%]``.
+
+    The mean is that of log(ppl / ppl(dense)), shown as the factor that it stands for.
+    """
+    names = [f"mean_log_perplexity_ratio{end}" for end in ("", "_low", "_high")]
+    mean, low, high = (math.expm1(float(str(figures[name]))) for name in names)
+    return f"{mean:+.2%} [{low:+.2%}, {high:+.2%}]"
+
+
+def _wins_text(figures: Mapping[str, JsonValue]) -> str:
+    return (
+        f"{figures['wins_over_dense']} of {figures['languages_compared']} languages"
+        f" (clearly in {figures['clear_wins_over_dense']}, clearly higher in {figures['clear_losses_to_dense']})"
     )
 
 
@@ -100,7 +134,7 @@ def table_csv(summary: JsonObject) -> str:
 
 def _perplexities(summary: JsonObject, best: str, other: str) -> tuple[list[str], list[list[str]]]:
     table = per_language(summary)
-    systems = main_systems(table)
+    systems = main_systems(summary)
     rows = []
     for lang, cells in table.items():
         lowest = min(cells[name]["perplexity"] for name in systems)

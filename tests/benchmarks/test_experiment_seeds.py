@@ -27,7 +27,7 @@ def summary(change: float, wins: int) -> dict[str, Any]:
     system = {"mean_relative_perplexity_change": change, "wins_over_dense": wins}
     system |= {"clear_wins_over_dense": wins - 1, "clear_losses_to_dense": 0}
     return {
-        "systems": dict.fromkeys(("ensemble", "top1_language", "posterior"), system),
+        "systems": dict.fromkeys(("ensemble", "ensemble_told", "top1_language"), system),
         "per_language": {"de": {"ensemble": {"change_from_dense": change}}},
     }
 

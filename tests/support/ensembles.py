@@ -7,7 +7,7 @@ import functools
 import torch
 
 from app.allocation.by_language import LanguageAllocator
-from app.ensemble.weights import WeightingSettings
+from app.ensemble.rules import WeightingSettings
 from app.lineage.inputs import seed_location
 from app.models.causal import CausalLM
 from app.models.load import load_model
@@ -23,7 +23,7 @@ def demo_ensemble() -> LoadedEnsemble:
         others={"dense": _moved(3)},
         tokenizer=load_tokenizer(seed_location("builtin:demo")),
         allocator=LanguageAllocator(("expert-00", "expert-01"), (("de",), ("en",))),
-        weighting=WeightingSettings("one_hot"),
+        weighting=WeightingSettings("auto"),
         loaded_at=1_700_000_000,
     )
 

@@ -6,9 +6,9 @@ import torch
 
 from app.core.errors import ServingError
 from app.ensemble.generation import generate, prompt_log_probs
-from app.ensemble.routing import PosteriorRouter
+from app.ensemble.routing import RequestRouter, document_weights
+from app.ensemble.rules import WeightingSettings
 from app.ensemble.sampling import Sampling
-from app.ensemble.weights import WeightingSettings
 from app.models.causal import CausalLM
 from tests.support.tiny_models import tiny_model
 
@@ -19,8 +19,6 @@ PROMPT = [0, 5, 9]
 class Fixed:
     """The same weights for every token."""
 
-    needs_scores = False
-
     def __init__(self, *weights: float) -> None:
         self._weights = np.array(weights)
         self.texts: list[str] = []
@@ -29,9 +27,32 @@ class Fixed:
         """What was given."""
         return self._weights
 
+    def running(self) -> np.ndarray:
+        """Who has weight."""
+        return self._weights > 0
+
+    def missed(self) -> np.ndarray:
+        """Nothing."""
+        return np.zeros(len(self._weights), dtype=np.int64)
+
+    def catch_up(self, expert: int, log_probs: object) -> None:
+        """Never asked for."""
+        raise AssertionError
+
     def observe(self, text: str, token: int, log_probs: object) -> None:
         """Keep the text."""
         self.texts.append(text)
+
+
+class Preferences:
+    """Three experts without preference."""
+
+    unit = "document"
+    experts = ("a", "b", "c")
+
+    def context(self, lang: str | None) -> object:
+        """Never asked for."""
+        raise AssertionError
 
 
 class Remembering:
@@ -111,7 +132,7 @@ def test_the_posterior_weighs_by_how_probable_each_expert_held_the_text() -> Non
         with torch.no_grad():
             table = expert.logits(torch.tensor([PROMPT]))[0].double().log_softmax(-1)
         assert scores[:, place] == pytest.approx([float(table[0, 5]), float(table[1, 9])])
-    weigher = PosteriorRouter(WeightingSettings("posterior"), scores)
+    weigher = RequestRouter(Preferences(), WeightingSettings(drop_below=0.0), None, "", (), scores)
     rows, total = list(PROMPT), scores.sum(axis=0)
     for step in generate(EXPERTS, weigher, PROMPT, Sampling(3, 0.0), text_of):
         assert step.weights == pytest.approx(np.exp(total) / np.exp(total).sum())
@@ -119,6 +140,18 @@ def test_the_posterior_weighs_by_how_probable_each_expert_held_the_text() -> Non
             with torch.no_grad():
                 total[place] += float(expert.logits(torch.tensor([rows]))[0, -1].double().log_softmax(-1)[step.token])
         rows.append(step.token)
+
+
+def test_a_dropped_expert_does_not_run_until_it_catches_up() -> None:
+    """The weights are those of whole documents, though the dropped experts run at every fourth token only."""
+    settings = WeightingSettings(drop_below=0.33, rescore_every=4)
+    scores = prompt_log_probs(EXPERTS, PROMPT)
+    weigher = RequestRouter(Preferences(), settings, None, "", (), scores)
+    steps = list(generate(EXPERTS, weigher, PROMPT, Sampling(9, seed=5), text_of))
+    whole = prompt_log_probs(EXPERTS, [*PROMPT, *(step.token for step in steps)])
+    expected = document_weights(settings, [len(whole)], whole).weights[len(scores) :]
+    assert np.stack([step.weights for step in steps]) == pytest.approx(expected, abs=1e-5)
+    assert (expected == 0).any() and (expected[4] > 0).sum() >= 1
 
 
 def test_a_text_longer_than_the_context_is_refused_with_the_limit() -> None:

@@ -1,95 +1,164 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from app.core.errors import ConfigError
-from app.ensemble.weights import WEIGHTINGS, Signals, WeightingSettings, expert_weights, top_m
+from app.core.records import FloatArray
+from app.ensemble.rules import RULES, WeightingSettings
+from app.ensemble.weights import WeightState, stack_weights, start_weights, top_m
 
-INFINITE = math.inf
 RNG = np.random.default_rng(0)
-RANDOM = Signals(RNG.uniform(0.2, 1.4, size=(9, 5)), np.log(RNG.uniform(0.01, 1, size=(9, 5))))
+SCORES = np.log(RNG.uniform(0.01, 1, size=(9, 5)))
+DISTANCES = RNG.uniform(0.2, 1.4, size=(10, 5))
+PLAIN = WeightingSettings(drop_below=0.0)
 
 
-def weigh(name: str, distances: list[list[float]], **settings: float | tuple[float, ...]) -> list[list[float]]:
-    chosen = WeightingSettings(name, **settings)  # type: ignore[arg-type]  # fields by name
-    return expert_weights(Signals(np.array(distances)), chosen).tolist()
-
-
-def test_tfidf_is_the_papers_softmax_of_squared_distances() -> None:
-    """exp(0) : exp(-1) with T = 1, then exp(0) : exp(-10) with T = 0.1."""
-    assert weigh("tfidf", [[0.0, 1.0]], temperature=1.0)[0] == pytest.approx([0.7310585786, 0.2689414214])
-    assert weigh("tfidf", [[0.0, 1.0]])[0] == pytest.approx([1 / (1 + math.exp(-10)), 1 / (1 + math.exp(10))])
-
-
-def test_as_coded_is_the_softmax_of_fourth_powers() -> None:
-    expected = math.exp(-16) / (math.exp(-16) + math.exp(-1))
-    assert weigh("as_coded", [[2.0, 1.0]], temperature=1.0)[0] == pytest.approx([expected, 1 - expected])
-
-
-def test_an_infinite_distance_has_no_weight() -> None:
-    assert weigh("tfidf", [[INFINITE, 0.0], [0.5, INFINITE]]) == [[0.0, 1.0], [1.0, 0.0]]
-    assert weigh("as_coded", [[INFINITE, 0.0]]) == [[0.0, 1.0]]
-
-
-def test_tiny_temperatures_do_not_overflow() -> None:
-    assert weigh("tfidf", [[1.0, 1.2, 1.3]], temperature=1e-9) == [[1.0, 0.0, 0.0]]
-
-
-def test_one_hot_takes_the_nearest_and_the_first_of_equals() -> None:
-    assert weigh("one_hot", [[0.3, 0.1, 0.1], [INFINITE, INFINITE, 0.0]]) == [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-
-
-def test_uniform_looks_at_nothing() -> None:
-    assert weigh("uniform", [[0.0, INFINITE, 1.0, 2.0]]) == [[0.25] * 4]
-
-
-def test_fixed_weights_are_normalised() -> None:
-    assert weigh("fixed", [[0.0, 1.0], [9.0, 9.0]], fixed=(1.0, 3.0)) == [[0.25, 0.75]] * 2
-
-
-@pytest.mark.parametrize("weights", [(), (1.0,), (1.0, -1.0), (0.0, 0.0), (1.0, math.nan)])
-def test_unusable_fixed_weights_are_refused(weights: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"weights? (are|for)|one weight"):
-        weigh("fixed", [[0.0, 1.0]], fixed=weights)
+def after(state: WeightState, scores: FloatArray) -> list[WeightState]:
+    """The state before each token and after the last."""
+    states = [state]
+    for row in scores:
+        states.append(states[-1].observe(row[None]))
+    return states
 
 
 def test_posterior_is_bayes_rule_over_all_earlier_tokens() -> None:
     """Worked by hand: prior 1/2, 1/2; first token 0.8 against 0.2, second 0.5 against 0.25."""
-    log_probs = np.log(np.array([[0.8, 0.2], [0.5, 0.25], [0.1, 0.9]]))
-    weights = expert_weights(Signals(np.ones((3, 2)), log_probs), WeightingSettings("posterior"))
-    assert weights == pytest.approx(np.array([[0.5, 0.5], [0.8, 0.2], [0.4 / 0.45, 0.05 / 0.45]]))
+    states = after(start_weights(PLAIN, 2), np.log([[0.8, 0.2], [0.5, 0.25]]))
+    found = np.concatenate([state.weights() for state in states])
+    assert found == pytest.approx(np.array([[0.5, 0.5], [0.8, 0.2], [0.4 / 0.45, 0.05 / 0.45]]))
 
 
 def test_posterior_gives_the_probability_of_a_mixture_of_documents() -> None:
     """Mixing token by token with it equals averaging the experts' probabilities of the whole document."""
-    assert RANDOM.log_probs is not None
-    weights = expert_weights(RANDOM, WeightingSettings("posterior"))
-    by_token = np.log((weights * np.exp(RANDOM.log_probs)).sum(axis=1)).sum()
-    whole = math.log(np.exp(RANDOM.log_probs.sum(axis=0)).mean())
-    assert by_token == pytest.approx(whole)
+    weights = np.concatenate([state.weights() for state in after(start_weights(PLAIN, 5), SCORES)[:-1]])
+    by_token = np.log((weights * np.exp(SCORES)).sum(axis=1)).sum()
+    assert by_token == pytest.approx(math.log(np.exp(SCORES.sum(axis=0)).mean()))
 
 
-def test_posterior_uses_its_prior_and_survives_an_expert_that_is_ruled_out() -> None:
-    log_probs = np.array([[-INFINITE, math.log(0.5)], [math.log(0.5)] * 2])
-    weights = expert_weights(Signals(np.ones((2, 2)), log_probs), WeightingSettings("posterior", fixed=(3.0, 1.0)))
-    assert weights == pytest.approx(np.array([[0.75, 0.25], [0.0, 1.0]]))
+def test_power_and_forgetting_by_definition() -> None:
+    """alpha_t proportional to prior * exp(sum over s < t of lambda^(t-1-s) * gamma * log p(x_s))."""
+    prior = np.array([0.1, 0.2, 0.3, 0.2, 0.2])
+    state = start_weights(replace(PLAIN, power=0.7, forgetting=0.9), 5, prior=prior)
+    for t, found in enumerate(after(state, SCORES)):
+        score = sum((0.9 ** (t - 1 - s) * 0.7 * SCORES[s] for s in range(t)), np.zeros(5))
+        expected = prior * np.exp(score)
+        assert found.weights()[0] == pytest.approx(expected / expected.sum())
+
+
+def test_a_text_that_switches_is_followed_sooner_with_forgetting() -> None:
+    scores = np.log(np.array([[0.5, 0.05]] * 40 + [[0.05, 0.5]] * 20))
+    kept = after(start_weights(PLAIN, 2), scores)[-1].weights()[0, 1]
+    forgot = after(start_weights(replace(PLAIN, forgetting=0.8), 2), scores)[-1].weights()[0, 1]
+    assert kept < 1e-9 and forgot > 0.99
+
+
+def test_an_expert_below_the_limit_is_dropped_and_the_others_are_normalised_without_it() -> None:
+    state = start_weights(WeightingSettings(drop_below=0.05), 3).observe(np.log([[0.6, 0.3, 0.01]]))
+    assert state.weights()[0] == pytest.approx([2 / 3, 1 / 3, 0.0])
+    assert state.running()[0].tolist() == [True, True, False]
+    state = state.observe(np.array([[math.log(0.5), math.log(0.5), math.nan]]))
+    assert state.weights()[0] == pytest.approx([2 / 3, 1 / 3, 0.0]) and state.behind[0].tolist() == [0, 0, 1]
+
+
+def test_dropped_experts_are_looked_at_again_and_come_back_with_what_they_missed() -> None:
+    settings = WeightingSettings(drop_below=0.05, rescore_every=4)
+    late = np.log(np.array([[0.9, 0.01], [0.5, 0.5], [0.1, 0.9], [0.01, 0.9]]))
+    state = start_weights(settings, 2)
+    for row in late:
+        assert not state.due().any()
+        state = state.observe(np.where(state.running(), row, np.nan))
+    assert state.due().tolist() == [True] and state.behind[0].tolist() == [0, 3]
+    state = state.catch_up(0, 1, late[1:, 1])
+    expected = np.exp(late.sum(axis=0))
+    assert state.weights()[0] == pytest.approx(expected / expected.sum())
+
+
+@pytest.mark.parametrize("forgetting", [1.0, 0.9])
+def test_running_only_who_is_kept_gives_the_weights_of_running_all(forgetting: float) -> None:
+    """Serving, where dropped experts do not run, against kept scores of all experts: the same to the last bit."""
+    rng = np.random.default_rng(3)
+    scores = np.log(rng.dirichlet(np.full(6, 0.3), size=300)) + 3 * np.eye(6)[np.arange(300) // 50 % 6]
+    settings = WeightingSettings(drop_below=1e-2, rescore_every=16, forgetting=forgetting, power=0.3)
+    served, known, ran = start_weights(settings, 6), start_weights(settings, 6), 0
+    for t, row in enumerate(scores):
+        while served.due()[0]:
+            expert = int(np.flatnonzero(served.behind[0])[0])
+            served = served.catch_up(0, expert, scores[t - served.behind[0, expert] : t, expert])
+        assert np.array_equal(served.weights(), known.weights())
+        ran += int(served.running().sum())
+        served = served.observe(np.where(served.running(), row[None], np.nan))
+        known = known.observe(row[None])
+    assert ran < 0.8 * 6 * 300
+
+
+def test_without_looking_again_a_dropped_expert_is_gone_for_good() -> None:
+    settings = WeightingSettings(drop_below=0.05, rescore_every=0)
+    scores = np.log(np.array([[0.9, 0.01]] + [[0.01, 0.9]] * 200))
+    states = after(start_weights(settings, 2), scores)
+    assert all(state.weights()[0].tolist() == [1.0, 0.0] and not state.due().any() for state in states[1:])
+
+
+def test_the_heaviest_expert_is_kept_whatever_the_limit() -> None:
+    state = start_weights(WeightingSettings(drop_below=0.9), 4, prior=[0.3, 0.2, 0.3, 0.2])
+    assert state.weights()[0].tolist() == [0.5, 0.0, 0.5, 0.0]
+
+
+def test_an_expert_without_prior_never_runs_and_need_not_catch_up() -> None:
+    state = start_weights(WeightingSettings(rescore_every=2), 2, prior=[1.0, 0.0])
+    for _ in range(4):
+        assert state.running()[0].tolist() == [True, False] and not state.due().any()
+        state = state.observe(np.array([[-1.0, math.nan]]))
+    assert state.weights()[0].tolist() == [1.0, 0.0]
+
+
+def test_a_token_that_experts_rule_out_leaves_defined_weights() -> None:
+    impossible = np.array([[-math.inf, math.log(0.5)]])
+    assert start_weights(PLAIN, 2).observe(impossible).weights()[0].tolist() == [0.0, 1.0]
+    assert start_weights(PLAIN, 2).observe(np.full((1, 2), -math.inf)).weights()[0].tolist() == [0.5, 0.5]
 
 
 def test_posterior_of_a_long_document_does_not_underflow() -> None:
-    log_probs = np.tile(np.log([0.001, 0.002]), (5000, 1))
-    weights = expert_weights(Signals(np.ones((5000, 2)), log_probs), WeightingSettings("posterior"))
-    assert np.isfinite(weights).all() and weights[-1].tolist() == [0.0, 1.0]
+    state = after(start_weights(PLAIN, 2), np.tile(np.log([0.001, 0.002]), (5000, 1)))[-1]
+    assert state.weights()[0].tolist() == [0.0, 1.0]
 
 
-def test_posterior_refuses_what_it_cannot_know() -> None:
-    with pytest.raises(ConfigError, match="needs the log-probabilities"):
-        weigh("posterior", [[1.0, 1.0]])
-    ruled_out = Signals(np.ones((2, 2)), np.full((2, 2), -INFINITE))
-    with pytest.raises(ConfigError, match="probability 0"):
-        expert_weights(ruled_out, WeightingSettings("posterior"))
+def test_rows_are_independent_and_can_be_picked_and_put_together() -> None:
+    settings = WeightingSettings(drop_below=0.05, top_m=3)
+    many = start_weights(settings, 5, rows=3, prior=np.exp(SCORES[:3]))
+    alone = [start_weights(settings, 5, prior=np.exp(SCORES[row])) for row in range(3)]
+    for t in range(3):
+        rows = SCORES[[t, t + 3, t + 6]]
+        many = many.observe(rows)
+        alone = [state.observe(rows[row][None]) for row, state in enumerate(alone)]
+    assert np.array_equal(many.weights(), stack_weights(alone).weights())
+    assert np.array_equal(many.select([2, 0]).weights(), stack_weights([alone[2], alone[0]]).weights())
+
+
+def test_a_state_does_not_change_so_a_rejected_draft_is_forgotten() -> None:
+    state = start_weights(WeightingSettings(), 5)
+    before = state.weights()
+    state.observe(SCORES[:1])
+    assert np.array_equal(state.weights(), before) and state.tokens.tolist() == [0]
+
+
+def test_a_kept_expert_may_not_be_left_out() -> None:
+    with pytest.raises(AssertionError, match="must score every token"):
+        start_weights(PLAIN, 2).observe(np.array([[-1.0, math.nan]]))
+
+
+def test_rules_by_distance_ask_for_distances() -> None:
+    with pytest.raises(ConfigError, match="tfidf needs distances"):
+        start_weights(WeightingSettings("tfidf"), 2)
+
+
+@pytest.mark.parametrize("prior", [(1.0,), (1.0, -1.0), (0.0, 0.0), (1.0, math.nan)])
+def test_an_unusable_prior_is_refused(prior: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="give 2 numbers of at least 0"):
+        start_weights(PLAIN, 2, prior=prior)
 
 
 def test_top_m_renormalises_the_largest() -> None:
@@ -103,21 +172,15 @@ def test_top_m_decides_ties_by_index() -> None:
 @pytest.mark.parametrize("m", [-1, 6])
 def test_top_m_outside_the_experts_is_refused(m: int) -> None:
     with pytest.raises(ConfigError, match=rf"top_m is {m} but there are 5 experts"):
-        expert_weights(RANDOM, WeightingSettings("tfidf", top_m=m))
+        start_weights(WeightingSettings(top_m=m), 5)
 
 
 @pytest.mark.parametrize("m", range(6))
-@pytest.mark.parametrize("name", WEIGHTINGS)
+@pytest.mark.parametrize("name", RULES)
 def test_weights_sum_to_one_with_at_most_m_experts(name: str, m: int) -> None:
-    settings = WeightingSettings(name, top_m=m, fixed=(0.1, 0.2, 0.3, 0.4, 0.5) if name == "fixed" else ())
-    weights = expert_weights(RANDOM, settings)
-    assert weights.shape == (9, 5) and (weights >= 0).all()
-    assert weights.sum(axis=1) == pytest.approx(1.0)
-    assert ((weights > 0).sum(axis=1) <= (m or 5)).all()
-
-
-def test_an_unknown_weighting_and_a_bad_temperature_are_refused() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'tfidf'"):
-        expert_weights(RANDOM, WeightingSettings("tfdif"))
-    with pytest.raises(ConfigError, match="temperature is 0"):
-        expert_weights(RANDOM, WeightingSettings("tfidf", temperature=0.0))
+    state = start_weights(WeightingSettings(name, top_m=m), 5, distances=DISTANCES[:1])
+    for t in range(9):
+        weights = state.weights()
+        assert weights.shape == (1, 5) and (weights >= 0).all() and weights.sum() == pytest.approx(1.0)
+        assert ((weights > 0).sum() <= (m or 5)) and (state.running() | (weights == 0)).all()
+        state = state.observe(SCORES[t][None], DISTANCES[t + 1][None])

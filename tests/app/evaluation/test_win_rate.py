@@ -48,7 +48,7 @@ def test_intervals_agree_with_scipys_paired_bootstrap() -> None:
     mine, dense, tokens = drawn(0)
     documents = {"ensemble": totals(mine.tolist(), tokens.tolist(), [1] * 40)}
     documents |= {"dense": totals(dense.tolist(), tokens.tolist(), [1] * 40)}
-    table = compare({name: {"de": value} for name, value in documents.items()}, {}, 20_000, 0)["de"]
+    table = compare({name: {"de": value} for name, value in documents.items()}, {}, 20_000, 0).table["de"]
     cell = table["ensemble"]
     assert isinstance(cell, dict)
 
@@ -93,7 +93,7 @@ def corpus(n: int) -> tuple[ScoredDocuments, dict[str, FloatArray]]:
 
 
 def test_wins_clear_wins_and_the_mean_change() -> None:
-    documents, systems = corpus(8)
+    documents, systems = corpus(20)
     exposure = {"dense": {"de": 100, "hi": 100, "sw": 90}, "ensemble": {"de": 110}}
     summary = summarise(documents, systems, exposure, 500, 0)
     assert summary["languages_compared"] == 3
@@ -110,15 +110,57 @@ def test_wins_clear_wins_and_the_mean_change() -> None:
     assert cell["bits_per_byte"] == pytest.approx((3 + math.log(0.9)) * 10 / math.log(2) / 30)
     for name in ("change_from_dense", "low_from_dense", "high_from_dense"):
         assert cell[name] == pytest.approx(-0.1)
-    assert cell["documents"] == 8 and cell["clear_from_dense"] is True
+    assert cell["documents"] == 20 and cell["clear_from_dense"] is True
     assert "change_from_dense" not in table["de"]["dense"] and table["sw"]["ensemble"]["exposure_tokens"] == 0
     assert list(summary["systems"]) == ["ensemble"]  # type: ignore[arg-type]  # JSON
 
 
 def test_a_few_documents_make_no_clear_win() -> None:
-    documents, systems = corpus(4)
+    documents, systems = corpus(18)
     summary = summarise(documents, systems, {}, 200, 0)
     assert summary["wins_over_dense"] == 2 and summary["clear_wins_over_dense"] == 0
+    assert summary["languages_with_enough_documents"] == summary["expected_false_clear"] == 0
+    documents, systems = corpus(20)
+    summary = summarise(documents, systems, {}, 200, 0)
+    assert summary["languages_with_enough_documents"] == 3
+    assert summary["expected_false_clear"] == pytest.approx(0.15)
+
+
+def test_the_mean_change_has_the_interval_of_a_bootstrap_within_each_language() -> None:
+    """Against scipy's bootstrap of all languages' documents as independent samples."""
+    sizes = {"de": 30, "sw": 50}
+    data = {lang: drawn(place, n, gap=0.02 * place) for place, (lang, n) in enumerate(sizes.items())}
+    documents = {
+        "ensemble": {lang: totals(mine.tolist(), n.tolist(), [1] * len(n)) for lang, (mine, _, n) in data.items()}
+    }
+    documents["dense"] = {lang: totals(base.tolist(), n.tolist(), [1] * len(n)) for lang, (_, base, n) in data.items()}
+    documents["seed"] = documents["dense"]
+    found = headline(compare(documents, {}, 20_000, 0), "ensemble")
+
+    def ratio(rows: np.ndarray, index: np.ndarray) -> float:
+        mine, base, n = rows[:, index]
+        return float((base.sum() - mine.sum()) / n.sum())
+
+    rng, drawn_means = np.random.default_rng(5), []
+    for _ in range(20_000):
+        parts = [ratio(np.stack(rows), rng.integers(0, len(rows[2]), len(rows[2]))) for rows in data.values()]
+        drawn_means.append(sum(parts) / 2)
+    low, high = np.quantile(drawn_means, [0.025, 0.975])
+    assert found["mean_log_perplexity_ratio_low"] == pytest.approx(low, abs=0.04 * (high - low))
+    assert found["mean_log_perplexity_ratio_high"] == pytest.approx(high, abs=0.04 * (high - low))
+    exact = np.mean([ratio(np.stack(rows), np.arange(len(rows[2]))) for rows in data.values()])
+    assert found["mean_log_perplexity_ratio"] == pytest.approx(exact)
+
+
+def test_further_baselines_are_compared_with_under_their_names() -> None:
+    documents, systems = corpus(20)
+    systems["dense_tuned"] = systems["dense"] + 0.2  # exp(-0.2) = 0.82 of dense's perplexity
+    summary = summarise(documents, systems, {}, 200, 0, baselines=("dense", "seed", "dense_tuned"))
+    against = summary["systems"]["ensemble"]["against"]["dense_tuned"]  # type: ignore[call-overload, index]  # JSON
+    assert (against["wins"], against["clear_losses"]) == (0, 2)  # sw is unclear, de and hi are not
+    expected = math.log(0.9 * 1.1 * math.sqrt(0.9)) / 3 + 0.2
+    assert against["mean_log_perplexity_ratio"] == pytest.approx(expected)
+    assert summary["systems"]["dense_tuned"]["wins_over_dense"] == 3  # type: ignore[call-overload, index]  # JSON
 
 
 def test_a_system_is_compared_on_the_same_draws_whatever_else_is_compared() -> None:

@@ -94,7 +94,7 @@ def test_a_second_run_makes_nothing_and_a_second_cut_shares_what_it_can(tiny_run
     assert len(list((store_folder / "shards").iterdir())) == len(list((store_folder / "tokens").iterdir())) == 1
     assert len(list((store_folder / "model").iterdir())) == models + 2  # seed and dense are shared
     summary = store.run("tiny-tfidf").read_json("evaluation/summary.json")
-    assert summary["weighting"] == "tfidf" and summary["languages_compared"] == 4
+    assert summary["weighting"] == "posterior" and summary["languages_compared"] == 4
 
 
 def test_the_page_stands_alone_and_shows_every_language(tiny_run: Run) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from app.core.records import JsonObject
 from app.reporting.html import ReportRecords, render_report
+from tests.support.summary import headline
 
 VOID = {"meta", "link", "line", "circle", "path", "rect", "use"}
 
@@ -48,12 +49,8 @@ def summary() -> JsonObject:
         "k": 1,
         "allocation": "typological",
         "tokens_total": 1000,
-        "languages_compared": 1,
-        "wins_over_dense": 1,
-        "clear_wins_over_dense": 1,
-        "clear_losses_to_dense": 0,
-        "wins_over_seed": 1,
-        "mean_relative_perplexity_change": -0.2,
+        **headline(-0.2),
+        "experts": ["expert-00"],
         "expert_of_language": {"ar": "expert-00"},
         "systems": {},
         "per_language": {"ar": cells},
@@ -94,7 +91,7 @@ def test_the_page_is_well_formed_and_loads_nothing() -> None:
 def test_every_record_is_on_the_page() -> None:
     text = Page(render_report(ReportRecords(**everything()))).text
     for expected in (
-        "1 of 1",
+        "2 of 2",
         "-20.00%",
         "✓ -20.0%",
         "Arabic",

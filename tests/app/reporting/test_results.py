@@ -3,7 +3,7 @@ from __future__ import annotations
 from app.core.records import JsonObject
 from app.evaluation.published import published_baseline, published_matrix
 from app.reporting.results import matrix_section, perplexity_section, systems_section
-from tests.support.summary import SUMMARY, texts
+from tests.support.summary import SUMMARY, headline, texts
 
 
 def test_the_lowest_perplexity_is_best_and_a_clear_win_is_marked() -> None:
@@ -20,7 +20,7 @@ def test_the_lowest_perplexity_is_best_and_a_clear_win_is_marked() -> None:
         "",
     )
     assert arabic[5].text == "-30.0 … -10.0"
-    assert section.notes[-1] == "Weights of the ensemble: one_hot."
+    assert section.notes[-1] == "Weights of the ensemble: posterior."
 
 
 def test_plots_share_one_scale() -> None:
@@ -42,10 +42,39 @@ def test_languages_carry_their_names_and_direction() -> None:
 
 
 def test_the_ensembles_systems_stand_before_single_experts() -> None:
-    assert texts(systems_section(SUMMARY)) == [
-        ["ensemble", "2 of 2", "2", "0", "2 of 2", "-5.00%"],
-        ["expert-00", "2 of 2", "2", "1", "2 of 2", "+10.00%"],
-    ]
+    rows = texts(systems_section(SUMMARY))
+    assert [row[0] for row in rows] == ["ensemble, told", "ensemble", "expert-00"]
+
+
+def test_a_system_shows_what_it_is_told_what_it_took_and_what_a_token_costs() -> None:
+    told, ensemble, expert = texts(systems_section(SUMMARY))
+    change = "-5.00% [-6.00%, -4.00%]"
+    steps = "121 to 122 in each of 2 experts"
+    assert ensemble == ["ensemble", "no", "2 of 2", "2", "0", "2 of 2", change, steps, "1.40"]
+    assert told[1] == "yes" and told[6] == "-6.00% [-7.00%, -5.00%]"
+    assert expert == ["expert-00", "no", "2 of 2", "2", "1", "2 of 2", "+10.00% [+9.00%, +11.00%]", "122", "1.00"]
+
+
+def test_the_page_says_what_is_equal_and_what_is_not() -> None:
+    section = systems_section(SUMMARY)
+    assert section is not None
+    notes = " ".join(section.notes)
+    for text in (
+        "optimizer steps, 488 of dense against 121 to 122 of an expert",
+        "at least 20 documents (2 languages). About 0.1 of them would be clear by chance",
+        "no language is told",
+        "it equals top-1 lang",
+        "posterior: an expert's weight is in proportion to the probability",
+    ):
+        assert text in notes
+    assert "paper's rule" not in notes  # it is not in this summary
+
+
+def test_ways_of_using_the_experts_are_compared_with_further_dense_models() -> None:
+    line = {"wins": 1, "clear_wins": 1, "clear_losses": 0, **headline(-0.03)}
+    systems = {"ensemble": {**headline(-0.05), "against": {"dense_tuned": line}}}
+    section = systems_section({**SUMMARY, "systems": systems})
+    assert texts(section, 1) == [["ensemble", "dense_tuned", "1", "1", "0", "-3.00% [-4.00%, -2.00%]"]]
 
 
 def test_the_matrix_is_coloured_by_the_ratio_to_dense_and_frames_the_own_expert() -> None:

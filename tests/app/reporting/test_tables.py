@@ -13,11 +13,11 @@ from app.reporting.tables import (
     main_systems,
     markdown_summary,
     markdown_table,
-    per_language,
     table_csv,
     terminal_table,
     text_table,
 )
+from tests.support.summary import headline
 
 
 def cell(perplexity: float, change: float | None = None, clear: bool = False) -> JsonObject:
@@ -52,22 +52,27 @@ def summary() -> JsonObject:
     }
     return {
         "k": 2,
+        "experts": ["expert-00", "expert-01"],
         "allocation": "typological",
         "tokens_total": 2_000_000,
+        **headline(-0.02),
         "languages_compared": 2,
         "wins_over_dense": 1,
         "clear_wins_over_dense": 1,
-        "clear_losses_to_dense": 0,
-        "wins_over_seed": 2,
-        "mean_relative_perplexity_change": -0.02,
         "per_language": {"de": german, "sw": swahili},
     }
 
 
 def test_systems_and_experts_are_told_apart(summary: JsonObject) -> None:
-    table = per_language(summary)
-    assert main_systems(table) == ("seed", "dense", "ensemble")
-    assert expert_names(table) == ["expert-00", "expert-01"]
+    assert main_systems(summary) == ("seed", "dense", "ensemble")
+    assert expert_names(summary) == ["expert-00", "expert-01"]
+
+
+def test_further_dense_models_stand_after_dense_under_their_names(summary: JsonObject) -> None:
+    table = summary["per_language"]
+    assert isinstance(table, dict)
+    more = {lang: {**cells, "dense_tuned": cell(9)} for lang, cells in table.items()}
+    assert main_systems({**summary, "per_language": more}) == ("seed", "dense", "dense_tuned", "ensemble")
 
 
 def test_the_terminal_table_is_aligned_and_marks_the_lowest_of_each_row(summary: JsonObject) -> None:
@@ -100,7 +105,16 @@ def test_a_bar_in_a_markdown_cell_does_not_end_it() -> None:
 def test_the_headline_says_wins_and_losses(summary: JsonObject) -> None:
     assert headline_text(summary) == (
         "X-ELM (typological, k = 2) against dense at 2M training tokens each: lower perplexity in 1 of 2 languages"
-        " (clearly in 1, clearly higher in 0), mean change -2.00%"
+        " (clearly in 1, clearly higher in 0), mean change -2.00% [-3.00%, -1.00%]"
+    )
+
+
+def test_the_headline_says_both_results_where_a_language_can_be_told(summary: JsonObject) -> None:
+    both = headline_text({**summary, "systems": {"ensemble_told": headline(-0.04)}})
+    assert both.startswith(headline_text(summary))
+    assert both.endswith(
+        "told the language of each document: 2 of 2 languages (clearly in 2, clearly higher in 0),"
+        " -4.00% [-5.00%, -3.00%]"
     )
 
 

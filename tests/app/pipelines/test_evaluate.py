@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.allocation.by_language import LanguageAllocator
+from app.allocation.random_split import RandomAllocator
+from app.allocation.storage import save_allocator
+from app.artifacts.counts import ModelCounts
+from app.artifacts.ensemble import read_ensemble
+from app.artifacts.layout import ALLOCATOR, SUMMARY
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.evaluation.scores import save_scores, scored_documents
+from app.pipelines import evaluate
+from app.pipelines.evaluate import make_evaluation
+
+LENGTHS = [3, 2, 4]
+DOCUMENTS = scored_documents(["a", "b", "c"], ["de", "de", "sw"], LENGTHS, [9, 5, 12])
+RNG = np.random.default_rng(0)
+NAMES = ("seed", "dense", "dense_tuned", "expert-00", "expert-01")
+SCORES = {name: RNG.uniform(-4, -0.5, size=9).astype(np.float32) for name in NAMES}
+HELD = {("expert-00", "de"): 30, ("expert-01", "de"): 90, ("expert-00", "sw"): 50, ("expert-01", "sw"): 0}
+STEPS = {"dense": 40, "dense_tuned": 41, "expert-00": 21, "expert-01": 19}
+
+
+def lineage(tmp_path: Path, by_language: bool, run: str, *overrides: str) -> Any:
+    """A run whose models are scored: two experts of two languages, two dense models."""
+    config = load_config("demo", overrides=[f"run.name={run}", "evaluation.bootstrap_samples=50", *overrides])
+    store = Store(str(tmp_path))
+    experts = ("expert-00", "expert-01")
+    allocation = store.stage("allocation", f"cut-{by_language}")
+    if not allocation.is_complete:
+        owned = LanguageAllocator(experts, (("sw",), ("de",)))
+        save_allocator(owned if by_language else RandomAllocator(experts, 0), allocation.child(ALLOCATOR).write)
+        allocation.publish(Manifest("allocation", allocation.key, {}, {}, {}))
+
+    def task(name: str) -> Any:
+        seen = {"de": 100 if name == "dense" else 45, "sw": 90}
+        counts = ModelCounts(name, 10, "digest", steps=STEPS[name], tokens_seen=190, exposure_tokens=seen)
+        stage = SimpleNamespace(counts=lambda _kind: counts, manifest=lambda: None)
+        return SimpleNamespace(
+            name=name, key=f"key-{name}", parent="key-seed", round=0, weights={"de": 0.5, "sw": 0.5}, stage=stage
+        )
+
+    baselines, tasks = [task("dense"), task("dense_tuned")], [task(name) for name in experts]
+    place = SimpleNamespace(key=allocation.key, folder=allocation, finished=lambda: allocation)
+    return SimpleNamespace(
+        config=config,
+        store=store,
+        run=store.run(run),
+        allocation=place,
+        experts=tasks,
+        baselines=baselines,
+        seed=SimpleNamespace(key="key-seed"),
+        tokenizer=SimpleNamespace(key="key-tokenizer"),
+        token_corpus=SimpleNamespace(languages=lambda: ("de", "sw")),
+        models=lambda: {name: SimpleNamespace(manifest=lambda: None) for name in NAMES},
+    )
+
+
+@pytest.fixture(autouse=True)
+def models_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    def score_models(given: Any, models: Any) -> dict[str, Any]:
+        stages = {name: given.store.stage("scores", f"scores-{name}") for name in models}
+        for name, stage in stages.items():
+            save_scores(stage, DOCUMENTS, SCORES[name])
+        return stages
+
+    monkeypatch.setattr(evaluate, "score_models", score_models)
+    monkeypatch.setattr(evaluate, "task_tokens", lambda task, _corpus, lang: HELD[task.name, lang])
+    distances = np.tile([0.5, 1.0], (9, 1))
+    real = evaluate._distances
+
+    def maybe_random(given: Any, allocator: Any, documents: Any) -> Any:
+        return real(given, allocator, documents) if allocator.unit == "language" else distances
+
+    monkeypatch.setattr(evaluate, "_distances", maybe_random)
+
+
+def perplexity(log_probs: np.ndarray) -> float:
+    return math.exp(-float(np.mean(log_probs.astype(np.float64))))
+
+
+def cells(made: Any, lang: str) -> Any:
+    return made.run.read_json(SUMMARY)["per_language"][lang]
+
+
+def test_models_have_the_perplexity_of_their_scores(tmp_path: Path) -> None:
+    made = lineage(tmp_path, True, "one")
+    make_evaluation(made)
+    for name in NAMES:
+        assert cells(made, "de")[name]["perplexity"] == pytest.approx(perplexity(SCORES[name][:5]))
+        assert cells(made, "sw")[name]["perplexity"] == pytest.approx(perplexity(SCORES[name][5:]))
+
+
+def test_a_languages_home_is_the_expert_that_trains_on_most_of_it(tmp_path: Path) -> None:
+    made = lineage(tmp_path, False, "one")
+    make_evaluation(made)
+    assert made.run.read_json(SUMMARY)["expert_of_language"] == {"de": "expert-01", "sw": "expert-00"}
+    assert cells(made, "de")["top1_language"]["perplexity"] == pytest.approx(perplexity(SCORES["expert-01"][:5]))
+
+
+def by_hand(start: int, stop: int, prior: list[float]) -> float:
+    """Log-probability of one document under the posterior: that of the mixture of whole documents."""
+    whole = [math.exp(float(SCORES[f"expert-0{e}"][start:stop].astype(np.float64).sum())) for e in (0, 1)]
+    return math.log(sum(weight * value for weight, value in zip(prior, whole, strict=True)))
+
+
+def test_a_cut_of_documents_is_weighed_by_the_posterior_told_or_not_and_never_by_the_nearest(tmp_path: Path) -> None:
+    made = lineage(tmp_path, False, "one")
+    make_evaluation(made)
+    summary, found = made.run.read_json(SUMMARY), cells(made, "de")
+    untold = by_hand(0, 3, [0.5, 0.5]) + by_hand(3, 5, [0.5, 0.5])
+    told = by_hand(0, 3, [0.25, 0.75]) + by_hand(3, 5, [0.25, 0.75])
+    assert summary["weighting"] == "posterior"
+    assert found["ensemble"]["perplexity"] == pytest.approx(math.exp(-untold / 5))
+    assert found["ensemble_told"]["perplexity"] == pytest.approx(math.exp(-told / 5))
+    near, far = math.exp(-0.25 / 0.1), math.exp(-1 / 0.1)
+    mixed = np.log((near * np.exp(SCORES["expert-00"][:5]) + far * np.exp(SCORES["expert-01"][:5])) / (near + far))
+    assert found["tfidf"]["perplexity"] == pytest.approx(perplexity(mixed), rel=1e-5)
+    assert summary["made"]["ensemble"]["told_language"] is False and summary["made"]["ensemble_told"]["told_language"]
+
+
+def test_a_cut_of_languages_gives_the_told_ensemble_the_owner(tmp_path: Path) -> None:
+    made = lineage(tmp_path, True, "one")
+    make_evaluation(made)
+    assert cells(made, "de")["ensemble_told"]["perplexity"] == pytest.approx(perplexity(SCORES["expert-01"][:5]))
+    assert made.run.read_json(SUMMARY)["made"]["ensemble_told"]["weighting"] == "one_hot"
+
+
+def test_steps_and_exposure_stand_beside_each_system(tmp_path: Path) -> None:
+    made = lineage(tmp_path, True, "one")
+    make_evaluation(made)
+    assert made.run.read_json(SUMMARY)["steps"] == STEPS
+    assert cells(made, "de")["ensemble"]["exposure_tokens"] == 90
+    assert cells(made, "de")["dense"]["exposure_tokens"] == 100
+
+
+def test_every_baseline_is_compared_with(tmp_path: Path) -> None:
+    made = lineage(tmp_path, True, "one")
+    make_evaluation(made)
+    against = made.run.read_json(SUMMARY)["systems"]["ensemble"]["against"]["dense_tuned"]
+    ratios = [
+        math.log(cells(made, lang)["ensemble"]["perplexity"] / cells(made, lang)["dense_tuned"]["perplexity"])
+        for lang in ("de", "sw")
+    ]
+    assert against["mean_log_perplexity_ratio"] == pytest.approx(sum(ratios) / 2)
+
+
+def test_an_evaluation_that_two_runs_share_names_each_of_them(tmp_path: Path) -> None:
+    first, second = lineage(tmp_path, True, "first"), lineage(tmp_path, True, "second")
+    one, two = make_evaluation(first)["evaluation"], make_evaluation(second)["evaluation"]
+    assert one.key == two.key
+    assert [made.run.read_json(SUMMARY)["run"] for made in (first, second)] == ["first", "second"]
+
+
+def test_serving_gets_the_shares_unless_the_prior_is_uniform(tmp_path: Path) -> None:
+    made = lineage(tmp_path, False, "one")
+    make_evaluation(made)
+    record = read_ensemble(made.run, "")
+    assert record.shares == {"de": (0.25, 0.75), "sw": (1.0, 0.0)} and record.mixing["name"] == "auto"
+    plain = lineage(tmp_path, False, "plain", "evaluation.prior=uniform")
+    make_evaluation(plain)
+    assert read_ensemble(plain.run, "").shares == {}
+    assert "ensemble_told" not in cells(plain, "de")
