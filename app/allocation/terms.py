@@ -98,16 +98,15 @@ class TokenAnalyzer:
 
     def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
         """See ``Analyzer``."""
-        lengths = [len(tokens) for tokens in batch.tokens]
+        count = len(batch.tokens)
         places = self.places(np.concatenate([_NO_TERMS, *batch.tokens]))
-        known = places >= 0
-        before = np.concatenate([[0], np.cumsum(known)])
-        bounds = before[np.cumsum([0, *lengths])]
-        counts = sparse.csr_matrix(
-            (np.ones(int(before[-1])), places[known], bounds), shape=(len(lengths), self.size), copy=False
-        )
-        counts.sum_duplicates()
-        return counts
+        row_of = np.repeat(np.arange(count), [len(tokens) for tokens in batch.tokens])
+        keys = np.sort((row_of * self.size + places)[places >= 0])  # one sort of all: half the time of one for each
+        first = np.flatnonzero(np.diff(keys, prepend=-1))
+        rows, terms = np.divmod(keys[first], max(1, self.size))
+        often = np.diff(first, append=len(keys)).astype(np.float64)
+        bounds = np.searchsorted(rows, np.arange(count + 1))
+        return sparse.csr_matrix((often, terms, bounds), shape=(count, self.size))
 
     def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
         """See ``Analyzer``."""
