@@ -36,9 +36,7 @@ def test_a_shape_says_how_large_the_model_is(name: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_one_that_was_meant() -> None:
-    with pytest.raises(
-        ConfigError, match=r"architecture 'lama'; did you mean 'llama'\? known: llama, xglm"
-    ):
+    with pytest.raises(ConfigError, match=r"architecture 'lama'; did you mean 'llama'\? known: llama, xglm"):
         architecture("lama")
     with pytest.raises(ConfigError, match=r"unknown seed\.architecture"):
         shape_config(replace(TINY, architecture="gpt5"))
