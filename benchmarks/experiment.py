@@ -122,8 +122,13 @@ def forecast_seconds(configs: Sequence[Config]) -> float:
     result = train(training_spec(config, "probe", budget, 1e-4), model, _RandomRows(config), NoCheckpoints())
     speed = result.tokens_seen / result.seconds
     slots = os.cpu_count() or 1
-    models = 1 + sum(item.allocation.k for item in configs)
-    tokens = config.training.budget_tokens * (1 + len(configs))
+    dense = {
+        (name, item.allocation.k if baseline.equal_steps else 0)
+        for item in configs
+        for name, baseline in item.baselines.items()
+    }
+    models = len(dense) + sum(item.allocation.k for item in configs)
+    tokens = config.training.budget_tokens * (len(dense) + len(configs))
     return 1.2 * (config.seed.budget_tokens / speed + tokens / speed + models * _SECONDS_TO_START_A_RUN) / slots
 
 
