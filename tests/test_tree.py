@@ -23,7 +23,9 @@ ALLOWED = {"pickle": {"app.models.metaseq"}}
 """The published checkpoints are torch files; they are read with weights_only, which its test proves."""
 # Modules whose work is tested through others, with the test that does it.
 TESTED_ELSEWHERE = {
+    "app.config.corpus": "tests/app/config/test_schema.py and test_load.py",
     "app.config.fields": "tests/app/config/test_schema.py",
+    "app.config.training": "tests/app/config/test_schema.py and test_load.py",
     "app.core.errors": "the error tree itself; every class is raised in some test",
     "app.core.records": "plain records",
     "app.artifacts.counts": "plain records",

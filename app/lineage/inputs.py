@@ -11,7 +11,8 @@ from app.artifacts.keys import stage_key
 from app.artifacts.layout import Stage
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
-from app.config.schema import BaselineConfig, Config
+from app.config.schema import Config
+from app.config.training import BaselineConfig
 from app.core.records import JsonValue
 from app.corpora.base import READING_VERSION, Corpus
 from app.lineage.settings import source_weights, weighting_settings

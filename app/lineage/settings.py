@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.allocation.base import AllocationSettings
 from app.allocation.strategies import STRATEGIES, is_language_strategy
-from app.config.schema import SOURCE_PREFIX, Config
+from app.config.corpus import SOURCE_PREFIX
+from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.languages import normalise
 from app.core.seeding import derive_seed

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.artifacts.store import StageFolder, Store
-from app.config.schema import BaselineConfig, Config
+from app.config.schema import Config
+from app.config.training import BaselineConfig
 from app.core.errors import AllocationError
 from app.core.records import JsonValue
 from app.lineage.inputs import (

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.config.schema import CorpusConfig
+from app.config.corpus import CorpusConfig
 from app.corpora.layouts import LAYOUTS
 from app.corpora.readers import is_readable
 

@@ -4,7 +4,7 @@ import typing
 
 import pytest
 
-from app.config.schema import CorpusConfig
+from app.config.corpus import CorpusConfig
 from app.core.errors import ConfigError
 from app.corpora.base import CorpusSettings
 from app.corpora.sources import CORPORA, open_corpus

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.config.load import load_config
-from app.config.schema import BaselineConfig
+from app.config.training import BaselineConfig
 from app.core.errors import ConfigError
 from app.corpora.sources import open_corpus
 from app.lineage.inputs import (
