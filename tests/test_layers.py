@@ -32,7 +32,7 @@ LAYERS = {
 FENCES = {
     "ray": ("app.fleet", "app.doctor", "app.pipelines", "jobs", "tune", "serve"),
     "pydantic": ("app.config", "serve"),
-    "transformers": ("app.models", "app.tokens.tokenizer"),
+    "transformers": ("app.models", "app.tokens.tokenizer", "app.ensemble.exported"),
     "tokenizers": ("app.tokens.tokenizer",),
     "huggingface_hub": ("app.corpora.staging",),
     "datasketch": ("app.corpora.near_duplicates",),

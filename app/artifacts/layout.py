@@ -53,6 +53,7 @@ SUMMARY = "evaluation/summary.json"
 TABLE_CSV = "evaluation/table.csv"
 REPORT = "report/index.html"
 EXPORT = "export"
+MIXTURE_PROGRAM = "mixture.py"
 CARD = "README.md"
 LINEAGE = "lineage.json"
 

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from dataclasses import asdict
-from pathlib import PurePosixPath
+from importlib import resources
+from pathlib import Path
 
+import yaml
+
+from app.allocation.by_language import LanguageAllocator
+from app.allocation.storage import load_allocator
 from app.artifacts.digests import weights_digest
-from app.artifacts.ensemble import read_ensemble
+from app.artifacts.ensemble import EnsembleRecord, read_ensemble
 from app.artifacts.layout import (
     ALLOCATOR,
     CARD,
+    CONFIG,
     EXPORT,
     EXPORTED_ENSEMBLE,
     FINAL_MODEL,
     LINEAGE,
+    MIXTURE_PROGRAM,
     SUMMARY,
     TOKENIZER,
 )
 from app.artifacts.store import Folder, StageFolder, Store
 from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
-from app.lineage.inputs import EVALUATE
-from app.reporting.model_card import ensemble_card, model_card
+from app.lineage.inputs import EVALUATE, seed_location
+from app.models.load import load_model
+from app.reporting.model_card import Origin, ensemble_card, model_card
+from app.tokens.tokenizer import export_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +46,50 @@ def export_run(config: Config, store: Store) -> JsonObject:
     ensemble = read_ensemble(run, f"run {EVALUATE} with this config first")
     summary = run.read_json(SUMMARY) if run.exists(SUMMARY) else {}
     target = run.child(EXPORT)
-    tokenizer = store.stage("tokenizer", ensemble.tokenizer)
+    origin = _origin(run, ensemble)
     kinds = {expert.name: ("expert", expert.model) for expert in ensemble.experts}
     kinds |= {name: ("seed" if name == "seed" else "dense", key) for name, key in ensemble.models.items()}
-    for name, (kind, key) in kinds.items():
-        lineage = model_lineage(store, config.run.name, name, kind, key)
-        _write_model(store.stage("model", key), tokenizer, target.child(name), lineage, _perplexities(summary, name))
-        log.info("export: %s", name)
-    allocation = store.stage("allocation", ensemble.allocation)
-    target.upload(allocation.local(ALLOCATOR), ALLOCATOR)
-    _write_files(tokenizer, TOKENIZER, target)
-    target.write_json(EXPORTED_ENSEMBLE, asdict(ensemble))
-    target.write(CARD, ensemble_card(asdict(ensemble), summary).encode())
+    with tempfile.TemporaryDirectory(prefix="xelm-export-") as temporary:
+        tokenizer = Path(temporary)
+        place = str(store.stage("tokenizer", ensemble.tokenizer).local(TOKENIZER))
+        first = store.stage("model", ensemble.experts[0].model).local(FINAL_MODEL)
+        export_tokenizer(place, temporary, load_model(str(first)).context)  # all have the shape of one seed
+        for name, (kind, key) in kinds.items():
+            lineage = model_lineage(store, config.run.name, name, kind, key)
+            card = model_card(lineage, _perplexities(summary, name), origin)
+            _write_model(store.stage("model", key), tokenizer, target.child(name), lineage, card)
+            log.info("export: %s", name)
+        _write_files(tokenizer, target)
+    _write_ensemble(store, ensemble, target)
+    target.write(CARD, ensemble_card(asdict(ensemble), summary, origin).encode())
     return {"exported": target.uri, "models": list(kinds)}
+
+
+def _write_ensemble(store: Store, ensemble: EnsembleRecord, target: Folder) -> None:
+    """What mixing needs beside weights and tokenizer: the record, the allocator, and the program that mixes."""
+    allocation = store.stage("allocation", ensemble.allocation)
+    allocator = load_allocator(allocation.child(ALLOCATOR).read)
+    owners: JsonObject = {}
+    if isinstance(allocator, LanguageAllocator):
+        held = zip(allocator.experts, allocator.clusters, strict=True)
+        owners = {lang: name for name, languages in held for lang in languages}
+    target.upload(allocation.local(ALLOCATOR), ALLOCATOR)
+    target.write_json(EXPORTED_ENSEMBLE, {**asdict(ensemble), "owners": owners})
+    target.write(MIXTURE_PROGRAM, (resources.files("app.ensemble") / "exported.py").read_bytes())
+
+
+def _origin(run: Folder, ensemble: EnsembleRecord) -> Origin:
+    """The run's pretrained seed and the licence that its card names; nobody knows the seed of imported experts."""
+    if "seed" not in ensemble.models or not run.exists(CONFIG):
+        return Origin()
+    seed = yaml.safe_load(run.read(CONFIG))["seed"]
+    if seed["source"] != "pretrained":
+        return Origin()
+    card = Path(seed_location(seed["model"])) / CARD
+    _, _, rest = (card.read_text(encoding="utf-8") if card.is_file() else "").partition("---\n")
+    header = yaml.safe_load(rest.partition("\n---")[0]) if rest else None
+    licence = header.get("license") if isinstance(header, dict) else None
+    return Origin(seed["model"], str(licence or ""))
 
 
 def model_lineage(store: Store, run: str, name: str, kind: str, key: str) -> JsonObject:
@@ -76,18 +117,16 @@ def _parent(store: Store, key: str) -> str | None:
     return store.stage("model", key).manifest().parents.get("parent")
 
 
-def _write_model(
-    model: StageFolder, tokenizer: StageFolder, target: Folder, lineage: JsonObject, perplexity: dict[str, float]
-) -> None:
-    _write_files(model, FINAL_MODEL, target)
-    _write_files(tokenizer, TOKENIZER, target)
+def _write_model(model: StageFolder, tokenizer: Path, target: Folder, lineage: JsonObject, card: str) -> None:
+    _write_files(model.local(FINAL_MODEL), target)
+    _write_files(tokenizer, target)
     target.write_json(LINEAGE, lineage)
-    target.write(CARD, model_card(lineage, perplexity).encode())
+    target.write(CARD, card.encode())
 
 
-def _write_files(source: Folder, name: str, target: Folder) -> None:
-    for file in sorted(source.local(name).iterdir()):
-        target.upload(file, PurePosixPath(file).name)
+def _write_files(source: Path, target: Folder) -> None:
+    for file in sorted(source.iterdir()):
+        target.upload(file, file.name)
 
 
 def _perplexities(summary: JsonObject, system: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -149,6 +149,23 @@ def load_tokenizer(place: str, revision: str | None = None) -> Tokenizer:
     if words <= {*library.all_special_tokens, *library.get_added_vocab()}:
         raise ConfigError(f"the tokenizer in {place!r} has special tokens and no others; {_CONVERT}")
     return Tokenizer(library)
+
+
+def export_tokenizer(place: str, folder: str, context: int | None) -> None:
+    """Write the tokenizer of ``place`` as the product uses it: the start token before each text, nothing after it.
+
+    context: the models' longest row in tokens, which becomes ``model_max_length``; None leaves it as it is.
+    """
+    library = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False)
+    start_id = load_tokenizer(place).start_id
+    if library("a")["input_ids"] != [start_id, *library("a", add_special_tokens=False)["input_ids"]]:
+        start = library.convert_ids_to_tokens(start_id)
+        library.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single=[start, "$A"], pair=[start, "$A", "$B"], special_tokens=[(start, start_id)]
+        )
+    if context is not None:
+        library.model_max_length = context
+    library.save_pretrained(folder)
 
 
 def equal_text(texts: Mapping[str, Iterable[str]], bytes_per_language: int) -> Iterator[str]:

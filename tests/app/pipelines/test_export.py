@@ -2,21 +2,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
+from app.ensemble.mixing import mix_log_probs
+from app.ensemble.routing import document_weights
+from app.ensemble.sampling import Sampling
+from app.lineage.inputs import seed_location
 from app.lineage.lineage import Lineage
-from app.models.load import load_model
+from app.models.load import load_model, save_model
 from app.pipelines.export import export_run
+from app.pipelines.import_experts import import_experts
+from app.tokens.tokenizer import load_tokenizer
+from serve.ensemble import LoadedEnsemble, load_ensemble
+from serve.schema import XelmOptions
 
 Run = tuple[Config, Store]
 
@@ -40,8 +53,6 @@ def test_every_model_loads_with_from_pretrained_alone(exported: Path, tiny_run: 
         ours = load_model(str(task.stage.local("final"))).eval()
         for library in (alone, below):
             torch.testing.assert_close(library(input_ids=rows).logits, ours.logits(rows), rtol=1e-5, atol=1e-5)
-    for place in (exported, exported / "dense", exported / "expert-00"):
-        assert AutoTokenizer.from_pretrained(place)("guten Tag")["input_ids"]
 
 
 @pytest.mark.ray
@@ -80,3 +91,67 @@ def test_a_run_that_was_not_evaluated_names_the_job(tmp_path: Path) -> None:
     config = load_config("demo", overrides=[f"artifacts.root={tmp_path}"])
     with pytest.raises(MissingArtifact, match=r"jobs\.evaluate"):
         export_run(config, Store(str(tmp_path)))
+
+
+@pytest.fixture(scope="module", params=["de={}", "{}"], ids=["told", "not told"])
+def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LoadedEnsemble]:
+    """An export of three models that differ, and the same ensemble as it is served."""
+    root, seed = tmp_path_factory.mktemp("imported"), seed_location("builtin:demo")
+    places = []
+    for number, lang in enumerate(("de", "en", "fr")):
+        model, generator = load_model(seed), torch.Generator().manual_seed(number)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight += 0.02 * torch.randn(weight.shape, generator=generator)
+        save_model(model, root / lang, "# card")
+        load_tokenizer(seed).save(str(root / lang))
+        places.append(request.param.replace("de", lang).format(root / lang))
+    given = [f"artifacts.root={root / 'store'}", "run.name=tiny", f"imported.experts={','.join(places)}"]
+    config, store = load_config("demo", overrides=given), Store(str(root / "store"))
+    import_experts(Lineage(config, store))
+    export_run(config, store)
+    moved = root / "moved"
+    shutil.copytree(Path(store.run("tiny").uri) / "export", moved)
+    return moved, load_ensemble(store, "tiny")
+
+
+def run_card(folder: Path, after: str) -> str:
+    """Run the program of the ensemble's card as it stands, in its folder and without this project, then ``after``."""
+    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len([line for line in block.splitlines() if line]) <= 10
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{block}\nimport numpy, sys\nassert 'app' not in sys.modules\n{after}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.parametrize("lang", [None, "en"])
+def test_the_cards_program_gives_the_probabilities_of_the_product(
+    imported: tuple[Path, LoadedEnsemble], lang: str | None
+) -> None:
+    folder, ours = imported
+    text = "12 January 2019, Tuesday, 3 kilometres, 14 euros; Montag, 7. Mai " * 2
+    told = f"ids = ensemble.tokenizer({text!r})['input_ids']\nnumpy.save('told.npy', ensemble.log_probs(ids, {lang!r}))"
+    run_card(folder, told)
+    theirs = np.load(folder / "told.npy")
+    rows = torch.tensor([[ours.tokenizer.start_id, *ours.tokenizer.encode_batch([text])[0].tolist()]])
+    with torch.no_grad():
+        each = np.stack([expert.logits(rows)[0].double().log_softmax(-1).numpy() for expert in ours.experts], axis=-1)
+    observed = np.vstack([np.take_along_axis(each[:-1], rows[0, 1:, None, None].numpy(), 1)[:, 0], np.zeros((1, 3))])
+    weights = document_weights(replace(ours.weighting, name="posterior"), [len(observed)], observed).weights
+    if lang is not None and ours.allocator.unit == "language":
+        weights = np.tile([0.0, 1.0, 0.0], (len(observed), 1))
+    mixed = np.exp(mix_log_probs(each, weights[:, None, :]))
+    assert theirs.shape == mixed.shape and len(mixed) > 64
+    np.testing.assert_allclose(np.exp(theirs), mixed, atol=1e-5)
+
+
+def test_the_cards_program_goes_on_with_a_text_as_the_product_does(imported: tuple[Path, LoadedEnsemble]) -> None:
+    folder, ours = imported
+    shown = run_card(folder, "").rstrip("\n").partition("12 January")[2]
+    assert shown == ours.complete("ensemble", "12 January", Sampling(12, 0.0), (), XelmOptions()).text

@@ -11,7 +11,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, XGLMTokenizer
 
 from app.core.errors import ConfigError
-from app.tokens.tokenizer import Tokenizer, equal_text, load_tokenizer, train_tokenizer
+from app.tokens.tokenizer import Tokenizer, equal_text, export_tokenizer, load_tokenizer, train_tokenizer
 
 TEXTS = (
     "The quick brown fox jumps over the lazy dog. It was the best of times, it was the worst of times.\n",
@@ -215,3 +215,27 @@ def test_llama_type_keeps_start_and_end_apart(tmp_path: Path) -> None:
     assert "".join(tokenizer.pieces(ids.tolist())) == "ab a世"
     stream = tokenizer.stream()
     assert "".join(stream.step(token) for token in [1, *ids.tolist()]) == "ab a世"
+
+
+@pytest.mark.parametrize("text", TEXTS + ODD_TEXTS[:3])
+def test_an_exported_tokenizer_begins_each_text_as_the_product_does(
+    folder: Path, tokenizer: Tokenizer, tmp_path: Path, text: str
+) -> None:
+    export_tokenizer(str(folder), str(tmp_path), 24)
+    library = AutoTokenizer.from_pretrained(tmp_path)
+    (ids,) = tokenizer.encode_batch([text])
+    assert library(text)["input_ids"] == [tokenizer.start_id, *ids.tolist()]
+    assert library.model_max_length == 24
+    assert library(text * 9, truncation=True)["input_ids"] == library(text * 9)["input_ids"][:24]
+
+
+def test_an_exported_tokenizer_puts_nothing_after_a_text(folder: Path, tmp_path: Path) -> None:
+    library = PreTrainedTokenizerFast.from_pretrained(folder)
+    end = [("</s>", library.eos_token_id)]
+    library.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=["</s>", "$A", "</s>"], special_tokens=end
+    )
+    library.save_pretrained(tmp_path / "both")
+    export_tokenizer(str(tmp_path / "both"), str(tmp_path / "out"), None)
+    exported = AutoTokenizer.from_pretrained(tmp_path / "out")("a quick fox")["input_ids"]
+    assert exported == [library.eos_token_id, *library("a quick fox", add_special_tokens=False)["input_ids"]]
