@@ -20,6 +20,7 @@ from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.lineage.settings import allocation_settings
 from app.lineage.tasks import named
+from app.pipelines.about import about_run
 from app.planning.ledger import model_records
 from app.planning.plan import price_record
 from app.reporting.html import ReportRecords, render_report
@@ -73,6 +74,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         models=model_records(config, store, {**_trained_seed(lineage), **named(models)}),
         prices=price_record(config),
         curves={task.name: _curve(task.stage) for task in models},
+        about=about_run(config, shards.manifest().counts),
         lineage=made,
         config=resolved(config),
         environment=_environment(),
@@ -122,17 +124,15 @@ def _curve(model: StageFolder) -> list[tuple[float, float]]:
 
 
 def _work(store: Store, entry: JsonValue) -> JsonObject:
-    """Seconds of one stage, and the documents or tokens it handled."""
+    """Seconds of one stage, and the documents that it handled."""
     assert isinstance(entry, dict)
     manifest = store.stage(cast(Stage, entry["stage"]), str(entry["key"])).manifest()
-    counts = manifest.counts
     done: JsonObject = {"seconds": manifest.seconds}
     if manifest.stage == "shards":
-        done["documents"] = counts["documents"]
+        done["documents"] = manifest.counts["documents"]
     elif manifest.stage == "tokens":
-        done["tokens"] = sum(int(str(part["tokens"])) for part in counts.values() if isinstance(part, dict))
-    elif manifest.stage == "model":
-        done["tokens"] = counts.get("tokens_seen", 0)
+        parts = [part for part in manifest.counts.values() if isinstance(part, dict)]
+        done["documents"] = sum(int(str(part["documents"])) for part in parts)
     return done
 
 

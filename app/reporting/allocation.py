@@ -10,11 +10,17 @@ from app.core.units import format_count
 from app.reporting.cells import Cell, Picture, Section, Table, language_cell, mapping, number, sequence
 from app.reporting.plots import composition_bars, dendrogram
 
+_TRAINED_ON = (
+    "Held: the expert's share of the corpus. Trained on: the tokens that it has seen, drawn from its share by the"
+    " mixture of languages, some of them several times. A language has one colour, and the order is the tables'."
+)
 _AGREEMENT = {"owner_agreement": "owner found", "owner_agreement_early": "after 32 tokens"}
 
 
-def allocation_section(allocation: JsonObject, tokens: JsonObject) -> Section | None:
-    """Who holds what: languages of each expert or documents of each language and expert, and drawn as bars."""
+def allocation_section(allocation: JsonObject, tokens: JsonObject, models: Mapping[str, JsonObject]) -> Section | None:
+    """Who holds what: languages of each expert or documents of each language and expert; what it holds and what it was
+    trained on (``exposure_tokens`` in models) drawn side by side as bars.
+    """
     experts = [str(name) for name in sequence(allocation.get("experts"))]
     clusters, documents = sequence(allocation.get("clusters")), mapping(allocation.get("documents"))
     if clusters:
@@ -22,7 +28,16 @@ def allocation_section(allocation: JsonObject, tokens: JsonObject) -> Section | 
         rows = [[Cell(name), Cell(text, "text")] for name, text in zip(experts, names, strict=True)]
         held = [{lang: _training_tokens(tokens, lang) for lang in cluster} for cluster in clusters]
         table = Table(["expert", "languages"], rows)
-        return Section("Allocation: languages of each expert", [table], [], [_bars(experts, held, "training tokens")])
+        pictures = [
+            _bars(
+                experts,
+                held,
+                "training tokens that it holds",
+                models,
+                sorted({lang for cluster in clusters for lang in cluster}),
+            )
+        ]
+        return Section("Allocation: languages of each expert", [table], [_TRAINED_ON], pictures)
     if not documents:
         return None
     agreement = [(name, mapping(allocation.get(key))) for key, name in _AGREEMENT.items() if allocation.get(key)]
@@ -42,8 +57,9 @@ def allocation_section(allocation: JsonObject, tokens: JsonObject) -> Section | 
         notes.append(
             "Owner found: share of held-out documents that are nearest to the expert that holds most of their language."
         )
+    notes.append(_TRAINED_ON)
     held = [{lang: counts[place] for lang, counts in documents.items()} for place in range(len(experts))]
-    bars = _bars(experts, held, "training documents")
+    bars = _bars(experts, held, "training documents that it holds", models, list(documents))
     return Section(
         "Allocation: training documents of each expert",
         [Table(["language", *experts, *(name for name, _ in agreement)], rows)],
@@ -65,10 +81,10 @@ def tree_section(merges: Sequence[JsonObject], k: int, features: Mapping[str, in
         f"Dendrogram of {len(languages)} languages, cut into {k} clusters",
     )
     notes = [
-        "From left to right the order in which clusters were merged; the number at a merge is the typological distance"
-        " at which it happened (URIEL syntax). The number beside a language counts the features that are known of it:"
-        " the fewer, the less its place means. The dashed line is the cut at k: what is joined to its left is one"
-        " expert's."
+        "Two clusters are joined at their typological distance (URIEL syntax), drawn to scale and written beside the"
+        " merge. The number beside a language counts the features that are known of it:"
+        " the fewer, the less its place means. The dashed line is the cut at k: what is joined to its left, in"
+        " blue, is one expert's."
     ]
     return Section("Typological tree", notes=notes, pictures=[picture])
 
@@ -94,8 +110,18 @@ def _share_cell(share: float | None) -> Cell:
     return Cell("" if share is None else f"{share:.1%}")
 
 
-def _bars(experts: Sequence[str], held: Sequence[Mapping[str, float]], what: str) -> Picture:
-    return Picture(composition_bars(experts, held, what), f"Share of the languages in each expert's {what}")
+def _bars(
+    experts: Sequence[str],
+    held: Sequence[Mapping[str, float]],
+    what: str,
+    models: Mapping[str, JsonObject],
+    languages: Sequence[str],
+) -> Picture:
+    panels = {what: held}
+    seen = [mapping(mapping(models.get(name)).get("exposure_tokens")) for name in experts]
+    if all(seen):
+        panels["tokens that it was trained on"] = seen
+    return Picture(composition_bars(experts, panels, languages), f"Share of the languages in {' and '.join(panels)}")
 
 
 def _training_tokens(tokens: JsonObject, lang: str) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from app.core.languages import display_name, is_right_to_left, native_name
 
@@ -49,11 +53,30 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows below a header; ``caption`` where a section has several."""
+    """Rows below a header; ``caption`` where a section has several.
+
+    csv: what is downloaded, for a table that has more to tell than it shows; empty: what it shows.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
+    csv: str = ""
+
+    @property
+    def download(self) -> str:
+        """The table as CSV in a data: address, so that the page stays one file."""
+        return f"data:text/csv;charset=utf-8,{quote(self.csv or self._shown())}"
+
+    def _shown(self) -> str:
+        """Header and cells as they are shown; columns that are only drawn are left out."""
+        sink = io.StringIO()
+        writer = csv.writer(sink, lineterminator="\n")
+        places = [place for place, title in enumerate(self.header) if title]
+        writer.writerow([self.header[place] for place in places])
+        for row in self.rows:
+            writer.writerow([row[place].text or " ".join(row[place].terms) for place in places])
+        return sink.getvalue()
 
 
 @dataclass(frozen=True)
@@ -72,6 +95,11 @@ class Section:
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
+
+    @property
+    def file_name(self) -> str:
+        """What its tables are called when they are saved, e.g. ``perplexity-by-language-and-system``."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
 def language_cell(code: str) -> Cell:

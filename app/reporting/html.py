@@ -41,6 +41,7 @@ class ReportRecords:
         ``gpu_hours``, ``gpu_hours_forecast``, ``money_spot``, ``money_on_demand``.
     prices: ``currency``, ``gpu``, and whose they are (``of``).
     curves: name -> (tokens, loss) pairs.
+    about: title -> text, what stands under the headline: corpus, training seeds, date and code.
     lineage: readable name -> stage and key. config: the resolved tree; secrets in it are hidden.
     environment: name -> version. stages: name -> ``seconds`` of wall clock, ``documents`` or ``tokens`` handled.
     """
@@ -56,6 +57,7 @@ class ReportRecords:
     models: Mapping[str, JsonObject] = field(default_factory=dict)
     prices: JsonObject = field(default_factory=dict)
     curves: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
     lineage: JsonObject = field(default_factory=dict)
     config: JsonObject = field(default_factory=dict)
     environment: JsonObject = field(default_factory=dict)
@@ -71,6 +73,7 @@ def render_report(records: ReportRecords) -> str:
         name=str(summary.get("run", "")),
         headline=headline_text(summary) if summary else "",
         figures=_figures(summary) if summary else [],
+        facts={title: str(redact(text)) for title, text in records.about.items()},
         sections=[section for section in _sections(records) if section is not None],
         environment=records.environment,
         lineage=redact(records.lineage),
@@ -83,7 +86,7 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         perplexity_section(records.summary),
         systems_section(records.summary),
         matrix_section(records.summary, records.published),
-        allocation_section(records.allocation, records.tokens),
+        allocation_section(records.allocation, records.tokens, records.models),
         tree_section(records.merges, len(sequence(records.allocation.get("experts"))), records.features),
         terms_section(records.terms),
         loss_section(records.curves),

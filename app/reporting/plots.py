@@ -34,7 +34,7 @@ def loss_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Loss in nats against tokens; the first curve in black, dashed where colours come round again."""
     from matplotlib.ticker import EngFormatter
 
-    figure, axes = _blank(3.6)
+    figure, (axes,) = _blank(3.6)
     for place, (name, points) in enumerate(curves.items()):
         colour = _INK if not place else _COLOURS[(place - 1) % len(_COLOURS)]
         style = "-" if place <= len(_COLOURS) else "--"
@@ -47,63 +47,84 @@ def loss_plot(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     return _svg(figure, "loss")
 
 
-def composition_bars(experts: Sequence[str], held: Sequence[Mapping[str, float]], what: str) -> str:
-    """One bar for each expert, divided among its languages; a language has one colour in all of them."""
+def language_colours(languages: Sequence[str]) -> dict[str, str]:
+    """One colour for each language, no two equal, dark enough for white text: even steps around the colour wheel."""
+    from matplotlib.colors import hsv_to_rgb, to_hex
+
+    tones = ((0.85, 0.6), (0.5, 0.5), (0.95, 0.42))  # neighbours also differ in saturation and brightness
+    turns = [(place / max(1, len(languages)), *tones[place % len(tones)]) for place in range(len(languages))]
+    return {lang: to_hex(hsv_to_rgb(turn)) for lang, turn in zip(languages, turns, strict=True)}
+
+
+def composition_bars(
+    experts: Sequence[str], panels: Mapping[str, Sequence[Mapping[str, float]]], languages: Sequence[str]
+) -> str:
+    """One bar for each expert, divided among its languages in the order of ``languages``, which also sets the colours.
+
+    panels: what is counted -> language -> size, for each expert; they stand side by side, each on its own scale.
+    """
     from matplotlib.ticker import EngFormatter
 
-    languages = sorted({lang for part in held for lang in part})
-    colours = {lang: _COLOURS[place % len(_COLOURS)] for place, lang in enumerate(languages)}
-    longest = max((sum(part.values()) for part in held), default=0.0) or 1.0
-    figure, axes = _blank(0.7 + 0.34 * len(experts))
-    for row, part in enumerate(held):
-        left = 0.0
-        for lang, size in sorted(part.items(), key=lambda item: (-item[1], item[0])):
-            axes.barh(row, size, left=left, color=colours[lang], edgecolor="white", linewidth=0.8, height=0.78)
-            if size > _WIDE_ENOUGH * longest:
-                axes.text(left + size / 2, row, lang, ha="center", va="center_baseline", color="white", fontsize=9)
-            left += size
-    axes.set_yticks(range(len(experts)), experts)
-    axes.set_ylim(len(experts) - 0.4, -0.6)
-    axes.set_xlim(0, longest)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlabel(what)
-    axes.tick_params(axis="y", length=0)
+    colours = language_colours(languages)
+    figure, axes = _blank(0.7 + 0.34 * len(experts), len(panels))
+    for axis, (what, held) in zip(axes, panels.items(), strict=True):
+        longest = max((sum(part.values()) for part in held), default=0.0) or 1.0
+        for row, part in enumerate(held):
+            left = 0.0
+            for lang in (lang for lang in languages if part.get(lang)):
+                size = part[lang]
+                axis.barh(row, size, left=left, color=colours[lang], edgecolor="white", linewidth=0.8, height=0.78)
+                if size > _WIDE_ENOUGH * len(panels) * longest:
+                    axis.text(left + size / 2, row, lang, ha="center", va="center_baseline", color="white", fontsize=9)
+                left += size
+        axis.set_yticks(range(len(experts)), experts if axis is axes[0] else [""] * len(experts))
+        axis.set_ylim(len(experts) - 0.4, -0.6)
+        axis.set_xlim(0, longest)
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_xlabel(what)
+        axis.tick_params(axis="y", length=0)
     return _svg(figure, "bars")
 
 
 def dendrogram(labels: Mapping[str, str], merges: Sequence[tuple[Sequence[str], Sequence[str], float]], k: int) -> str:
-    """The tree of ``merges`` (left and right leaves, distance) from first to last, and the cut that leaves k clusters.
+    """The tree of ``merges`` (left and right leaves, distance) drawn to scale, and the cut that leaves k clusters.
 
-    labels: leaf -> text, from top to bottom in an order in which no branches cross.
+    labels: leaf -> text, from top to bottom in an order in which no branches cross. A merge stands at its distance. The
+    cut is a line only where distances grow from within clusters to across; the colour of the branches always shows it.
     """
-    figure, axes = _blank(0.5 + _ROW * len(labels))
+    figure, (axes,) = _blank(0.8 + _ROW * len(labels))
     rows = {leaf: float(row) for row, leaf in enumerate(labels)}
     ends = {frozenset([leaf]): (0.0, row) for leaf, row in rows.items()}
-    cut = len(labels) - k
+    distances, cut = [distance for _, _, distance in merges], len(labels) - k
+    longest = max(distances, default=0.0) or 1.0
     for number, (left, right, distance) in enumerate(merges, 1):
         (x1, y1), (x2, y2) = ends[frozenset(left)], ends[frozenset(right)]
         colour = _COLOURS[0] if number <= cut else _SOFT
-        axes.plot([x1, number, number, x2], [y1, y1, y2, y2], color=colour, linewidth=1.5, solid_joinstyle="miter")
-        ends[frozenset([*left, *right])] = (float(number), (y1 + y2) / 2)
-        axes.text(number + 0.06, (y1 + y2) / 2 - 0.08, f"{distance:.2f}", fontsize=7.5, color=_INK, va="bottom")
-    axes.axvline(cut + 0.5, color=_COLOURS[1], linewidth=1.2, linestyle="--")
-    axes.text(cut + 0.5, -0.9, f"k = {k}", color=_COLOURS[1], ha="center", va="bottom", fontsize=9)
+        axes.plot([x1, distance, distance, x2], [y1, y1, y2, y2], color=colour, linewidth=1.5, solid_joinstyle="miter")
+        ends[frozenset([*left, *right])] = (distance, (y1 + y2) / 2)
+        axes.text(distance + 0.006 * longest, (y1 + y2) / 2, f"{distance:.2f}", fontsize=7.5, color=_INK, va="center")
+    within, across = max([0.0, *distances[:cut]]), min([1.05 * longest, *distances[cut:]])
+    if within < across:
+        line = (within + across) / 2
+        axes.axvline(line, color=_COLOURS[1], linewidth=1.2, linestyle="--")
+        axes.text(line, -0.9, f"k = {k}", color=_COLOURS[1], ha="center", va="bottom", fontsize=9)
     axes.set_yticks(list(rows.values()), list(labels.values()))
     axes.set_ylim(len(labels) - 0.5, -0.8)
-    axes.set_xlim(0, len(merges) + 0.9)
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
+    axes.set_xlim(0, 1.08 * longest)
+    axes.set_xlabel("distance at which clusters were merged")
     axes.tick_params(axis="y", length=0)
     return _svg(figure, "tree")
 
 
-def _blank(height: float) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; sizes in inches, but only their ratio matters on the page."""
+def _blank(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with axes side by side; sizes in inches, but only their ratio matters on the page."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, height))
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.subplots_adjust(wspace=0.06)
     return figure, axes
 
 

@@ -24,7 +24,6 @@ _FIGURES: Sequence[Column] = (
     ("step", "step", _whole),
     ("tokens", "tokens_seen", format_count),
     ("loss (nats)", "loss", "{:.3f}".format),
-    ("tokens/s", "tokens_per_second", format_count),
     ("parameters", "parameters", format_count),
 )
 _INTERRUPTIONS: Sequence[Column] = (
@@ -54,12 +53,13 @@ def status_section(models: Mapping[str, JsonObject]) -> Section | None:
             Cell(name),
             Cell(str(model.get("state") or "–")),
             *_cells(model, _FIGURES),
+            Cell(_speed(model)),
             Cell(str(model.get("host") or "–")),
             *_cells(model, _INTERRUPTIONS),
         ]
         for name, model in models.items()
     ]
-    header = ["model", "state", *_titles(_FIGURES), "host", *_titles(_INTERRUPTIONS)]
+    header = ["model", "state", *_titles(_FIGURES), "tokens/s", "host", *_titles(_INTERRUPTIONS)]
     return Section("Status of the models", [Table(header, rows)]) if rows else None
 
 
@@ -70,15 +70,15 @@ def took_section(models: Mapping[str, JsonObject], prices: JsonObject) -> Sectio
     on_gpus = any(number(model.get("gpu_hours")) is not None for model in models.values())
     columns = [*_TAKEN, *(_ON_GPUS if on_gpus else ())]
     rows = [
-        [Cell(name), *_cells(model, columns), Cell(_average_speed(model)), Cell(_waiting(model))]
+        [Cell(name), *_cells(model, columns), Cell(_speed(model)), Cell(_waiting(model))]
         for name, model in models.items()
     ]
     if len(models) > 1:
         rows.append([Cell("together"), *_cells(_sums(models), columns), Cell("–"), Cell("–")])
     notes = [
         "Wall clock: from the first step to the last, also while no machine was there. Worker time: of all attempts,"
-        " with the steps that had to be done again; tokens/s: the model's tokens in it. Waiting for saves: share of the"
-        " last attempt."
+        " with the steps that had to be done again; tokens/s, here and above: the model's tokens in it. Waiting for"
+        " saves: share of the last attempt."
     ]
     if on_gpus:
         notes.append(
@@ -104,7 +104,7 @@ def _sums(models: Mapping[str, JsonObject]) -> dict[str, float]:
     return {name: sum(value or 0.0 for value in values) for name, values in known.items() if any(values)}
 
 
-def _average_speed(model: JsonObject) -> str:
+def _speed(model: JsonObject) -> str:
     tokens, seconds = number(model.get("tokens_seen")), number(model.get("worker_seconds"))
     return format_count(tokens / seconds) if tokens and seconds else "–"
 

@@ -75,14 +75,13 @@ def thin_curve(curve: Sequence[Sequence[float]], points: int = 40) -> list[tuple
 
 
 def times_section(stages: Mapping[str, JsonObject]) -> Section | None:
-    """Wall-clock time and throughput of each stage. stages: name -> seconds, and documents or tokens it handled."""
+    """Wall-clock time of each stage, and how many documents it handled in a second, where it handled documents.
+
+    stages: name -> ``seconds`` and ``documents``. The speed of models stands where their worker time does.
+    """
     rows = []
     for name, stage in stages.items():
-        seconds = number(stage.get("seconds"))
-        speeds = [
-            f"{format_count(amount / seconds)} {unit}/s"
-            for unit in ("documents", "tokens")
-            if seconds and (amount := number(stage.get(unit)))
-        ]
-        rows.append([Cell(name), Cell(shown(seconds, format_seconds)), Cell(", ".join(speeds) or "–")])
-    return Section("Time", [Table(["stage", "wall clock", "speed"], rows)]) if rows else None
+        seconds, documents = number(stage.get("seconds")), number(stage.get("documents"))
+        speed = format_count(documents / seconds) if seconds and documents else "–"
+        rows.append([Cell(name), Cell(shown(seconds, format_seconds)), Cell(speed)])
+    return Section("Time", [Table(["stage", "wall clock", "documents/s"], rows)]) if rows else None

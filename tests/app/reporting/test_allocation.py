@@ -7,7 +7,7 @@ from tests.support.summary import texts
 
 def test_an_allocation_shows_languages_or_documents() -> None:
     by_language: JsonObject = {"experts": ["expert-00", "expert-01"], "clusters": [["ar", "sw"], ["de"]]}
-    assert texts(allocation_section(by_language, {})) == [
+    assert texts(allocation_section(by_language, {}, {})) == [
         ["expert-00", "Arabic (ar), Swahili (sw)"],
         ["expert-01", "German (de)"],
     ]
@@ -17,7 +17,7 @@ def test_an_allocation_shows_languages_or_documents() -> None:
         "documents_per_expert": [3, 1],
         "max_over_mean": 1.5,
     }
-    section = allocation_section(by_document, {})
+    section = allocation_section(by_document, {}, {})
     assert texts(section) == [["de", "3", "1"], ["all", "3", "1"]]
     assert section is not None and "1.500" in section.notes[0]
 
@@ -31,7 +31,7 @@ def test_how_often_the_owner_is_found_stands_beside_each_language() -> None:
         "owner_agreement": {"de": 0.95},
         "owner_agreement_early": {"de": 0.5},
     }
-    section = allocation_section(record, {})
+    section = allocation_section(record, {}, {})
     assert section is not None
     assert [cell.text for cell in section.tables[0].rows[0]][-2:] == ["95.0%", "50.0%"]
     assert [cell.text for cell in section.tables[0].rows[1]][-2:] == ["", ""]
@@ -40,9 +40,11 @@ def test_how_often_the_owner_is_found_stands_beside_each_language() -> None:
 
 def test_bars_of_language_level_parts_are_training_tokens() -> None:
     tokens: JsonObject = {"ar/train": {"tokens": 100}, "de/train": {"tokens": 300}, "de/validation": {"tokens": 9}}
-    section = allocation_section({"experts": ["a", "b"], "clusters": [["ar"], ["de"]]}, tokens)
+    models: dict[str, JsonObject] = {"a": {"exposure_tokens": {"ar": 50}}, "b": {"exposure_tokens": {"de": 20}}}
+    section = allocation_section({"experts": ["a", "b"], "clusters": [["ar"], ["de"]]}, tokens, models)
     assert section is not None and len(section.pictures) == 1
-    assert "training tokens" in section.pictures[0].svg and ">de<" in section.pictures[0].svg
+    svg = section.pictures[0].svg
+    assert "training tokens that it holds" in svg and "tokens that it was trained on" in svg and ">de<" in svg
 
 
 def test_the_tree_names_every_language_and_the_cut() -> None:

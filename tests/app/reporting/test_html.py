@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import csv
+import io
 import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -66,6 +69,7 @@ def everything() -> dict[str, Any]:
         "models": {"dense": {"steps": 7, "tokens_seen": 1000, "final_loss": 2.5, "training_seconds": 1.0}},
         "lineage": {"tokens": {"stage": "tokens", "key": "abc123"}},
         "config": {"run": {"name": "demo"}, "hub": {"token": "very-private"}, "training": {"budget_tokens": 1000}},
+        "about": {"corpus": "generated lists", "page made": "today"},
         "environment": {"torch": "2.13.0"},
         "stages": {"shards": {"seconds": 3.0, "documents": 6}},
         "curves": {"dense": [[100, 3.0], [200, 2.5]]},
@@ -84,7 +88,7 @@ def everything() -> dict[str, Any]:
 def test_the_page_is_well_formed_and_loads_nothing() -> None:
     html = render_report(ReportRecords(**everything()))
     page = Page(html)
-    assert page.links == ["data:,"]
+    assert page.links and all(link.startswith("data:") for link in page.links)
     assert "<script" not in html and "@import" not in html and "url(" not in html.replace("url(#", "")
 
 
@@ -99,6 +103,7 @@ def test_every_record_is_on_the_page() -> None:
         "expert-00",
         "abc123",
         "torch 2.13.0",
+        "generated lists",
         "3.0s",
     ):
         assert expected in text
@@ -110,6 +115,20 @@ def test_an_absent_record_leaves_only_its_section_out(name: str) -> None:
     given = everything()
     whole, part = (Page(render_report(ReportRecords(**records))).text for records in (given, given | {name: {}}))
     assert len(part) < len(whole) or name == "data_card"
+
+
+def test_every_table_can_be_saved_as_csv_with_a_name_of_its_own() -> None:
+    html = render_report(ReportRecords(**everything()))
+    found = re.findall(r'<a href="data:text/csv;charset=utf-8,([^"]*)" download="([^"]*)"', html)
+    tables = html.count("<table>") - 1  # all but the lineage
+    assert len(found) == tables == len({name for _, name in found})
+    rows = {name: list(csv.reader(io.StringIO(unquote(text)))) for text, name in found}
+    assert rows["time.csv"] == [["stage", "wall clock", "documents/s"], ["shards", "3.0s", "2"]]
+    assert rows["top-terms-of-each-cluster.csv"][1] == ["expert-00", "und·"]
+    assert rows["perplexity-of-each-expert-in-each-language-2.csv"] == [
+        ["language", "expert 0", "dense"],
+        ["ar", "9.00", "10.00"],
+    ]
 
 
 def test_no_records_make_an_empty_page() -> None:

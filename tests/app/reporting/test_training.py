@@ -27,7 +27,7 @@ PRICES: JsonObject = {"currency": "EUR", "gpu": "L40S", "of": "my contract"}
 
 def test_the_status_shows_each_model_and_leaves_unknown_figures_open() -> None:
     assert texts(status_section({"dense": DENSE, "seed": {}})) == [
-        ["dense", "done", "10", "5k", "2.500", "600", "1.5k", "node-1", "2", "0", "1m 05s"],
+        ["dense", "done", "10", "5k", "2.500", "1.5k", "500", "node-1", "2", "0", "1m 05s"],
         ["seed", *["–"] * 10],
     ]
     assert status_section({}) is None
@@ -49,6 +49,16 @@ def test_gpus_have_hours_a_forecast_and_a_price() -> None:
     rows = texts(section)
     assert rows[0][4:8] == ["2.00", "1.50", "1.00", "3.00"] and rows[-1][4:8] == ["4.00", "3.00", "2.00", "6.00"]
     assert section is not None and all(word in section.notes[-1] for word in ("EUR", "L40S", "my contract"))
+
+
+def test_the_speed_of_a_model_is_the_same_wherever_it_stands() -> None:
+    for section, place in (
+        (status_section({"dense": DENSE}), "tokens/s"),
+        (took_section({"dense": DENSE}, {}), "tokens/s"),
+    ):
+        assert section is not None
+        (row,) = texts(section)
+        assert row[list(section.tables[0].header).index(place)] == "500"  # 5,000 tokens in 10 s of workers' time
 
 
 def test_no_models_took_nothing() -> None:
