@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from app.ensemble.rules import WeightingSettings
 
 from app.ensemble import exported
 from app.ensemble.exported import posterior_weights
 from app.ensemble.routing import document_weights
+from app.ensemble.rules import WeightingSettings
 
 PLAIN = WeightingSettings("posterior")
 RULES = (

@@ -19,6 +19,7 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
+from app.core.records import FloatArray
 from app.ensemble.mixing import mix_log_probs
 from app.ensemble.routing import document_weights
 from app.ensemble.sampling import Sampling
@@ -115,43 +116,46 @@ def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return moved, load_ensemble(store, "tiny")
 
 
-def run_card(folder: Path, after: str) -> str:
-    """Run the program of the ensemble's card as it stands, in its folder and without this project, then ``after``."""
+TEXT = "12 January 2019, Tuesday, 3 kilometres, 14 euros; Montag, 7. Mai " * 2
+LANGUAGES = (None, "en")
+
+
+def run_card(folder: Path) -> tuple[str, list[FloatArray]]:
+    """Run the program of the ensemble's card as it stands, in its folder and without this project.
+
+    Returns what it prints, and the probabilities of TEXT without and with its language.
+    """
     (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in block.splitlines() if line]) <= 10
+    after = [
+        "import numpy, sys",
+        "assert 'app' not in sys.modules",
+        f"ids = ensemble.tokenizer({TEXT!r})['input_ids']",
+        f"numpy.save('found.npy', [ensemble.log_probs(ids, language).exp() for language in {LANGUAGES!r}])",
+    ]
     ended = subprocess.run(
-        [sys.executable, "-c", f"{block}\nimport numpy, sys\nassert 'app' not in sys.modules\n{after}"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", "\n".join([block, *after])], cwd=folder, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    return ended.stdout, list(np.load(folder / "found.npy"))
 
 
-@pytest.mark.parametrize("lang", [None, "en"])
-def test_the_cards_program_gives_the_probabilities_of_the_product(
-    imported: tuple[Path, LoadedEnsemble], lang: str | None
+def test_the_cards_program_gives_the_probabilities_and_the_text_of_the_product(
+    imported: tuple[Path, LoadedEnsemble],
 ) -> None:
     folder, ours = imported
-    text = "12 January 2019, Tuesday, 3 kilometres, 14 euros; Montag, 7. Mai " * 2
-    told = f"ids = ensemble.tokenizer({text!r})['input_ids']\nnumpy.save('told.npy', ensemble.log_probs(ids, {lang!r}))"
-    run_card(folder, told)
-    theirs = np.load(folder / "told.npy")
-    rows = torch.tensor([[ours.tokenizer.start_id, *ours.tokenizer.encode_batch([text])[0].tolist()]])
+    printed, found = run_card(folder)
+    rows = torch.tensor([[ours.tokenizer.start_id, *ours.tokenizer.encode_batch([TEXT])[0].tolist()]])
     with torch.no_grad():
         each = np.stack([expert.logits(rows)[0].double().log_softmax(-1).numpy() for expert in ours.experts], axis=-1)
-    observed = np.vstack([np.take_along_axis(each[:-1], rows[0, 1:, None, None].numpy(), 1)[:, 0], np.zeros((1, 3))])
-    weights = document_weights(replace(ours.weighting, name="posterior"), [len(observed)], observed).weights
-    if lang is not None and ours.allocator.unit == "language":
-        weights = np.tile([0.0, 1.0, 0.0], (len(observed), 1))
-    mixed = np.exp(mix_log_probs(each, weights[:, None, :]))
-    assert theirs.shape == mixed.shape and len(mixed) > 64
-    np.testing.assert_allclose(np.exp(theirs), mixed, atol=1e-5)
-
-
-def test_the_cards_program_goes_on_with_a_text_as_the_product_does(imported: tuple[Path, LoadedEnsemble]) -> None:
-    folder, ours = imported
-    shown = run_card(folder, "").rstrip("\n").partition("12 January")[2]
-    assert shown == ours.complete("ensemble", "12 January", Sampling(12, 0.0), (), XelmOptions()).text
+    targets = rows[0, 1:, None, None].numpy()
+    observed = np.vstack([np.take_along_axis(each[:-1], targets, 1)[:, 0], np.zeros((1, 3))])
+    for lang, theirs in zip(LANGUAGES, found, strict=True):
+        weights = document_weights(replace(ours.weighting, name="posterior"), [len(observed)], observed).weights
+        if lang is not None and ours.allocator.unit == "language":
+            weights = np.tile([0.0, 1.0, 0.0], (len(observed), 1))
+        mixed = np.exp(mix_log_probs(each, weights[:, None, :]))
+        assert theirs.shape == mixed.shape and len(mixed) > 64
+        np.testing.assert_allclose(theirs, mixed, atol=1e-5)
+    said = ours.complete("ensemble", "12 January", Sampling(12, 0.0), (), XelmOptions()).text
+    assert printed.rstrip("\n").partition("12 January")[2] == said
