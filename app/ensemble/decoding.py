@@ -118,7 +118,7 @@ def _choose(sequence: Sequence, mixture: _Mixture, draft: int | None, drawn_from
     sampling = sequence.request.sampling
     scores = adjusted(mixture.log_probs(), sampling, sequence.seen(())) if sampling.adjusts else None
     if sampling.greedy:
-        return int((mixture.chances() if scores is None else scores).argmax())
+        return mixture.most_probable() if scores is None else int(scores.argmax())
     if sampling.plain and draft is not None and drawn_from is not None:  # one number decides: the rest is not needed
         if accepts(mixture.chance(draft), float(drawn_from[draft]), sequence.number("keep")):
             return draft
@@ -152,6 +152,10 @@ class _Mixture:
     def chance(self, token: int) -> float:
         """Probability of one token under the mixture."""
         return float(self._weights @ np.exp(self.scores(token)))
+
+    def most_probable(self) -> int:
+        """The first token of the largest probability."""
+        return int((self._rows[self._alone] if self._alone is not None else self.chances()).argmax())
 
     def chances(self) -> torch.Tensor:
         """(V,) probabilities."""

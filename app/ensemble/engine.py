@@ -30,7 +30,7 @@ class Limits:
     """
 
     waiting: int = 256
-    read_per_step: int = 8 * PIECE
+    read_per_step: int = 4 * PIECE
     n: int = 16
 
 
@@ -96,7 +96,7 @@ class Engine:
         for one in [one for one in self._running if one.wanted.number == number]:
             self._leave(one)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self) -> list[Update]:
         """Do one batch of passes; what is new of each text that it moved on. Empty when there is nothing to do."""
         updates = self._admit()
@@ -114,7 +114,7 @@ class Engine:
             wanted = self._waiting.take()
             slot = self._slots.take()
             try:
-                sequence = Sequence(wanted.request, wanted.choice, wanted.seed, slot)
+                sequence = Sequence(wanted.request, wanted.choice, wanted.seed, slot, self._client.capacity.vocab_size)
             except XelmError as error:
                 self._slots.give_back(slot)
                 updates.append(Update(wanted.number, wanted.choice, (), error=error))

@@ -1,7 +1,7 @@
 """An ExpertClient over models in this process: stacks of models of one shape, and single models beside them.
 
-Feeds of one call go into few passes: those of one group of models and of like length share a pass, padded by their own
-last token, which changes nothing (``app.models.cache``).
+Feeds of one call go into few passes: short ones of like length share a pass over a group of models, long ones a pass
+over their expert. They are padded by their own last token, which changes nothing (``app.models.cache``).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from app.models.causal import CausalLM
 from app.models.stacked import StackedLM
 
 _SHORT = 16
+_LARGE = 1 << 14
+"""Tokens times width from which a pass of one expert uses the processor as well as one of several."""
 _SCORED_AT_ONCE = 1 << 24
 """Log-probabilities held at once where only those of single tokens are wanted: 64 MB."""
 _NO_SCORES = torch.zeros(0)
@@ -25,7 +27,7 @@ _NO_SCORES = torch.zeros(0)
 
 class _Stack:
     def __init__(self, stack: StackedLM, slots: int, length: int) -> None:
-        self.experts, self.vocabulary = stack.experts, stack.vocabulary
+        self.experts, self.vocabulary, self.width = stack.experts, stack.vocabulary, stack.width
         self._stack, self.cache = stack, stack.new_cache(slots, length)
 
     def hidden(self, rows: torch.Tensor, positions: torch.Tensor, experts: list[int], slots: list[int]) -> torch.Tensor:
@@ -40,7 +42,7 @@ class _Single:
     experts = 1
 
     def __init__(self, model: CausalLM, slots: int, length: int) -> None:
-        self.vocabulary = len(model.head)
+        self.vocabulary, self.width = model.head.shape
         self._model, self.cache = model, model.new_cache(slots, length)
 
     def hidden(self, rows: torch.Tensor, positions: torch.Tensor, experts: list[int], slots: list[int]) -> torch.Tensor:
@@ -95,11 +97,13 @@ class LocalClient:
 
     def _passes(self, feeds: Sequence[Feed]) -> Iterator[tuple[_Group, list[int]]]:
         """Places of the feeds of each pass, ordered by expert and slot."""
-        passes: dict[tuple[int, int], list[int]] = {}
+        passes: dict[tuple[int, int, int], list[int]] = {}
         for place in sorted(range(len(feeds)), key=lambda place: (feeds[place].expert, feeds[place].slot)):
-            length = len(feeds[place].tokens)
+            length, group = len(feeds[place].tokens), self._place[feeds[place].expert][0]
             kind = 0 if length == 1 else 1 if length <= _SHORT else 2
-            passes.setdefault((id(self._place[feeds[place].expert][0]), kind), []).append(place)
+            large = kind == 2 and length * group.width >= _LARGE
+            alone = feeds[place].expert if large else -1  # its products are large enough without the others
+            passes.setdefault((id(group), kind, alone), []).append(place)
         for places in passes.values():
             yield self._place[feeds[places[0]].expert][0], places
 

@@ -14,13 +14,15 @@ import torch
 from app.core.records import FloatArray
 from app.ensemble.client import Feed, Reply
 from app.ensemble.mixing import mix_log_probs
-from app.ensemble.sequence import Sequence, most_probable
+from app.ensemble.sequence import Sequence
 from app.ensemble.text_output import Step
 
 Program = Generator[list[Feed], list[Reply], None]
 """Asks for passes, and is sent their replies in the same order."""
-PIECE = 64
-"""Tokens of a prompt that are fed at once."""
+PIECE = 128
+"""Tokens of a prompt that are fed at once: enough for an expert's products to run at full speed."""
+_ROWS_AT_ONCE = 1 << 22
+"""Log-probabilities of a prompt held at once, for each expert, where the most probable tokens are wanted: 16 MB."""
 
 
 def read_prompt(sequence: Sequence) -> Program:
@@ -45,8 +47,9 @@ def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
     scored: list[FloatArray] = []  # (experts,) of each token so far: what a dropped expert missed is known already
     places = range(len(sequence.request.experts))
     wanted = sequence.request.logprobs if reported else None
-    for start in range(0, len(tokens) - 1, PIECE):
-        stop = min(start + PIECE, len(tokens) - 1)
+    piece = PIECE if not wanted else min(PIECE, max(8, _ROWS_AT_ONCE // sequence.vocab_size))
+    for start in range(0, len(tokens) - 1, piece):
+        stop = min(start + piece, len(tokens) - 1)
         replies = yield [sequence.feed_piece(p, stop, (stop - start) if wanted else 0, scored=True) for p in places]
         scores = np.stack([reply.scores.double().numpy() for reply in replies], axis=1)
         weights = np.empty_like(scores)
@@ -66,11 +69,11 @@ def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
 
 def _most_probable(replies: list[Reply], weights: FloatArray, count: int) -> list[list[tuple[int, float]]]:
     """The mixture's most probable tokens at each place; weights: (places, experts)."""
-    chances: torch.Tensor | None = None
+    chances = torch.zeros_like(replies[0].rows)
     for reply, column in zip(replies, weights.T, strict=True):
-        if not column.any():
-            continue
-        weighted = reply.rows.exp().mul_(torch.from_numpy(column).to(reply.rows)[:, None])
-        chances = weighted if chances is None else chances.add_(weighted)
-    assert chances is not None
-    return [most_probable(row, count) for row in chances.log()]
+        if column.any():
+            chances.addcmul_(reply.rows.exp(), torch.from_numpy(column).to(chances)[:, None])
+    values, tokens = chances.topk(count)
+    return [
+        list(zip(ids, found, strict=True)) for ids, found in zip(tokens.tolist(), values.log().tolist(), strict=True)
+    ]

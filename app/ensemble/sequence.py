@@ -5,14 +5,13 @@ How it is made is told in ``decoding``, as a program that asks for passes; this 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Items
 
-import numpy as np
 import torch
 
 from app.core.records import FloatArray
 from app.ensemble.client import Feed
-from app.ensemble.mixing import mix_log_probs
 from app.ensemble.requests import FinishReason, Request, Work
 from app.ensemble.sampling import Seen, seed_of_choice, uniform
 from app.ensemble.speculation import Acceptance
@@ -22,10 +21,10 @@ from app.ensemble.text_output import Step, TextOutput
 class Sequence:
     """The state of one choice of a request in a slot. Experts are counted by their place in ``request.experts``."""
 
-    def __init__(self, request: Request, choice: int, seed: int, slot: int) -> None:
+    def __init__(self, request: Request, choice: int, seed: int, slot: int, vocab_size: int) -> None:
         """seed: the request's; choices of a request differ by their number."""
         self.request = request
-        self.slot = slot
+        self.slot, self.vocab_size = slot, vocab_size
         self.tokens = [*request.prompt, *request.made]
         self.weigher = request.weigher(self.tokens[:1])
         self.acceptance = Acceptance()
@@ -86,9 +85,7 @@ class Sequence:
         if token in self.request.stop_ids:
             self.finish = "stop"
         else:
-            carried = weights > 0
-            mixed = float(mix_log_probs(scores[carried], weights[carried]))
-            step = Step(token, weights, None if np.isnan(mixed) else mixed, top)
+            step = Step(token, weights, _mixed(scores.tolist(), weights.tolist()), top)
             piece = self._output.push(step)
             if self._output.stopped:
                 self.finish = "stop"
@@ -106,6 +103,20 @@ class Sequence:
         self.work.passes += 1
         self.work.fed += len(fed)
         return Feed(self.slot, self.request.experts[place], fed, start, rows, targets)
+
+
+def _mixed(scores: list[float], weights: list[float]) -> float | None:
+    """Log-probability of one token under the mixture; None where an expert with weight did not score it.
+
+    ``mixing.mix_log_probs`` for a handful of numbers, at a tenth of its time.
+    """
+    terms = [math.log(weight) + score for score, weight in zip(scores, weights, strict=True) if weight > 0]
+    highest = max(terms)
+    if math.isnan(sum(terms)):
+        return None
+    if highest == -math.inf:
+        return highest
+    return highest + math.log(sum(math.exp(term - highest) for term in terms))
 
 
 def most_probable(log_probs: torch.Tensor, count: int) -> list[tuple[int, float]]:

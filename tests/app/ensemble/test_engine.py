@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 
 from app.core.errors import Overloaded, ServingError
 from app.ensemble.engine import Engine, Limits
+from app.ensemble.prompt import PIECE
 from app.ensemble.requests import Request, Update
 from app.ensemble.sampling import Sampling
 from app.ensemble.speculation import PassCosts
@@ -210,7 +211,7 @@ def test_experts_without_weight_are_not_run() -> None:
 
 def test_long_prompts_are_read_in_pieces_beside_those_that_decode() -> None:
     client = ToyClient(TOYS, length=400)
-    engine = Engine(client, Limits(read_per_step=64))
+    engine = Engine(client, Limits(read_per_step=PIECE))
     engine.submit(toy_request(PROMPT, lambda: Fixed(1.0), Sampling(20, seed=1)))
     for _ in range(2):
         engine.step()
@@ -221,7 +222,7 @@ def test_long_prompts_are_read_in_pieces_beside_those_that_decode() -> None:
         updates = engine.step()
         assert [len(update.steps) for update in updates if update.request == 0] == [1]
         assert len(client.calls) == before + 1
-        assert sum(len(feed.tokens) for feed in client.calls[-1]) <= 64 + 3
+        assert sum(len(feed.tokens) for feed in client.calls[-1]) <= PIECE + 3
 
 
 def test_what_can_never_be_served_is_refused_with_its_limit() -> None:
