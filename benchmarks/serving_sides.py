@@ -19,8 +19,10 @@ from app.ensemble.engine import Engine
 from app.ensemble.local_client import LocalClient
 from app.ensemble.requests import Request, Weigher, Work
 from app.ensemble.sampling import Sampling
+from app.models.architecture import ModelShape
 from app.models.causal import CausalLM
-from app.models.load import ModelShape, build_model, load_model
+from app.models.load import load_model
+from app.models.registry import build_model
 from app.models.stacked import stack_models
 from benchmarks.measure import measured
 

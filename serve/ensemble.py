@@ -20,7 +20,8 @@ from app.core.languages import normalise
 from app.core.records import FloatArray, IntArray
 from app.core.suggest import unknown_value
 from app.core.typed import from_json
-from app.ensemble.generation import Weigher, generate, prompt_log_probs, require_room
+from app.ensemble.generation import generate, prompt_log_probs, require_room
+from app.ensemble.requests import Weigher
 from app.ensemble.routing import RequestRouter, resolve_weighting
 from app.ensemble.rules import WeightingSettings, rule_of
 from app.ensemble.sampling import Sampling
@@ -131,6 +132,8 @@ class LoadedEnsemble:
 
 class _Alone:
     """The weigher of a single model."""
+
+    needs_scores = False
 
     def weights(self) -> FloatArray:
         """All of it."""

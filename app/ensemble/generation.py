@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from app.core.errors import ServingError
-from app.core.records import FloatArray, IntArray
+from app.core.records import FloatArray
 from app.ensemble.mixing import mix_log_probs_torch
+from app.ensemble.requests import Weigher
 from app.ensemble.sampling import Sampling, Seen, choose, seed_of_choice, uniform
 
 
@@ -30,25 +31,6 @@ class Expert(Protocol):
     @property
     def context(self) -> int | None:
         """Longest row in tokens."""
-
-
-class Weigher(Protocol):
-    """The experts' weights for the next token of one request."""
-
-    def weights(self) -> FloatArray:
-        """(k,), sums to 1."""
-
-    def running(self) -> NDArray[np.bool_]:
-        """(k,) experts that must run for the next token."""
-
-    def missed(self) -> IntArray:
-        """(k,) newest tokens that each expert must score (``catch_up``) before anything else is asked."""
-
-    def catch_up(self, expert: int, log_probs: FloatArray) -> None:
-        """An expert has scored the tokens that it ``missed``."""
-
-    def observe(self, text: str, token: int, log_probs: FloatArray) -> None:
-        """The text grew by a token, which adds ``text``. log_probs: (k,) under each expert, NaN where not run."""
 
 
 @dataclass(frozen=True)

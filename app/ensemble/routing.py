@@ -121,7 +121,7 @@ def _waiting(state: WeightState) -> IntArray:
 
 
 class RequestRouter:
-    """The weights of one request. See ``generation.Weigher``."""
+    """The weights of one request. See ``requests.Weigher``."""
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from app.core.errors import Overloaded, ServingError
 from app.ensemble.engine import Engine, Limits
 from app.ensemble.prompt import PIECE
 from app.ensemble.requests import Request, Update
+from app.ensemble.routing import RequestRouter, document_weights
+from app.ensemble.rules import WeightingSettings
 from app.ensemble.sampling import Sampling
 from app.ensemble.speculation import PassCosts
 from tests.support.toy_experts import VOCAB, Fixed, Posterior, ToyClient, ToyExperts, mixture, shown, toy_request
@@ -301,3 +304,39 @@ def test_a_fault_of_one_request_ends_that_request_alone() -> None:
     )
     assert [str(update.error) for update in updates[0, 0]] == ["no such thing"]
     assert len(tokens_of(updates[1, 0])) == 4
+
+
+class Named:
+    """What a RequestRouter asks of an allocator whose distances nobody looks at."""
+
+    unit = "document"
+    experts = ("a", "b", "c")
+
+    def context(self, lang: str | None) -> object:
+        raise AssertionError("distances are not needed")
+
+
+@pytest.mark.parametrize("speculate", [True, False])
+@pytest.mark.parametrize("drop_below", [0.0, 0.25])
+def test_weights_are_those_that_evaluation_gives_the_same_text(speculate: bool, drop_below: float) -> None:
+    settings = WeightingSettings("posterior", drop_below=drop_below, rescore_every=8, forgetting=0.8)
+    toys = ToyExperts(alike=0.8)
+    client = ToyClient(toys, costs=DRAFT_ALWAYS)
+    request = replace(
+        toy_request([*PROMPT] * 4, lambda: Fixed(1 / 3, 1 / 3, 1 / 3), Sampling(40, seed=6)),
+        weigher=lambda tokens: RequestRouter(Named(), settings, None, "", tokens),  # type: ignore[arg-type]
+        speculate=speculate,
+        echo=True,
+        logprobs=0,
+    )
+    (updates,) = finished(Engine(client), [request]).values()
+    steps = [*updates[0].prompt, *(step for update in updates for step in update.steps)]
+    tokens = [step.token for step in steps]
+    scores = np.array([toys.log_probs(tokens[:i])[:, tokens[i]] for i in range(1, len(tokens))])
+    expected = document_weights(settings, [len(scores)], scores).weights
+    np.testing.assert_allclose([step.weights for step in steps[1:]], expected, atol=1e-5)
+    mixed = np.log((expected * np.exp(scores)).sum(axis=1))
+    np.testing.assert_allclose([step.log_prob for step in steps[1:]], mixed, atol=1e-5)
+    dropped = (expected == 0).any(axis=1)[len(PROMPT) * 4 :]
+    assert dropped.any() == (drop_below > 0)
+    assert (updates[-1].work.fed < 3 * 55) == (drop_below > 0) or speculate
