@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from app.core.records import JsonObject
 from app.reporting.cells import Cell, Plot, Section, Table, language_cell, mapping
-from app.reporting.tables import LABELS, expert_names, main_systems, mean_change_text, per_language
+from app.reporting.tables import LABELS, expert_names, main_systems, mean_change_text, per_language, table_csv
 from app.reporting.tables import Cell as Figures
 
-_STRONGEST_RATIO = math.log(1.5)
+_FULL_COLOUR = 0.6
+"""Opacity of the cell that differs most from dense."""
 _PLOT_WIDTH = 100.0
 _FIRST_SYSTEMS = ("seed", "dense", "ensemble")
 
@@ -37,11 +39,12 @@ def perplexity_section(summary: JsonObject) -> Section | None:
         "Perplexity per token of the seed's tokenizer, lower is better; bold is the lowest of the row. Compare within"
         " a row only: text and tokens differ between languages. Interval: paired bootstrap over documents (95 %);"
         " ✓ lower and ✗ higher perplexity than dense where it excludes no change.",
-        _facts(summary, {"weighting": "weights of the ensemble", "protocol": "protocol", "mixture": "mixture"}),
+        *_explanations(summary, mapping(summary.get("made"))),
+        _facts(summary, {"protocol": "protocol", "mixture": "mixture"}),
     ]
     labels = [[LABELS.get(name, name) for name in names] for names in (before, after)]
     header = ["language", *labels[0], "against dense", "interval", "", *labels[1], "ensemble's bits per byte"]
-    return Section("Perplexity by language and system", [Table(header, rows)], notes)
+    return Section("Perplexity by language and system", [Table(header, rows, csv=table_csv(summary))], notes)
 
 
 def systems_section(summary: JsonObject) -> Section | None:
@@ -62,7 +65,7 @@ def systems_section(summary: JsonObject) -> Section | None:
     header = ["system", "told the language", "wins over dense", "clear wins", "clear losses", "wins over seed"]
     header += ["mean change of perplexity", "optimizer steps", "models run per token"]
     tables = [Table(header, rows), *_further(systems, main)]
-    return Section("Each system against dense", tables, [*_explanations(summary, made), *_fairness(summary)])
+    return Section("Each system against dense", tables, _fairness(summary))
 
 
 def _further(systems: Mapping[str, Figures], main: Sequence[str]) -> list[Table]:
@@ -133,17 +136,23 @@ def matrix_section(summary: JsonObject, published: JsonObject) -> Section | None
     if not experts:
         return None
     homes = mapping(summary.get("expert_of_language"))
-    rows = []
-    for lang, cells in table.items():
-        values = [cells[name]["perplexity"] for name in experts]
-        own = experts.index(homes[lang]) if homes.get(lang) in experts else None
-        rows.append(_matrix_row(lang, values, cells["dense"]["perplexity"], own))
-    tables = [Table(["language", *experts, "dense"], rows, "this run" if published else "")]
+    ours = {lang: [cells[name]["perplexity"] for name in experts] for lang, cells in table.items()}
+    dense = {lang: cells["dense"]["perplexity"] for lang, cells in table.items()}
+    own = {lang: experts.index(homes[lang]) for lang in table if homes.get(lang) in experts}
+    theirs = mapping(published.get("matrix"))
+    baseline = mapping(published.get("baseline"))
+    strongest = max(_strongest(ours, dense), _strongest(theirs, baseline))
+    header = ["language", *experts, "dense"]
+    tables = [Table(header, _matrix_rows(ours, dense, own, strongest), "this run" if published else "")]
     notes = [
-        "Green is lower and red is higher than dense, full colour from a factor of 1.5; framed: the language's expert."
+        "Green is lower and red is higher than dense. The colour grows with the root of |log(perplexity / dense's)| up"
+        f" to the largest one shown, a factor of {math.exp(strongest):.2f}; framed: the language's expert."
     ]
     if published:
-        tables.append(_published_table(published))
+        lowest = {lang: values.index(min(values)) for lang, values in theirs.items()}
+        header = ["language", *(f"expert {number}" for number in range(len(next(iter(theirs.values())))))]
+        rows = _matrix_rows(theirs, baseline, lowest, strongest)
+        tables.append(Table([*header, "dense"], rows, "published"))
         notes.append(
             f"Published: {published['allocation']} k = {published['k']} of XGLM-1.7B on mC4 against its dense baseline;"
             f" framed: the lowest of the row. Source: {published['source']}. Experts stand in each"
@@ -152,19 +161,34 @@ def matrix_section(summary: JsonObject, published: JsonObject) -> Section | None
     return Section("Perplexity of each expert in each language", tables, notes)
 
 
-def _published_table(published: JsonObject) -> Table:
-    matrix, baseline = mapping(published["matrix"]), mapping(published["baseline"])
-    rows = [_matrix_row(lang, values, baseline[lang], values.index(min(values))) for lang, values in matrix.items()]
-    k = len(next(iter(matrix.values())))
-    return Table(["language", *(f"expert {number}" for number in range(k)), "dense"], rows, "published")
+Matrix: TypeAlias = Mapping[str, Sequence[float]]
+"""Language -> perplexity of each expert."""
 
 
-def _matrix_row(lang: str, values: Sequence[float], dense: float, own: int | None) -> list[Cell]:
-    shaded = [
-        Cell(f"{value:.2f}", "own" if place == own else "", _shade(math.log(value / dense)))
-        for place, value in enumerate(values)
-    ]
-    return [language_cell(lang), *shaded, Cell(f"{dense:.2f}")]
+def _strongest(matrix: Matrix, dense: Mapping[str, float]) -> float:
+    """The largest |log(perplexity / dense's)|."""
+    return max((abs(math.log(value / dense[lang])) for lang, row in matrix.items() for value in row), default=0.0)
+
+
+def _matrix_rows(
+    matrix: Matrix, dense: Mapping[str, float], framed: Mapping[str, int], strongest: float
+) -> list[list[Cell]]:
+    """framed: language -> place of the cell with a frame."""
+    rows = []
+    for lang, values in matrix.items():
+        shades = [_shade(math.log(value / dense[lang]), strongest) for value in values]
+        kinds = ["own" if place == framed.get(lang) else "" for place in range(len(values))]
+        looks = zip(values, kinds, shades, strict=True)
+        cells = [Cell(f"{value:.2f}", kind, shade) for value, kind, shade in looks]
+        rows.append([language_cell(lang), *cells, Cell(f"{dense[lang]:.2f}")])
+    return rows
+
+
+def _shade(log_ratio: float, strongest: float) -> str:
+    """The root keeps small changes visible beside experts that have forgotten a language, and full colour for one."""
+    strength = math.sqrt(abs(log_ratio) / strongest) * _FULL_COLOUR if strongest else 0.0
+    colour = "11, 110, 79" if log_ratio < 0 else "176, 58, 46"
+    return f"background: rgba({colour}, {strength:.3f})"
 
 
 def _perplexity(value: float, lowest: float) -> Cell:
@@ -181,12 +205,6 @@ def _change(cell: Figures, span: tuple[float, float]) -> list[Cell]:
     low_x, point_x, high_x, zero_x = (round(4 + (value - span[0]) * scale, 1) for value in (low, change, high, 0.0))
     interval = Cell(f"{100 * low:+.1f} … {100 * high:+.1f}", "soft")
     return [Cell(f"{mark}{change:+.1%}", kind), interval, Cell(kind=kind, plot=Plot(low_x, point_x, high_x, zero_x))]
-
-
-def _shade(log_ratio: float) -> str:
-    strength = min(1.0, abs(log_ratio) / _STRONGEST_RATIO) * 0.55
-    colour = "11, 110, 79" if log_ratio < 0 else "176, 58, 46"
-    return f"background: rgba({colour}, {strength:.2f})"
 
 
 def _facts(summary: JsonObject, names: Mapping[str, str]) -> str:

@@ -127,7 +127,7 @@ def table_csv(summary: JsonObject) -> str:
     for lang, cells in per_language(summary).items():
         for name, cell in cells.items():
             writer.writerow(
-                [lang, name, *(cell[figure] for figure in _FIGURES), *(cell.get(part, "") for part in changes)]
+                [lang, name, *(cell.get(figure, "") for figure in _FIGURES), *(cell.get(part, "") for part in changes)]
             )
     return sink.getvalue()
 

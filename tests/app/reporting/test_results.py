@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import math
+
+import pytest
+
 from app.core.records import JsonObject
 from app.evaluation.published import published_baseline, published_matrix
 from app.reporting.results import matrix_section, perplexity_section, systems_section
@@ -20,7 +24,7 @@ def test_the_lowest_perplexity_is_best_and_a_clear_win_is_marked() -> None:
         "",
     )
     assert arabic[5].text == "-30.0 … -10.0"
-    assert section.notes[-1] == "Weights of the ensemble: posterior."
+    assert any("(rule: posterior)" in note for note in section.notes)
 
 
 def test_plots_share_one_scale() -> None:
@@ -56,9 +60,8 @@ def test_a_system_shows_what_it_is_told_what_it_took_and_what_a_token_costs() ->
 
 
 def test_the_page_says_what_is_equal_and_what_is_not() -> None:
-    section = systems_section(SUMMARY)
-    assert section is not None
-    notes = " ".join(section.notes)
+    sections = [perplexity_section(SUMMARY), systems_section(SUMMARY)]
+    notes = " ".join(note for section in sections if section is not None for note in section.notes)
     for text in (
         "optimizer steps, 488 of dense against 121 to 122 of an expert",
         "at least 20 documents (2 languages). About 0.1 of them would be clear by chance",
@@ -83,8 +86,19 @@ def test_the_matrix_is_coloured_by_the_ratio_to_dense_and_frames_the_own_expert(
     assert section is not None
     (_, own, other, _), (_, worse, equal, _) = section.tables[0].rows
     assert own.kind == "own" and other.kind == "" and equal.kind == "own"
-    assert own.style.startswith("background: rgba(11, 110, 79") and worse.style == other.style  # both full red
-    assert equal.style.endswith("0.00)")
+    assert own.style.startswith("background: rgba(11, 110, 79") and worse.style != other.style
+    assert equal.style.endswith("0.000)")
+
+
+def test_only_the_largest_difference_of_both_tables_has_the_full_colour() -> None:
+    published: JsonObject = {"allocation": "tfidf", "k": 1, "matrix": {"ar": [40.0]}, "baseline": {"ar": 10.0}}
+    section = matrix_section(SUMMARY, {**published, "source": "a paper"})
+    assert section is not None
+    ours, theirs = ([cell.style for row in table.rows for cell in row if cell.style] for table in section.tables)
+    strengths = [float(style.rstrip(")").rpartition(" ")[2]) for style in (*ours, *theirs)]
+    ratios = [abs(math.log(ratio)) / math.log(4.0) for ratio in (0.8, 2.0, 1.5, 1.0, 4.0)]
+    assert strengths == [pytest.approx(0.6 * math.sqrt(ratio), abs=1e-3) for ratio in ratios]
+    assert "a factor of 4.00" in section.notes[0]
 
 
 def test_the_published_matrix_stands_beside_ours_with_its_source() -> None:
