@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,17 +21,21 @@ from app.core.languages import normalise
 from app.core.records import FloatArray, IntArray
 from app.core.suggest import unknown_value
 from app.core.typed import from_json
-from app.ensemble.generation import generate, prompt_log_probs, require_room
-from app.ensemble.requests import Weigher
+from app.ensemble.engine import Engine
+from app.ensemble.local_client import LocalClient
+from app.ensemble.requests import Request, Update
 from app.ensemble.routing import RequestRouter, resolve_weighting
-from app.ensemble.rules import WeightingSettings, rule_of
+from app.ensemble.rules import WeightingSettings
 from app.ensemble.sampling import Sampling
 from app.models.causal import CausalLM
 from app.models.load import load_model
+from app.models.stacked import StackedLM, can_stack, stack_models
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
 from serve.schema import XelmOptions
 
 MIXTURE = "ensemble"
+_LONGEST = 4096
+"""Tokens of a text where no model sets a limit."""
 
 
 @dataclass(frozen=True)
@@ -71,26 +76,40 @@ class LoadedEnsemble:
         Raises ServingError for an unknown model, impossible ids or too long a prompt, ConfigError or AllocationError
         for options that cannot be met.
         """
-        ids = self._ids(prompt)
-        experts, names = self._models(model)
-        require_room(experts, ids, sampling)  # before the prompt is scored
-        weigher = self._weigher(ids, options) if model == MIXTURE else _Alone()
-        steps = []
-        finish: Literal["stop", "length"] = "length"
-        text, made = "", list[int]()
-        for step in generate(experts, weigher, ids, sampling, self.tokenizer.decode):
-            if step.token == self.tokenizer.end_id:
-                finish = "stop"
-                break
-            steps.append(step)
-            made.append(step.token)
-            text = self.tokenizer.decode(made)
-            if (end := min((text.find(stop) for stop in stops if stop in text), default=-1)) >= 0:
-                finish, text = "stop", text[:end]
-                break
-        mean = np.mean([step.weights for step in steps] or [weigher.weights()], axis=0)
+        places, names = self._models(model)
+        request = Request(
+            self._ids(prompt),
+            places,
+            (lambda tokens: self._router(tokens, options)) if model == MIXTURE else lambda _: _Alone(),
+            self.tokenizer.stream,
+            sampling,
+            stops,
+            frozenset({self.tokenizer.end_id}),
+        )
+        updates = self._updates(request)
+        work, finish = updates[-1].work, updates[-1].finish
+        assert finish is not None
+        mean = np.mean(work.weights, axis=0)
         weights = {name: float(weight) for name, weight in zip(names, mean, strict=True)}
-        return Generated(text, finish, len(ids), len(steps), weights)
+        return Generated("".join(update.text for update in updates), finish, len(request.prompt), work.made, weights)
+
+    @functools.cached_property
+    def _engine(self) -> Engine:
+        """One request at a time for now, so one slot; made with the first request."""
+        together: list[StackedLM | CausalLM] = [stack_models(self.experts)] if can_stack(self.experts) else []
+        models = [*(together or self.experts), *self.others.values()]
+        contexts = [model.context for model in models if model.context is not None]
+        return Engine(LocalClient(models, slots=1, length=min(contexts, default=_LONGEST)))
+
+    def _updates(self, request: Request) -> list[Update]:
+        """All that the engine says of a request. Raises what stands in the way of it."""
+        self._engine.submit(request)
+        updates: list[Update] = []
+        while self._engine.load.running or self._engine.load.waiting:
+            updates += self._engine.step()
+        if updates[-1].error is not None:
+            raise updates[-1].error
+        return updates
 
     def _ids(self, prompt: str | Sequence[int]) -> list[int]:
         if isinstance(prompt, str):
@@ -106,16 +125,16 @@ class LoadedEnsemble:
             )
         return list(prompt)
 
-    def _models(self, model: str) -> tuple[Sequence[CausalLM], Sequence[str]]:
-        """The models to run, and their names."""
+    def _models(self, model: str) -> tuple[Sequence[int], Sequence[str]]:
+        """The models to run, by their place among the experts and the others, and their names."""
         if model == MIXTURE:
-            return self.experts, self.allocator.experts
-        singles = dict(zip(self.allocator.experts, self.experts, strict=True)) | dict(self.others)
+            return range(len(self.experts)), self.allocator.experts
+        singles = self.names()[1:]
         if model not in singles:
             raise ServingError(unknown_value("model", model, self.names()))
-        return [singles[model]], [model]
+        return [singles.index(model)], [model]
 
-    def _weigher(self, ids: Sequence[int], options: XelmOptions) -> Weigher:
+    def _router(self, tokens: Sequence[int], options: XelmOptions) -> RequestRouter:
         """Who weighs the experts; ``auto`` depends on whether the request names its language."""
         told = options.language is not None
         settings = replace(
@@ -124,10 +143,9 @@ class LoadedEnsemble:
             temperature=options.temperature or self.weighting.temperature,
             top_m=self.weighting.top_m if options.top_m is None else options.top_m,
         )
-        scores = prompt_log_probs(self.experts, ids) if rule_of(settings).needs.scores else None
         prior = self.shares.get(normalise(options.language)) if options.language else None
-        text, seen = self.tokenizer.decode(ids), ids[1:] if ids[0] == self.tokenizer.start_id else ids
-        return RequestRouter(self.allocator, settings, options.language, text, seen, scores, prior)
+        text, seen = self.tokenizer.decode(tokens), tokens[1:] if tokens[0] == self.tokenizer.start_id else tokens
+        return RequestRouter(self.allocator, settings, options.language, text, seen, prior=prior)
 
 
 class _Alone:

@@ -72,11 +72,13 @@ class Request:
 class Work:
     """What a text has taken so far.
 
-    made: tokens, the stop included. passes: passes of one expert after the prompt; fed: tokens in them. drafted,
-    kept: drafts that were tested, and those of them that were kept. cycles: times the mixture was asked.
+    made: tokens; a stop id is none. weights: (n,) that each token was drawn with, the stop id too. passes: passes of one
+    expert; fed: tokens in them. drafted, kept: drafts that were tested, and those of them that were kept. cycles: times
+    the mixture was asked.
     """
 
     made: int = 0
+    weights: list[FloatArray] = field(default_factory=list)
     passes: int = 0
     fed: int = 0
     drafted: int = 0

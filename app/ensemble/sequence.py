@@ -81,10 +81,11 @@ class Sequence:
         Where an expert with weight did not run, the mixture's log-probability is not known.
         """
         self.tokens.append(token)
-        self.work.made += 1
+        self.work.weights.append(weights)
         if token in self.request.stop_ids:
             self.finish = "stop"
         else:
+            self.work.made += 1
             step = Step(token, weights, _mixed(scores.tolist(), weights.tolist()), top)
             piece = self._output.push(step)
             if self._output.stopped:
