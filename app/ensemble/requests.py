@@ -72,9 +72,9 @@ class Request:
 class Work:
     """What a text has taken so far.
 
-    made: tokens; a stop id is none. weights: (n,) that each token was drawn with, the stop id too. passes: passes of one
-    expert; fed: tokens in them. drafted, kept: drafts that were tested, and those of them that were kept. cycles: times
-    the mixture was asked.
+    made: tokens; a stop id is none. weights: (n,) each token was drawn with, the stop id too. passes: of an expert;
+    fed: tokens in them. drafted, kept: drafts that were tested, and those of them that were kept. cycles: times the
+    mixture was asked.
     """
 
     made: int = 0
