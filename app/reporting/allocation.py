@@ -81,10 +81,10 @@ def tree_section(merges: Sequence[JsonObject], k: int, features: Mapping[str, in
         f"Dendrogram of {len(languages)} languages, cut into {k} clusters",
     )
     notes = [
-        "Two clusters are joined at their typological distance (URIEL syntax), drawn to scale and written beside the"
-        " merge. The number beside a language counts the features that are known of it:"
-        " the fewer, the less its place means. The dashed line is the cut at k: what is joined to its left, in"
-        " blue, is one expert's."
+        "Two clusters are joined at their typological distance (URIEL syntax), which is written there; where it is"
+        " smaller than one below, just beyond that one. The number beside a language counts the features that are known"
+        " of it: the fewer, the less its place means. Blue branches are within one expert, grey ones join experts;"
+        " where a line can part them, it is dashed."
     ]
     return Section("Typological tree", notes=notes, pictures=[picture])
 

@@ -104,8 +104,14 @@ def _figures(summary: JsonObject) -> list[tuple[str, str]]:
     figures = [
         (f"{summary['wins_over_dense']} of {compared}", "languages with lower perplexity than dense"),
         (f"{summary['clear_wins_over_dense']}", "clear wins: the interval excludes no change"),
-        (mean_change_text(summary), "mean change of perplexity against dense, languages not told"),
+        _mean_change(summary, "mean change of perplexity against dense, languages not told"),
     ]
     if told := mapping(summary["systems"]).get("ensemble_told"):
-        figures.append((mean_change_text(told), "the same, the language of each document told"))
+        figures.append(_mean_change(told, "the same, the language of each document told"))
     return [*figures, (f"{summary['wins_over_seed']} of {compared}", "languages better than the seed")]
+
+
+def _mean_change(figures: JsonObject, what: str) -> tuple[str, str]:
+    """The figure in large, its interval with what it counts."""
+    change, _, interval = mean_change_text(figures).partition(" ")
+    return change, f"{what}; 95 % interval {interval}"

@@ -26,6 +26,8 @@ _COLOURS = (
 _INK, _SOFT = "#1b2430", "#8a95a3"
 _WIDTH = 9.0
 _ROW = 0.24
+_BEYOND = 0.02
+"""Share of the longest distance by which a merge stands beyond those below it, at least."""
 _WIDE_ENOUGH = 0.028
 """Share of the bar's width that its language's code needs."""
 
@@ -89,28 +91,32 @@ def composition_bars(
 def dendrogram(labels: Mapping[str, str], merges: Sequence[tuple[Sequence[str], Sequence[str], float]], k: int) -> str:
     """The tree of ``merges`` (left and right leaves, distance) drawn to scale, and the cut that leaves k clusters.
 
-    labels: leaf -> text, from top to bottom in an order in which no branches cross. A merge stands at its distance. The
-    cut is a line only where distances grow from within clusters to across; the colour of the branches always shows it.
+    labels: leaf -> text, from top to bottom in an order in which no branches cross. A merge stands at its distance, or
+    just beyond the merges below it where its distance is smaller; the distance itself is written beside it. The cut is
+    a line where one can be drawn; the colour of the branches always shows it.
     """
     figure, (axes,) = _blank(0.8 + _ROW * len(labels))
     rows = {leaf: float(row) for row, leaf in enumerate(labels)}
     ends = {frozenset([leaf]): (0.0, row) for leaf, row in rows.items()}
-    distances, cut = [distance for _, _, distance in merges], len(labels) - k
-    longest = max(distances, default=0.0) or 1.0
+    longest = max((distance for _, _, distance in merges), default=0.0) or 1.0
+    cut, stands = len(labels) - k, []
     for number, (left, right, distance) in enumerate(merges, 1):
         (x1, y1), (x2, y2) = ends[frozenset(left)], ends[frozenset(right)]
+        x, y = max(distance, x1 + _BEYOND * longest, x2 + _BEYOND * longest), (y1 + y2) / 2
         colour = _COLOURS[0] if number <= cut else _SOFT
-        axes.plot([x1, distance, distance, x2], [y1, y1, y2, y2], color=colour, linewidth=1.5, solid_joinstyle="miter")
-        ends[frozenset([*left, *right])] = (distance, (y1 + y2) / 2)
-        axes.text(distance + 0.006 * longest, (y1 + y2) / 2, f"{distance:.2f}", fontsize=7.5, color=_INK, va="center")
-    within, across = max([0.0, *distances[:cut]]), min([1.05 * longest, *distances[cut:]])
+        axes.plot([x1, x, x, x2], [y1, y1, y2, y2], color=colour, linewidth=1.5, solid_joinstyle="miter")
+        ends[frozenset([*left, *right])] = (x, y)
+        stands.append(x)
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+        axes.text(x + 0.006 * longest, y - 0.28, f"{distance:.2f}", fontsize=7.5, color=_INK, va="center", bbox=paper)
+    within, across = max([0.0, *stands[:cut]]), min([1.1 * longest, *stands[cut:]])
     if within < across:
         line = (within + across) / 2
         axes.axvline(line, color=_COLOURS[1], linewidth=1.2, linestyle="--")
         axes.text(line, -0.9, f"k = {k}", color=_COLOURS[1], ha="center", va="bottom", fontsize=9)
     axes.set_yticks(list(rows.values()), list(labels.values()))
     axes.set_ylim(len(labels) - 0.5, -0.8)
-    axes.set_xlim(0, 1.08 * longest)
+    axes.set_xlim(0, 1.08 * max([longest, *stands]))
     axes.set_xlabel("distance at which clusters were merged")
     axes.tick_params(axis="y", length=0)
     return _svg(figure, "tree")

@@ -115,11 +115,13 @@ def _fairness(summary: JsonObject) -> list[str]:
     """What is equal between the systems and what is not."""
     steps = mapping(summary.get("steps"))
     experts = [steps[name] for name in expert_names(summary)]
+    low, high = min(experts), max(experts)
+    span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     notes = [
         "Mean change: the mean over languages of log(perplexity / dense's), as a factor, with the 95 % interval of a"
         " paired bootstrap over the documents of each language; another random seed or corpus may give another result.",
         f"Equal: training tokens and how often each language is seen. Not equal: optimizer steps, {steps['dense']:,} of"
-        f" dense against {min(experts):,} to {max(experts):,} of an expert, at the same number of tokens a step.",
+        f" dense against {span} of an expert, at the same number of tokens a step.",
     ]
     enough, least = summary["languages_with_enough_documents"], summary["clear_needs_documents"]
     notes.append(

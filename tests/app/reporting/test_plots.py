@@ -92,10 +92,17 @@ def test_the_cut_stands_between_the_last_merge_within_and_the_first_across_clust
         assert svg.count("#0072b2") == len(LABELS) - k  # the branches within clusters have their colour
 
 
-def test_where_distances_do_not_grow_there_is_no_line_that_would_lie() -> None:
-    falling = [(["a"], ["b"], 0.3), (["c"], ["d"], 0.2), (["a", "b"], ["c", "d"], 0.25)]
-    assert "stroke-dasharray" not in dendrogram(LABELS, falling, 2)
-    assert dendrogram(LABELS, falling, 2).count("#0072b2") == 2
+def test_a_merge_at_a_smaller_distance_than_one_below_stands_just_beyond_it() -> None:
+    falling = [(["a"], ["b"], 0.4), (["c"], ["d"], 0.2), (["a", "b"], ["c", "d"], 0.25)]
+    svg = dendrogram(LABELS, falling, 2)
+    first, second, last = merged_at(svg)
+    assert first < last < first + 0.1 * (first - second) and "0.25" in shown(svg)
+
+
+def test_where_no_line_parts_the_clusters_none_is_drawn() -> None:
+    merges = [(["a"], ["b"], 0.3), (["c"], ["d"], 0.2), (["a", "b"], ["c", "d"], 0.4)]
+    assert "stroke-dasharray" not in dendrogram(LABELS, merges, 3)  # the second merge is across and left of the first
+    assert dendrogram(LABELS, merges, 3).count("#0072b2") == 1
 
 
 def test_names_are_escaped() -> None:
