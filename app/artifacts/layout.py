@@ -52,6 +52,8 @@ EXPORTED_ENSEMBLE = "ensemble.json"
 SUMMARY = "evaluation/summary.json"
 TABLE_CSV = "evaluation/table.csv"
 REPORT = "report/index.html"
+RUNS = "runs"
+COMPARISON = "compare/index.html"
 EXPORT = "export"
 MIXTURE_PROGRAM = "mixture.py"
 CARD = "README.md"
@@ -65,7 +67,7 @@ def stage_folder(stage: Stage, key: str) -> str:
 
 def run_folder(name: str) -> str:
     """Readable folder of one run."""
-    return f"runs/{name}"
+    return f"{RUNS}/{name}"
 
 
 def shard_folder(lang: str, split: str) -> str:

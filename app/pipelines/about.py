@@ -29,8 +29,13 @@ def about_run(config: Config, shards: Mapping[str, JsonValue]) -> dict[str, str]
             f"1 (run.seed = {config.run.seed}). The intervals say how the figures would change with other held-out"
             " documents, not with another training seed: python -m jobs.compare sets runs beside one another"
         ),
-        "page made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by {code_version()}",
+        "page made": code_line(),
     }
+
+
+def code_line() -> str:
+    """When a page is made and by which code."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by {code_version()}"
 
 
 def corpus_text(config: Config) -> str:

@@ -16,6 +16,7 @@ from app.core.records import JsonObject
 from app.core.redact import redact
 from app.reporting.allocation import allocation_section, terms_section, tree_section
 from app.reporting.cells import Section, mapping, sequence
+from app.reporting.comparison import ComparedRun, comparison_sections
 from app.reporting.results import matrix_section, perplexity_section, systems_section
 from app.reporting.tables import headline_text, mean_change_text
 from app.reporting.training import status_section, took_section
@@ -66,19 +67,33 @@ class ReportRecords:
 
 def render_report(records: ReportRecords) -> str:
     """The page as one HTML string; all text is escaped."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = (resources.files("app.reporting") / "report.html.j2").read_text(encoding="utf-8")
     summary = records.summary
-    return environment.from_string(source).render(
+    return _render(
         name=str(summary.get("run", "")),
         headline=headline_text(summary) if summary else "",
         figures=_figures(summary) if summary else [],
-        facts={title: str(redact(text)) for title, text in records.about.items()},
+        facts=records.about,
         sections=[section for section in _sections(records) if section is not None],
         environment=records.environment,
         lineage=redact(records.lineage),
         config=json.dumps(redact(records.config), indent=1, ensure_ascii=False) if records.config else "",
     )
+
+
+def render_comparison(root: str, runs: Sequence[ComparedRun], about: Mapping[str, str]) -> str:
+    """The page of several runs of one store, in the same form. about: see ``ReportRecords``."""
+    headline = f"{len(runs)} finished runs of {redact(root)} beside one another"
+    return _render(headline=headline, facts=about, sections=comparison_sections(runs))
+
+
+def _render(**shown: object) -> str:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    source = (resources.files("app.reporting") / "report.html.j2").read_text(encoding="utf-8")
+    empty = dict.fromkeys(("name", "headline", "figures", "facts", "sections", "environment", "lineage", "config"))
+    facts = shown["facts"]
+    assert isinstance(facts, Mapping)
+    hidden = {title: str(redact(text)) for title, text in facts.items()}
+    return environment.from_string(source).render({**empty, **shown, "facts": hidden})
 
 
 def _sections(records: ReportRecords) -> list[Section | None]:
