@@ -1,76 +1,178 @@
-"""The HTTP API: ``/v1/completions``, ``/v1/models``, ``/health``."""
+"""The HTTP API over a backend: OpenAI's routes, tokenizer, health and metrics."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-import os
-import time
-import uuid
-from collections.abc import Awaitable, Callable
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from fastapi import FastAPI, Request, Response
 
-from app.ensemble.sampling import Sampling
-from serve.ensemble import Generated, LoadedEnsemble
-from serve.problems import install_problems, problem
-from serve.schema import Choice, ChoiceXelm, Completion, CompletionRequest, ModelCard, ModelList, Usage
+from app.core.suggest import unknown_value
+from serve.answering import Answering, Asked
+from serve.answers import Shape
+from serve.doors import BodyLimit, KeyDoor
+from serve.limits import ServingLimits
+from serve.measures import Counted, Measures
+from serve.messages import Backend, Description, Job
+from serve.problems import NotLoaded, UnknownModel, install_problems
+from serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest, GenerationRequest, TokenizeRequest
 
-API_KEYS = "XELM_API_KEYS"
-"""Environment variable: keys that open the API, comma-separated; without it the API is open to whoever reaches it."""
-_OPEN = ("/health",)
+log = logging.getLogger(__name__)
+_CHAT_TOKENS = 128
+_RETRY_S = 1.0
 
 
-def make_api(ensemble: LoadedEnsemble) -> FastAPI:
-    """The API over a loaded ensemble; one request computes at a time, the others wait."""
-    api = FastAPI(title="X-ELM", docs_url=None, redoc_url=None)
+class _Models:
+    """What is served, asked of the backend until it answers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.found: Description | None = None
+
+    async def learn(self) -> None:
+        """Try until the models are loaded."""
+        while self.found is None:
+            try:
+                self.found = await self._backend.describe()
+            except Exception as error:  # whatever goes wrong behind, the models are not there
+                log.warning("the models are not ready: %s", error)
+                await asyncio.sleep(_RETRY_S)
+
+    def get(self) -> Description:
+        """Raises NotLoaded."""
+        if self.found is None:
+            raise NotLoaded("the models are still being loaded; ask again in a few seconds")
+        return self.found
+
+    def require(self, model: str) -> None:
+        """Raise UnknownModel for a model that is not served, NotLoaded."""
+        names = [info.name for info in self.get().models]
+        if model not in names:
+            raise UnknownModel(f"{unknown_value('model', model, names)}; there are {', '.join(names)}")
+
+
+def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequence[str] = ()) -> FastAPI:
+    """The API; without keys it is open to whoever reaches it."""
+    limits = limits or ServingLimits()
+    models, measures = _Models(backend), Measures()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
+        learning = asyncio.create_task(models.learn())
+        yield
+        learning.cancel()
+
+    api = FastAPI(title="X-ELM", docs_url=None, redoc_url=None, lifespan=lifespan)
     install_problems(api)
-    keys = [key.strip() for key in os.environ.get(API_KEYS, "").split(",") if key.strip()]
-    turn = asyncio.Lock()
+    api.add_middleware(BodyLimit, most=limits.body_bytes)
+    api.add_middleware(KeyDoor, keys=keys)
+    api.add_middleware(Counted, measures=measures)
 
-    @api.middleware("http")
-    async def authorise(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        fits = [hmac.compare_digest(key.encode(), given) for key in keys]  # all of them: the time tells nothing
-        if request.url.path in _OPEN or not keys or any(fits):
-            return await go_on(request)
-        return problem(401, "give a valid key as Authorization: Bearer <key>", code="invalid_api_key")
+    _add_state(api, models, measures)
+    _add_models(api, models)
+    _add_tokenizer(api, backend, models)
+    _add_completions(api, backend, models, Answering(backend, limits, measures))
+    return api
 
+
+def _add_state(api: FastAPI, models: _Models, measures: Measures) -> None:
     @api.get("/health")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
+    @api.get("/ready")
+    async def ready() -> dict[str, str]:
+        models.get()
+        return {"status": "ready"}
+
+    @api.get("/metrics")
+    async def metrics() -> Response:
+        return Response(measures.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_models(api: FastAPI, models: _Models) -> None:
+    def cards() -> list[dict[str, object]]:
+        found = models.get()
+        return [
+            {
+                "id": info.name,
+                "object": "model",
+                "created": found.loaded_at,
+                "owned_by": "xelm",
+                "max_model_len": found.context,
+                "xelm": {
+                    "kind": info.kind,
+                    "languages": list(info.languages),
+                    "run": found.run,
+                    "version": found.version,
+                },
+            }
+            for info in found.models
+        ]
+
     @api.get("/v1/models")
-    async def models() -> ModelList:
-        return ModelList(data=[ModelCard(id=name, created=ensemble.loaded_at) for name in ensemble.names()])
+    async def list_models() -> dict[str, object]:
+        return {"object": "list", "data": cards()}
 
+    @api.get("/v1/models/{model}")
+    async def one_model(model: str) -> dict[str, object]:
+        models.require(model)
+        return next(card for card in cards() if card["id"] == model)
+
+
+def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models) -> None:
+    @api.get("/tokenizer_info")
+    async def tokenizer_info() -> Mapping[str, str | None]:
+        return models.get().tokenizer
+
+    @api.post("/tokenize")
+    async def tokenize(request: TokenizeRequest) -> dict[str, object]:
+        models.require(request.model)
+        ids = await backend.encode(request.prompt, request.add_special_tokens)
+        return {"tokens": ids, "count": len(ids), "max_model_len": models.get().context}
+
+    @api.post("/detokenize")
+    async def detokenize(request: DetokenizeRequest) -> dict[str, str]:
+        models.require(request.model)
+        return {"prompt": await backend.decode(request.tokens)}
+
+
+def _add_completions(api: FastAPI, backend: Backend, models: _Models, answering: Answering) -> None:
     @api.post("/v1/completions", response_model=None)
-    async def completions(request: CompletionRequest) -> Completion | Response:
-        if request.model not in ensemble.names():
-            known = ", ".join(ensemble.names())
-            return problem(404, f"no model {request.model!r}; there are {known}", code="model_not_found")
-        async with turn:
-            texts = [await asyncio.to_thread(_complete, ensemble, request, prompt) for prompt in request.prompts()]
-        return _answer(request, texts)
+    async def completions(asked: CompletionRequest, request: Request) -> Response:
+        models.require(asked.model)
+        job = _job(asked, asked.max_tokens)
+        job = replace(job, prompts=asked.prompts(), logprobs=asked.logprobs, echo=asked.echo)
+        return await answering.respond(
+            request, Asked(job, "completion", asked.stream, asked.with_usage, asked.xelm.per_token)
+        )
 
-    return api
+    @api.post("/v1/chat/completions", response_model=None)
+    async def chat(asked: ChatRequest, request: Request) -> Response:
+        models.require(asked.model)
+        prompt = await backend.chat_prompt(asked.turns())
+        job = _job(asked, asked.max_completion_tokens or asked.max_tokens or _CHAT_TOKENS)
+        logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
+        job = replace(job, prompts=[prompt], logprobs=logprobs)
+        shape: Shape = "chat.chunk" if asked.stream else "chat"
+        return await answering.respond(request, Asked(job, shape, asked.stream, asked.with_usage, asked.xelm.per_token))
 
 
-def _complete(ensemble: LoadedEnsemble, request: CompletionRequest, prompt: str | list[int]) -> Generated:
-    sampling = Sampling(request.max_tokens, request.temperature, request.top_p, request.seed)
-    return ensemble.complete(request.model, prompt, sampling, request.stops(), request.xelm)
-
-
-def _answer(request: CompletionRequest, texts: list[Generated]) -> Completion:
-    prompt, completion = sum(text.prompt_tokens for text in texts), sum(text.completion_tokens for text in texts)
-    choices = [
-        Choice(index=i, text=text.text, finish_reason=text.finish_reason, xelm=ChoiceXelm(weights=dict(text.weights)))
-        for i, text in enumerate(texts)
-    ]
-    return Completion(
-        id=f"cmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        model=request.model,
-        choices=choices,
-        usage=Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion),
+def _job(asked: GenerationRequest, max_tokens: int) -> Job:
+    """The request without its prompts. A seed is drawn here, so that a replica that takes over draws the same text."""
+    sampling = asked.sampling(max_tokens)
+    if sampling.seed is None:
+        sampling = replace(sampling, seed=secrets.randbits(62))
+    return Job(
+        model=asked.model,
+        prompts=(),
+        sampling=sampling,
+        stops=asked.stops(),
+        stop_ids=tuple(asked.stop_token_ids),
+        n=asked.n,
+        mixing=asked.xelm.mixing(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -13,7 +14,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, processors, trai
 from tokenizers import Tokenizer as Backend
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from app.core.errors import ConfigError
+from app.core.errors import ConfigError, ServingError
 from app.core.records import IntArray
 
 START, PAD, UNKNOWN = "</s>", "<pad>", "<unk>"
@@ -77,6 +78,48 @@ class Tokenizer:
     def stream(self) -> TextStream:
         """An incremental decoder for one text."""
         return TextStream(self._backend)
+
+    def name(self, token: int) -> str:
+        """The text of one token where it is text, else its name in the vocabulary: ``</s>``, ``<0xE2>``."""
+        text: str = self._backend.decode([token], skip_special_tokens=True)
+        return text if text and "\ufffd" not in text else self.spelling(token)
+
+    def spelling(self, token: int) -> str:
+        """A token's name in the vocabulary, which no other token has."""
+        return str(self._backend.id_to_token(token))
+
+    def description(self) -> dict[str, str | None]:
+        """The special tokens and the chat template, by the names that clients of a server ask for."""
+        library = self._library
+        template = library.chat_template
+        return {
+            "bos_token": library.bos_token,
+            "eos_token": library.eos_token,
+            "pad_token": library.pad_token,
+            "unk_token": library.unk_token,
+            "start_token": self.spelling(self.start_id),
+            "chat_template": template if isinstance(template, str) else None,
+        }
+
+    def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a conversation, by the tokenizer's own template; the assistant's turn is next.
+
+        Raises ServingError if it has no template, or one that cannot take these messages.
+        """
+        if not self._library.chat_template:
+            raise ServingError("the models' tokenizer has no chat template; use /v1/completions with a prompt")
+        try:
+            text = self._library.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as error:  # a template is a program: it raises what it likes
+            raise ServingError(f"the chat template refuses these messages: {error}") from error
+        return list(self._with_specials.encode(str(text), add_special_tokens=False).ids)
+
+    @functools.cached_property
+    def _with_specials(self) -> Backend:
+        """Another one, to which "</s>" is the end of a text: for what a template has put together."""
+        return Backend.from_str(self._backend.to_str())
 
     def save(self, folder: str) -> None:
         """Write a folder that ``load_tokenizer`` and the library's AutoTokenizer read."""

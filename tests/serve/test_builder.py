@@ -19,6 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 from app.core.errors import ConfigError
 from serve.builder import app
 from tests.support.processes import kill_family
+from tests.support.serving import chunks
 from tests.support.source import ROOT
 from tests.support.whole_run import WholeRun
 
@@ -45,34 +46,47 @@ def test_wrong_arguments_are_named(args: dict[str, Any], message: str) -> None:
 def test_a_run_is_served_and_answers_over_http(whole_run: WholeRun, tmp_path: Path) -> None:
     (tmp_path / "artifacts").symlink_to(whole_run.root)
     config = {**CONFIG, "http_options": {**CONFIG["http_options"], "port": 28431}}
-    config["applications"] = [{**CONFIG["applications"][0], "args": {"run": "tiny", "root": "artifacts"}}]
+    args = {"run": "tiny", "root": "artifacts", "version": 1, "slots": 2, "cpus": 0.5}
+    config["applications"] = [{**CONFIG["applications"][0], "args": args}]
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "XELM_API_KEYS": "key"}
     command = [str(Path(sys.executable).parent / "serve"), "run", "serve.yaml"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
-        assert _asked("/v1/models", None, process, tmp_path)["data"][0]["id"] == "ensemble"
+        found = json.loads(_asked("/v1/models", None, process, tmp_path))["data"][0]
+        assert found["id"] == "ensemble" and found["xelm"]["run"] == "tiny" and found["xelm"]["version"] == 1
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen("http://127.0.0.1:28431/v1/models", timeout=60)
-        body = {"prompt": "12 ", "max_tokens": 4, "temperature": 0, "xelm": {"language": "de"}}
-        answer = _asked("/v1/completions", body, process, tmp_path)
-        assert answer["usage"]["completion_tokens"] <= 4 and answer["choices"][0]["finish_reason"] in ("length", "stop")
+        body = {"prompt": ["12 ", "Januar"], "max_tokens": 12, "temperature": 0, "xelm": {"language": "de"}}
+        whole = json.loads(_asked("/v1/completions", body, process, tmp_path))
+        assert whole["usage"]["completion_tokens"] <= 24 and len(whole["choices"]) == 2
+        parts = chunks(_asked("/v1/completions", {**body, "stream": True}, process, tmp_path))
+        for choice in whole["choices"]:
+            mine = [part["choices"][0] for part in parts if part["choices"][0]["index"] == choice["index"]]
+            assert "".join(one["text"] for one in mine) == choice["text"]
+        with pytest.raises(urllib.error.HTTPError, match="400"):  # an error keeps its kind on its way between processes
+            _ask("/v1/completions", {**body, "xelm": {"language": "tlh"}})
+        assert "xelm_made_tokens_total" in _asked("/metrics", None, process, tmp_path)
     finally:
         kill_family(process)
 
 
-def _asked(path: str, body: dict[str, Any] | None, process: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
-    """The answer, once there is one."""
+def _ask(path: str, body: dict[str, Any] | None) -> str:
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": "Bearer key", "content-type": "application/json"}
-    deadline = time.monotonic() + 180
+    request = urllib.request.Request(f"http://127.0.0.1:28431{path}", data, headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def _asked(path: str, body: dict[str, Any] | None, process: subprocess.Popen[bytes], folder: Path) -> str:
+    """The answer, once there is one."""
+    deadline = time.monotonic() + 240
     while True:
-        request = urllib.request.Request(f"http://127.0.0.1:28431{path}", data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                found: dict[str, Any] = json.loads(answer.read())
-                return found
+            return _ask(path, body)
         except OSError as error:
             said = (folder / "log").read_text()[-3000:]
             assert process.poll() is None and time.monotonic() < deadline, f"{error}\n{said}"

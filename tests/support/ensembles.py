@@ -12,7 +12,7 @@ from app.lineage.inputs import seed_location
 from app.models.causal import CausalLM
 from app.models.load import load_model
 from app.tokens.tokenizer import load_tokenizer
-from serve.ensemble import LoadedEnsemble
+from serve.loading import LoadedEnsemble
 
 
 @functools.cache

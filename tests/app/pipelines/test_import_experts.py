@@ -9,14 +9,13 @@ from app.artifacts.ensemble import read_ensemble
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.errors import ConfigError, CorpusError
-from app.ensemble.sampling import Sampling
 from app.lineage.inputs import seed_location
 from app.lineage.lineage import Lineage
 from app.models.load import load_model, save_model
 from app.pipelines.import_experts import Source, check_languages, import_experts, parse_source, require_places
 from app.tokens.tokenizer import load_tokenizer, train_tokenizer
-from serve.ensemble import load_ensemble
-from serve.schema import XelmOptions
+from serve.loading import LoadedEnsemble, load_ensemble
+from tests.support.serving import post, served
 
 SEED = seed_location("builtin:demo")
 
@@ -41,12 +40,19 @@ def imported(tmp_path: Path, experts: list[str], *more: str) -> Store:
     return store
 
 
+def weights_of(ensemble: LoadedEnsemble, **xelm: str) -> dict[str, float]:
+    """What the experts weigh in an answer of the ensemble."""
+    with served(ensemble) as client:
+        answer = post(client, prompt="12 January", max_tokens=2, temperature=0, xelm=xelm)
+    weights: dict[str, float] = answer.json()["choices"][0]["xelm"]["weights"]
+    return weights
+
+
 def test_experts_with_languages_become_an_ensemble_that_routes_by_them(tmp_path: Path) -> None:
     places = [folder(tmp_path, 1), folder(tmp_path, 2)]
     store = imported(tmp_path, [f"de+fr={places[0]}", f"en={places[1]}"])
     ensemble = load_ensemble(store, "imported")
-    found = ensemble.complete("ensemble", "12 ", Sampling(2, 0.0), (), XelmOptions(language="fr"))
-    assert found.weights == {"expert-00": 1.0, "expert-01": 0.0}
+    assert weights_of(ensemble, language="fr") == {"expert-00": 1.0, "expert-01": 0.0}
     for place, expert in zip(places, ensemble.experts, strict=True):
         rows = torch.tensor([[0, 5, 9]])
         assert torch.equal(expert.logits(rows), load_model(place).eval().logits(rows))
@@ -55,8 +61,8 @@ def test_experts_with_languages_become_an_ensemble_that_routes_by_them(tmp_path:
 
 def test_experts_without_languages_are_weighed_by_the_posterior(tmp_path: Path) -> None:
     store = imported(tmp_path, [folder(tmp_path, 1), folder(tmp_path, 2)])
-    found = load_ensemble(store, "imported").complete("ensemble", "12 January", Sampling(2, 0.0), (), XelmOptions())
-    assert sum(found.weights.values()) == pytest.approx(1.0) and min(found.weights.values()) > 0
+    found = weights_of(load_ensemble(store, "imported"))
+    assert sum(found.values()) == pytest.approx(1.0) and min(found.values()) > 0
 
 
 def test_the_same_model_is_imported_once(tmp_path: Path) -> None:

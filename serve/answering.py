@@ -1,0 +1,157 @@
+"""From a job to its HTTP answer: whole or streamed, within time, and ended when the client is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from app.core.errors import Overloaded
+from serve.answers import Answer, Shape, joined, new_answer
+from serve.limits import ServingLimits
+from serve.measures import JobMeasures, Measures
+from serve.messages import Accepted, Backend, Batch, Job, Piece
+from serve.problems import described
+from serve.text_stream import DONE, EventStream, event
+
+T = TypeVar("T")
+_GONE = 499
+"""Nobody reads this status: the client has closed the connection."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job and how its answer is to look."""
+
+    job: Job
+    shape: Shape
+    stream: bool
+    with_usage: bool
+    per_token: bool
+
+
+class _Running:
+    """The batches of one job, until its time is over."""
+
+    def __init__(self, backend: Backend, job: Job, seconds: float, measures: JobMeasures) -> None:
+        self._batches = backend.answer(job)
+        self._deadline = time.monotonic() + seconds
+        self._seconds, self._measures = seconds, measures
+
+    async def next(self) -> Batch | None:
+        """The next batch, None after the last. Raises TimeoutError."""
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                batch = await anext(self._batches, None)
+        except TimeoutError:
+            raise TimeoutError(f"the answer took longer than the {self._seconds:g} s allowed") from None
+        if batch is not None:
+            self._measures.observe(batch)
+        return batch
+
+    async def close(self) -> None:
+        """Free what the job holds."""
+        await self._batches.aclose()  # type: ignore[attr-defined]  # every backend's is a generator
+
+
+class Answering:
+    """Answers the requests of one ingress; ``limits.concurrent`` of them at once."""
+
+    def __init__(self, backend: Backend, limits: ServingLimits, measures: Measures) -> None:
+        self._backend, self._limits, self._measures = backend, limits, measures
+        self._count = 0
+
+    async def respond(self, request: Request, asked: Asked) -> Response:
+        """The answer. Raises XelmErrors for what is refused, TimeoutError."""
+        self._limits.require_within(asked.job)
+        if self._count >= self._limits.concurrent:
+            raise Overloaded(
+                f"{self._count} requests are being answered, as many as may be at once; ask again in a few seconds"
+            )
+        self._enter(1)
+        running = _Running(self._backend, asked.job, self._limits.timeout_s, self._measures.of_job())
+
+        async def close() -> None:
+            self._enter(-1)
+            await running.close()
+
+        streaming = False
+        try:
+            first = await _unless_gone(request, running.next())
+            if first is None:
+                return Response(status_code=_GONE)
+            if asked.stream:
+                streaming = True
+                return EventStream(_events(_started(asked, first), asked, first, running), close)
+            whole = await _unless_gone(request, _whole(_started(asked, first), asked, first, running))
+            return Response(status_code=_GONE) if whole is None else whole
+        finally:
+            if not streaming:
+                await close()
+
+    def _enter(self, change: int) -> None:
+        self._count += change
+        self._measures.answering.set(self._count)
+
+
+def _started(asked: Asked, first: Batch) -> Answer:
+    accepted = first.events[0]
+    assert isinstance(accepted, Accepted)
+    job = asked.job
+    return new_answer(
+        accepted, job.n, job.model, asked.shape, job.logprobs is not None, asked.per_token, job.mixing.language
+    )
+
+
+async def _whole(answer: Answer, asked: Asked, first: Batch, running: _Running) -> Response:
+    pieces = _pieces(first)
+    while (batch := await running.next()) is not None:
+        pieces += _pieces(batch)
+    texts = joined(pieces, len(asked.job.prompts) * asked.job.n)
+    choices = [answer.choice(piece) for piece in texts]
+    return JSONResponse(answer.body(choices, answer.usage()))
+
+
+async def _events(answer: Answer, asked: Asked, first: Batch, running: _Running) -> AsyncIterator[bytes]:
+    nothing: dict[str, Any] = {"usage": None} if asked.with_usage else {}
+    try:
+        batch: Batch | None = first
+        while batch is not None:
+            for piece in _pieces(batch):
+                yield event({**answer.body([answer.choice(piece)]), **nothing})
+            batch = await running.next()
+        if asked.with_usage:
+            yield event(answer.body([], answer.usage()))
+        yield DONE
+    except Exception as error:  # the status has been sent already: the stream says what is wrong and ends
+        yield event(described(error)[1])
+
+
+def _pieces(batch: Batch) -> list[Piece]:
+    return [found for found in batch.events if isinstance(found, Piece)]
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work gives; None if the client goes away first, and then the work is ended."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        await _ended(task)
+        await _ended(gone)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _ended(task: asyncio.Future[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

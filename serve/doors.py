@@ -1,0 +1,101 @@
+"""Who may come in, and with how much: API keys and the size of a body, before anything is parsed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import ConfigError
+from serve.problems import problem
+
+API_KEYS = "XELM_API_KEYS"
+"""Environment variable: keys that open the API, comma-separated."""
+OPEN_PATHS = ("/health", "/ready")
+
+
+def keys_of(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The keys that open the API; none: it is open to whoever reaches it."""
+    return tuple(key.strip() for key in environment.get(API_KEYS, "").split(",") if key.strip())
+
+
+def require_keys(host: str, keys: Sequence[str], allow_without_keys: bool) -> None:
+    """Raise ConfigError if a server would listen beyond the loopback without keys, unless asked for by name."""
+    try:
+        near = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        near = host == "localhost"
+    if not (near or keys or allow_without_keys):
+        raise ConfigError(
+            f"http_options.host is {host}, beyond this machine, and {API_KEYS} is not set in the environment of the"
+            " replicas: set it to one or more keys, listen on 127.0.0.1, or say allow_without_keys: true"
+        )
+
+
+class KeyDoor:
+    """Asks for a key on every path but ``OPEN_PATHS``: ``Authorization: Bearer KEY``, or Basic with the key as
+    password, which is how a browser asks for one.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._keys = [key.encode() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in or answer 401."""
+        if scope["type"] != "http" or not self._keys or scope["path"] in OPEN_PATHS or self._fits(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        answer = problem(401, "give a valid key as Authorization: Bearer <key>", code="invalid_api_key")
+        answer.headers["WWW-Authenticate"] = 'Basic realm="X-ELM: an API key as password", charset="UTF-8"'
+        await answer(scope, receive, send)
+
+    def _fits(self, headers: Headers) -> bool:
+        kind, _, rest = headers.get("authorization", "").partition(" ")
+        given = rest.strip().encode("latin-1")
+        if kind.lower() == "basic":
+            try:
+                given = base64.b64decode(given, validate=True).partition(b":")[2]
+            except binascii.Error:
+                given = b""
+        elif kind.lower() != "bearer":
+            given = b""
+        fits = [hmac.compare_digest(key, given) for key in self._keys]  # all of them: the time tells nothing
+        return any(fits)
+
+
+class BodyLimit:
+    """Answers 413 to a body of more than ``most`` bytes, whether its length was said or not; reads it whole."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is small enough."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        said = Headers(scope=scope).get("content-length", "0")
+        body, whole = b"", said.isdigit() and int(said) > self._most
+        first: Message | None = None
+        while not whole and len(body) <= self._most:
+            first = await receive()
+            body += first.get("body", b"")
+            whole = not first.get("more_body", False)
+        if first is None or len(body) > self._most:
+            await problem(413, f"the body is larger than the {self._most} bytes allowed")(scope, receive, send)
+            return
+        read: Message | None = first if first["type"] == "http.disconnect" else {"type": "http.request", "body": body}
+
+        async def replayed() -> Message:
+            nonlocal read
+            message, read = read, None
+            return await receive() if message is None else message
+
+        await self._app(scope, replayed, send)

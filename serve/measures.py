@@ -1,0 +1,110 @@
+"""What Prometheus may ask: one registry for each ingress, so that tests and replicas do not share numbers."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.messages import Batch, Piece
+
+_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_NATS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3)
+
+
+class Measures:
+    """The metrics of one ingress, all named ``xelm_...``."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "xelm_requests", "requests by route and status", ["route", "status"], registry=registry
+        )
+        self.answering = Gauge("xelm_requests_answering", "requests that are being answered", registry=registry)
+        self._prompt = Counter("xelm_prompt_tokens", "tokens of prompts", registry=registry)
+        self._made = Counter("xelm_made_tokens", "tokens that were made", registry=registry)
+        self._drafted = Counter("xelm_drafted_tokens", "drafts that were tested", registry=registry)
+        self._kept = Counter(
+            "xelm_kept_tokens", "drafts that were kept: over drafted, the acceptance", registry=registry
+        )
+        self._first = Histogram(
+            "xelm_first_token_seconds", "from request to first token", buckets=_SECONDS, registry=registry
+        )
+        self._between = Histogram(
+            "xelm_between_tokens_seconds", "between tokens of a text", buckets=_SECONDS, registry=registry
+        )
+        self._entropy = Histogram(
+            "xelm_weight_entropy_nats", "entropy of the experts' weights of a token", buckets=_NATS, registry=registry
+        )
+        self._running = Gauge("xelm_texts_running", "texts in the running batch", ["replica"], registry=registry)
+        self._waiting = Gauge("xelm_texts_waiting", "texts that wait for a slot", ["replica"], registry=registry)
+        self._used = Gauge("xelm_cache_use", "share of the cache's slots in use", ["replica"], registry=registry)
+
+    def count(self, route: str, status: int) -> None:
+        """A request was answered."""
+        self._requests.labels(route, str(status)).inc()
+
+    def page(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)
+
+    def of_job(self) -> JobMeasures:
+        """Measures of one job, whose time runs from now."""
+        return JobMeasures(self)
+
+    def _observe(self, batch: Batch) -> None:
+        self._running.labels(batch.replica).set(batch.load.running)
+        self._waiting.labels(batch.replica).set(batch.load.waiting)
+        self._used.labels(batch.replica).set(batch.load.running / batch.load.slots)
+
+
+class JobMeasures:
+    """Follows one job; made by ``Measures.of_job``."""
+
+    def __init__(self, measures: Measures) -> None:
+        self._all = measures
+        self._begun = time.monotonic()
+        self._last: dict[int, float] = {}
+
+    def observe(self, batch: Batch) -> None:
+        """A batch of the job has come."""
+        now, all_ = time.monotonic(), self._all
+        all_._observe(batch)
+        for event in batch.events:
+            if not isinstance(event, Piece):
+                all_._prompt.inc(sum(event.prompt_tokens))
+                continue
+            if event.tokens:
+                before = self._last.get(event.choice)
+                if before is None:
+                    all_._first.observe(now - self._begun)
+                else:
+                    for _ in event.tokens:
+                        all_._between.observe((now - before) / len(event.tokens))
+                self._last[event.choice] = now
+            all_._made.inc(len(event.tokens))
+            for token in event.tokens:
+                all_._entropy.observe(-sum(w * math.log(w) for w in token.weights if w > 0))
+            if event.finish:
+                all_._drafted.inc(event.work.drafted)
+                all_._kept.inc(event.work.kept)
+
+
+class Counted:
+    """Counts every answer by route and status, those of the doors included."""
+
+    def __init__(self, app: ASGIApp, measures: Measures) -> None:
+        self._app, self._measures = app, measures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on; count when the answer begins."""
+
+        async def noted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "other")
+                self._measures.count(route, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, noted if scope["type"] == "http" else send)

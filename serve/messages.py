@@ -1,0 +1,135 @@
+"""What crosses between the HTTP side and a replica of the models: plain records, so that it may be a network apart."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from app.ensemble.engine import Load
+from app.ensemble.requests import FinishReason, Work
+from app.ensemble.sampling import Sampling
+
+Prompt = str | tuple[int, ...]
+"""Text, which gets the start token, or token ids, which are taken as they are."""
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How one request wants the experts mixed; None is the run's.
+
+    experts: those that take part, by name; fixed: the weight of each of them before the first token.
+    """
+
+    language: str | None = None
+    weighting: str | None = None
+    temperature: float | None = None
+    top_m: int | None = None
+    experts: tuple[str, ...] | None = None
+    fixed: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One HTTP request: each prompt is continued ``sampling``-wise n times; fields as in ``app.ensemble.requests``."""
+
+    model: str
+    prompts: Sequence[Prompt]
+    sampling: Sampling
+    stops: Sequence[str] = ()
+    stop_ids: Sequence[int] = ()
+    n: int = 1
+    logprobs: int | None = None
+    echo: bool = False
+    mixing: Mixing = field(default_factory=Mixing)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a text: its own name, the text that became complete with it, and what it was drawn or scored with.
+
+    log_prob: nats under the mixture; top: names and log-probabilities of the most probable tokens, this one included
+    with the same value. weights: of the job's experts, NaN where the token was not scored.
+    """
+
+    name: str
+    piece: str
+    log_prob: float | None
+    top: Mapping[str, float]
+    weights: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The first event of a job: it will be answered. prompt_tokens: of each prompt, the start token included.
+
+    experts: names, in the order of all weights that follow; weighting: the rule, None for a single model.
+    """
+
+    prompt_tokens: Sequence[int]
+    experts: Sequence[str]
+    weighting: str | None
+    drop_below: float
+
+
+@dataclass(frozen=True)
+class Piece:
+    """News of one text: choice i of prompt p has number p * n + i. ``finish`` is None while it goes on."""
+
+    choice: int
+    tokens: Sequence[Token]
+    prompt: Sequence[Token] = ()
+    finish: FinishReason | None = None
+    work: Work = field(default_factory=Work)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that is new since the last batch, and how busy the replica is."""
+
+    events: Sequence[Accepted | Piece]
+    replica: str
+    load: Load
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One model that may be asked for."""
+
+    name: str
+    kind: Literal["ensemble", "expert", "single"]
+    languages: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a replica serves. vocabulary: tokens; context: of a text, the start token included; loaded_at: seconds."""
+
+    run: str
+    version: int
+    models: Sequence[ModelInfo]
+    vocabulary: int
+    context: int
+    slots: int
+    weighting: str
+    loaded_at: int
+    tokenizer: Mapping[str, str | None]
+
+
+class Backend(Protocol):
+    """The models as the HTTP side sees them: in this process, or behind a handle."""
+
+    async def describe(self) -> Description:
+        """What is served, once it is loaded and warm."""
+
+    def answer(self, job: Job) -> AsyncIterator[Batch]:
+        """``Accepted``, then the pieces of all texts. Closing it ends the work. Raises XelmErrors before and within."""
+
+    async def encode(self, text: str, with_start: bool) -> list[int]:
+        """Token ids of a text."""
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids."""
+
+    async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """Token ids of a conversation by the tokenizer's template. Raises ServingError where it has none."""

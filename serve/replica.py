@@ -1,0 +1,192 @@
+"""A replica of the models: takes jobs, gives their texts bit by bit. No Ray and no HTTP in here."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from app.core.errors import ServingError
+from app.ensemble.engine import Engine, Limits
+from app.ensemble.requests import FinishReason, Request, Update
+from app.ensemble.sampling import Sampling
+from app.ensemble.text_output import Step
+from serve.engine_thread import EngineThread
+from serve.loading import MIXTURE, LoadedEnsemble
+from serve.messages import Accepted, Batch, Description, Job, Mixing, ModelInfo, Piece, Prompt, Token
+from serve.weighing import Plan, plan_of
+
+_LEAST = -9999.0
+"""Log-probabilities are cut here: JSON has no infinity."""
+_WARM_TOKENS = 8
+
+
+class Replica:
+    """A ``Backend`` in this process. ``pace``: seconds between two batches of a job, 0 for each step at once."""
+
+    def __init__(
+        self,
+        ensemble: LoadedEnsemble,
+        slots: int = 16,
+        length: int | None = None,
+        limits: Limits | None = None,
+        pace: float = 0.0,
+    ) -> None:
+        """slots: texts at once; length: tokens of each (``LoadedEnsemble.client``). All memory is taken here."""
+        client = ensemble.client(slots, length)
+        self._ensemble, self._capacity, self._pace = ensemble, client.capacity, pace
+        self._engine = EngineThread(Engine(client, limits))
+        self._name = uuid.uuid4().hex[:8]
+
+    async def describe(self) -> Description:
+        """See Backend."""
+        ensemble, tokenizer = self._ensemble, self._ensemble.tokenizer
+        experts = [
+            ModelInfo(name, "expert", tuple(ensemble.languages.get(name, ()))) for name in ensemble.allocator.experts
+        ]
+        return Description(
+            run=ensemble.run,
+            version=ensemble.version,
+            models=(
+                ModelInfo(MIXTURE, "ensemble"),
+                *experts,
+                *(ModelInfo(name, "single") for name in ensemble.others),
+            ),
+            vocabulary=self._capacity.vocab_size,
+            context=self._capacity.length,
+            slots=self._capacity.slots,
+            weighting=ensemble.weighting.name,
+            loaded_at=ensemble.loaded_at,
+            tokenizer=tokenizer.description(),
+        )
+
+    async def warm(self) -> None:
+        """Run every model once, so that the first request finds memory and kernels ready."""
+        for model in self._ensemble.names():
+            job = Job(model, (" ",), Sampling(_WARM_TOKENS, temperature=0.0), mixing=Mixing())
+            async for _ in self.answer(job):
+                pass
+
+    def require_health(self) -> None:
+        """Raise what has stopped the engine, if anything has."""
+        if self._engine.broken is not None:
+            raise RuntimeError("the engine has stopped") from self._engine.broken
+
+    async def answer(self, job: Job) -> AsyncIterator[Batch]:
+        """See Backend. Whoever stops listening frees the job's slots before the next step."""
+        plan = plan_of(self._ensemble, job.model, job.mixing)
+        prompts = [self._ids(prompt) for prompt in job.prompts]
+        subscription = await self._engine.submit([self._request(job, plan, ids) for ids in prompts])
+        try:
+            counts = tuple(map(len, prompts))
+            yield self._batch([Accepted(counts, plan.names, plan.weighting, plan.drop_below)])
+            unfinished = len(prompts) * job.n
+            while unfinished:
+                updates = await subscription.take()
+                pieces = [self._piece(job, subscription.numbers.index(update.request), update) for update in updates]
+                unfinished -= sum(piece.finish is not None for piece in pieces)
+                yield self._batch(pieces)
+                if unfinished and self._pace:
+                    await asyncio.sleep(self._pace)
+        finally:
+            self._engine.cancel(subscription)
+
+    async def encode(self, text: str, with_start: bool) -> list[int]:
+        """See Backend. Raises ServingError for text that is not Unicode."""
+        ids = self._ids(text)
+        return ids if with_start else ids[1:]
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """See Backend. Raises ServingError for ids that the vocabulary does not have."""
+        return self._ensemble.tokenizer.decode(self._known(ids))
+
+    async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
+        """See Backend."""
+        return tuple(self._ensemble.tokenizer.chat_prompt(messages))
+
+    def close(self) -> None:
+        """End the engine's thread."""
+        self._engine.close()
+
+    def _batch(self, events: Sequence[Accepted | Piece]) -> Batch:
+        return Batch(events, self._name, self._engine.load)
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, str):
+            lone = next((i for i, character in enumerate(prompt) if "\ud800" <= character <= "\udfff"), None)
+            if lone is not None:
+                raise ServingError(f"prompt holds half a surrogate pair at character {lone}; send whole characters")
+            tokenizer = self._ensemble.tokenizer
+            return [tokenizer.start_id, *tokenizer.encode_batch([prompt])[0].tolist()]
+        if not prompt:
+            raise ServingError("prompt holds no token; give at least one")
+        return self._known(prompt)
+
+    def _known(self, ids: Sequence[int]) -> list[int]:
+        wrong = next((i for i in ids if not 0 <= i < self._ensemble.tokenizer.vocab_size), None)
+        if wrong is not None:
+            raise ServingError(f"token id {wrong}; ids run from 0 to {self._ensemble.tokenizer.vocab_size - 1}")
+        return list(ids)
+
+    def _request(self, job: Job, plan: Plan, ids: Sequence[int]) -> Request:
+        ends = {self._ensemble.tokenizer.end_id, *self._known(job.stop_ids)}
+        if _scores_the_last(job):
+            ends = set()  # the engine does not report a token that ends a text
+        return Request(
+            prompt=ids,
+            experts=plan.experts,
+            weigher=plan.weigher,
+            decoder=self._ensemble.tokenizer.stream,
+            sampling=job.sampling,
+            stops=job.stops,
+            stop_ids=frozenset(ends),
+            n=job.n,
+            logprobs=job.logprobs,
+            echo=job.echo,
+        )
+
+    def _piece(self, job: Job, prompt: int, update: Update) -> Piece:
+        if update.error is not None:
+            raise update.error
+        finish: FinishReason | None = update.finish
+        ends = (self._ensemble.tokenizer.end_id, *job.stop_ids)
+        if finish and _scores_the_last(job) and update.steps and update.steps[-1].token in ends:
+            finish = "stop"
+        return Piece(
+            prompt * job.n + update.choice,
+            [self._token(step, job.logprobs) for step in update.steps],
+            [self._token(step, job.logprobs) for step in update.prompt],
+            finish,
+            update.work,
+        )
+
+    def _token(self, step: Step, logprobs: int | None) -> Token:
+        tokenizer = self._ensemble.tokenizer
+        if logprobs is None or step.log_prob is None:
+            return Token(tokenizer.name(step.token), step.piece, None, {}, step.weights.tolist())
+        log_prob = max(step.log_prob, _LEAST)
+        top: dict[str, float] = {}
+        for token, value in _with_own(step, log_prob) if logprobs else ():
+            name = tokenizer.name(token)
+            top[tokenizer.spelling(token) if name in top else name] = value
+        return Token(tokenizer.name(step.token), step.piece, log_prob, top, step.weights.tolist())
+
+
+def _with_own(step: Step, log_prob: float) -> list[tuple[int, float]]:
+    """The most probable tokens, the step's own among them, with the very value that is reported for it.
+
+    Clients take a token for the most probable one if its value equals the largest; the two were rounded on two ways.
+    """
+    others = [(token, max(value, _LEAST)) for token, value in step.top if token != step.token]
+    if step.top and step.top[0][0] == step.token:
+        others = [(token, min(value, log_prob)) for token, value in others]
+        return [(step.token, log_prob), *others]
+    return sorted([*others, (step.token, log_prob)], key=lambda pair: -pair[1])
+
+
+def _scores_the_last(job: Job) -> bool:
+    """Whether a single token is asked for with its log-probability: then also an end token is reported.
+
+    Clients that score texts ask for one token more and count on its entry.
+    """
+    return job.logprobs is not None and job.sampling.max_tokens == 1

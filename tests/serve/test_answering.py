@@ -1,0 +1,171 @@
+"""Load, time, faults and clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from app.core.errors import Overloaded
+from app.ensemble.engine import Load
+from serve.ingress import make_api
+from serve.limits import ServingLimits
+from serve.messages import Accepted, Batch, Job, Piece, Token
+from serve.replica import Replica
+from tests.support.ensembles import demo_ensemble
+from tests.support.serving import post
+
+TOKEN = Token("a", "a", None, {}, [1.0])
+
+
+class Slow(Replica):
+    """Says "a" for ever, or what else it is told; notes which jobs have ended."""
+
+    def __init__(self, refuses: Exception | None = None, breaks: Exception | None = None, loads: bool = True) -> None:
+        super().__init__(demo_ensemble(), slots=1)
+        self.refuses, self.breaks, self.loads = refuses, breaks, loads
+        self.begun, self.ended = 0, 0
+
+    async def describe(self) -> Any:
+        """As a replica does, or never."""
+        if not self.loads:
+            raise RuntimeError("not there yet")
+        return await super().describe()
+
+    async def answer(self, job: Job) -> AsyncIterator[Batch]:
+        """Endless."""
+        if self.refuses:
+            raise self.refuses
+        self.begun += 1
+        try:
+            yield _batch([Accepted([1], ["dense"], None, 0.0)])
+            for _ in range(10_000):
+                yield _batch([Piece(0, [TOKEN])])
+                await asyncio.sleep(0.01)
+                if self.breaks:
+                    raise self.breaks
+        finally:
+            self.ended += 1
+
+
+def _batch(events: Sequence[Any]) -> Batch:
+    return Batch(events, "r", Load(1, 0, 1))
+
+
+def asked(backend: Slow, **body: Any) -> Any:
+    limits = ServingLimits(timeout_s=0.3, concurrent=1)
+    with TestClient(make_api(backend, limits), raise_server_exceptions=False) as client:
+        for _ in range(50):
+            if client.get("/ready").status_code == 200:
+                break
+        return post(client, prompt="x", **body)
+
+
+def test_an_answer_that_takes_too_long_ends_with_504_and_frees_what_it_held() -> None:
+    backend = Slow()
+    answer = asked(backend)
+    assert answer.status_code == 504 and "longer than the 0.3 s" in answer.json()["error"]["message"]
+    assert backend.begun == backend.ended == 1
+
+
+def test_a_stream_that_takes_too_long_says_so_in_its_last_event() -> None:
+    backend = Slow()
+    events = asked(backend, stream=True).text.split("\n\n")
+    assert json.loads(events[0].removeprefix("data: "))["choices"][0]["text"] == "a"
+    assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "timeout" and "[DONE]" not in events
+    assert backend.begun == backend.ended == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_too_many_requests_are_429_with_a_time_to_come_again(stream: bool) -> None:
+    answer = asked(Slow(refuses=Overloaded("9 texts wait already")), stream=stream)
+    assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
+    assert answer.json()["error"]["code"] == "overloaded"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_bug_is_answered_without_its_message(stream: bool) -> None:
+    answer = asked(Slow(refuses=RuntimeError("secret detail")), stream=stream)
+    assert answer.status_code == 500 and "secret" not in answer.text and "error" in answer.json()
+
+
+def test_a_bug_within_a_stream_is_an_event_without_its_message() -> None:
+    answer = asked(Slow(breaks=RuntimeError("secret detail")), stream=True)
+    assert "secret" not in answer.text and "the server failed on this request" in answer.text
+
+
+def test_until_the_models_are_loaded_it_is_alive_and_not_ready() -> None:
+    backend = Slow(loads=False)
+    with TestClient(make_api(backend), raise_server_exceptions=False) as client:
+        assert client.get("/health").status_code == 200
+        for answer in (client.get("/ready"), client.get("/v1/models"), post(client, prompt="x")):
+            assert answer.status_code == 503 and answer.headers["retry-after"]
+            assert answer.json()["error"]["code"] == "not_ready"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_ends_the_work(stream: bool) -> None:
+    """By the ASGI messages that a server sends, since a test client never hangs up."""
+    backend = Slow()
+    api = make_api(backend)
+
+    async def left() -> list[int]:
+        body = json.dumps({"prompt": "x", "stream": stream}).encode()
+        gone, seen = asyncio.Event(), 0
+        headers = [(b"content-type", b"application/json")]
+
+        async def receive() -> dict[str, Any]:
+            nonlocal seen
+            seen += 1
+            if seen == 1:
+                return {"type": "http.request", "body": body}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_message: dict[str, Any]) -> None:
+            return None
+
+        async with api.router.lifespan_context(api):
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://here") as client:
+                while (await client.get("/ready")).status_code != 200:
+                    await asyncio.sleep(0.01)
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/v1/completions",
+                "headers": headers,
+                "query_string": b"",
+            }
+            running = asyncio.create_task(api(scope, receive, send))  # type: ignore[arg-type]
+            while not backend.begun:
+                await asyncio.sleep(0.01)
+            before = backend.ended
+            gone.set()
+            await asyncio.wait_for(running, 20)
+            return [before, backend.ended]
+
+    assert asyncio.run(left()) == [0, 1]
+
+
+def test_more_than_the_allowed_requests_at_once_are_refused() -> None:
+    backend = Slow()
+    api = make_api(backend, ServingLimits(concurrent=2, timeout_s=1.0))
+
+    async def crowd() -> list[int]:
+        transport = httpx.ASGITransport(api)
+        async with (
+            api.router.lifespan_context(api),
+            httpx.AsyncClient(transport=transport, base_url="http://h") as client,
+        ):
+            while (await client.get("/ready")).status_code != 200:
+                await asyncio.sleep(0.01)
+            asks = [client.post("/v1/completions", json={"prompt": "x"}) for _ in range(4)]
+            return sorted(answer.status_code for answer in await asyncio.gather(*asks))
+
+    assert asyncio.run(crowd()) == [429, 429, 504, 504]
+    assert backend.begun == backend.ended == 2

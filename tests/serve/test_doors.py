@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+
+import pytest
+
+from app.core.errors import ConfigError
+from serve.doors import keys_of, require_keys
+from serve.limits import ServingLimits
+from tests.support.serving import post, served
+
+KEYS = ("one", "two")
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"anyone:{password}".encode()).decode()
+
+
+def test_with_keys_every_route_but_health_and_readiness_asks_for_one() -> None:
+    with served(keys=KEYS) as client:
+        routes = [*client.app.openapi()["paths"], "/", "/playground.js", "/openapi.json", "/nowhere"]  # type: ignore[attr-defined]
+        answers = {route: client.get(route).status_code for route in routes}
+    assert answers.pop("/health") == answers.pop("/ready") == 200
+    assert len(answers) > 8 and set(answers.values()) == {401}
+
+
+@pytest.mark.parametrize(
+    "given", ["", "Bearer three", "Bearer", "Bearer ", "one", "Basic one", basic("three"), basic(""), "Bearer one two"]
+)
+def test_a_wrong_key_is_answered_in_openais_shape(given: str) -> None:
+    with served(keys=KEYS) as client:
+        answer = client.get("/v1/models", headers={"Authorization": given} if given else {})
+    assert answer.status_code == 401 and answer.json()["error"]["code"] == "invalid_api_key"
+    assert answer.headers["www-authenticate"].startswith("Basic ")
+
+
+@pytest.mark.parametrize("given", ["Bearer one", "Bearer two", "bearer one", basic("two")])
+def test_each_of_several_keys_opens(given: str) -> None:
+    with served(keys=KEYS) as client:
+        assert client.get("/v1/models", headers={"Authorization": given}).status_code == 200
+
+
+def test_a_key_is_compared_with_all_keys_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def noted(key: bytes, given: bytes) -> bool:
+        compared.append(key)
+        return key == given
+
+    monkeypatch.setattr(hmac, "compare_digest", noted)
+    with served(keys=KEYS) as client:
+        client.get("/v1/models", headers={"Authorization": "Bearer one"})
+    assert compared == [b"one", b"two"]
+
+
+def test_keys_are_read_from_the_environment() -> None:
+    assert keys_of({"XELM_API_KEYS": " one, two,,"}) == ("one", "two")
+    assert keys_of({}) == keys_of({"XELM_API_KEYS": " , "}) == ()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+def test_the_loopback_may_be_listened_on_without_keys(host: str) -> None:
+    require_keys(host, (), False)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.3", "::", "example.org", ".".join("0000"), ""])
+def test_beyond_it_keys_or_a_word_are_needed(host: str) -> None:
+    with pytest.raises(ConfigError, match="allow_without_keys: true"):
+        require_keys(host, (), False)
+    require_keys(host, ("key",), False)
+    require_keys(host, (), True)
+
+
+def test_a_body_beyond_the_limit_is_refused_whether_its_length_is_said_or_not() -> None:
+    body = json.dumps({"prompt": "12 ", "max_tokens": 1}).encode()
+    headers = {"content-type": "application/json"}
+    with served(limits=ServingLimits(body_bytes=len(body))) as client:
+        for content in (body, iter([body[:9], body[9:]])):
+            assert client.post("/v1/completions", content=content, headers=headers).status_code == 200
+        for content in (body + b" ", iter([body, b" "])):
+            answer = client.post("/v1/completions", content=content, headers=headers)
+            assert answer.status_code == 413 and f"the {len(body)} bytes allowed" in answer.json()["error"]["message"]
+        assert post(client, prompt="1", max_tokens=1).status_code == 200

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from app.core.errors import AllocationError, ConfigError, Overloaded, ServingError
+from app.ensemble.engine import Limits
+from app.ensemble.sampling import Sampling
+from serve.messages import Accepted, Batch, Job, Mixing, Piece
+from serve.replica import Replica
+from tests.support.ensembles import demo_ensemble
+
+GREEDY = Sampling(8, temperature=0.0)
+LONG = Job("dense", ("12 ",), Sampling(100, temperature=1.0, seed=5, logit_bias={0: -100.0}))
+
+
+@pytest.fixture
+def replica() -> Iterator[Replica]:
+    made = Replica(demo_ensemble(), slots=2, limits=Limits(waiting=1))
+    yield made
+    made.close()
+
+
+def pieces_of(batches: list[Batch]) -> list[Piece]:
+    return [event for batch in batches for event in batch.events if isinstance(event, Piece)]
+
+
+def text_of(replica: Replica, job: Job) -> str:
+    return "".join(token.piece for piece in pieces_of(all_of(replica, job)) for token in piece.tokens)
+
+
+def all_of(replica: Replica, job: Job) -> list[Batch]:
+    async def collected() -> list[Batch]:
+        return [batch async for batch in replica.answer(job)]
+
+    return asyncio.run(collected())
+
+
+def greedy(model: int | None) -> str:
+    """What one expert alone (None: dense) writes after "12 ", by its full logits."""
+    ensemble = demo_ensemble()
+    chosen = ensemble.others["dense"] if model is None else ensemble.experts[model]
+    ids = [ensemble.tokenizer.start_id, *ensemble.tokenizer.encode_batch(["12 "])[0].tolist()]
+    made: list[int] = []
+    with torch.no_grad():
+        for _ in range(8):
+            token = int(chosen.logits(torch.tensor([[*ids, *made]]))[0, -1].argmax())
+            if token == ensemble.tokenizer.end_id:
+                break
+            made.append(token)
+    return ensemble.tokenizer.decode(made)
+
+
+def test_a_language_named_in_the_request_is_written_by_its_expert(replica: Replica) -> None:
+    for place, lang in enumerate(("de", "en")):
+        job = Job("ensemble", ("12 ",), GREEDY, mixing=Mixing(language=lang))
+        assert text_of(replica, job) == greedy(place)
+        tokens = [token for piece in pieces_of(all_of(replica, job)) for token in piece.tokens]
+        assert {tuple(token.weights) for token in tokens} == {(float(place == 0), float(place == 1))}
+
+
+def test_single_models_can_be_asked_for(replica: Replica) -> None:
+    for name, place in (("expert-00", 0), ("expert-01", 1), ("dense", None)):
+        assert text_of(replica, Job(name, ("12 ",), GREEDY)) == greedy(place)
+
+
+def test_experts_that_are_named_are_the_only_ones(replica: Replica) -> None:
+    for mixing in (Mixing(experts=("expert-01",)), Mixing(experts=("expert-00", "expert-01"), fixed=(0.0, 2.0))):
+        assert text_of(replica, Job("ensemble", ("12 ",), GREEDY, mixing=mixing)) == greedy(1)
+
+
+def test_the_first_event_says_what_was_taken(replica: Replica) -> None:
+    first = all_of(replica, Job("ensemble", ("12 ", (0, 5)), GREEDY, n=1))[0]
+    assert first.events == [Accepted((4, 2), ("expert-00", "expert-01"), "posterior", 1e-4)]
+
+
+def test_token_ids_are_taken_as_given_and_text_gets_the_start_token(replica: Replica) -> None:
+    tokenizer = demo_ensemble().tokenizer
+    bare = tokenizer.encode_batch(["12 "])[0].tolist()
+    by_text = text_of(replica, Job("dense", ("12 ",), GREEDY))
+    assert text_of(replica, Job("dense", ((tokenizer.start_id, *bare),), GREEDY)) == by_text
+    job = Job("dense", (tuple(bare),), replace(GREEDY, max_tokens=1), logprobs=0, echo=True)
+    assert len(pieces_of(all_of(replica, job))[0].prompt) == len(bare)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "mixing", "error", "message"),
+    [
+        ((), {}, ServingError, "holds no token"),
+        ((10**6,), {}, ServingError, "token id 1000000; ids run from 0 to"),
+        ("x", {"language": "fr"}, AllocationError, "nearest known: en, de"),
+        ("x", {"weighting": "tfdif", "language": "de"}, ConfigError, "tfidf"),
+        ("x", {"top_m": 3, "language": "de"}, ConfigError, "top_m is 3 but there are 2 experts"),
+        ("x", {"experts": ("expert-02",)}, ServingError, "expert-01"),
+        ("x", {"experts": ()}, ServingError, "is empty"),
+        ("x", {"experts": ("expert-01",), "language": "de"}, ServingError, "none of expert-01 owns language 'de'"),
+        ("x", {"experts": ("expert-01",), "fixed": (1.0,), "weighting": "uniform"}, ServingError, "does not look"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_before_the_first_event(
+    replica: Replica, prompt: Any, mixing: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        all_of(replica, Job("ensemble", (prompt,), GREEDY, mixing=Mixing(**mixing)))
+
+
+def test_options_for_mixing_are_refused_where_nothing_is_mixed(replica: Replica) -> None:
+    with pytest.raises(ServingError, match=r"xelm\.language .* dense is a single model"):
+        all_of(replica, Job("dense", ("x",), GREEDY, mixing=Mixing(language="de")))
+
+
+def test_a_listener_that_goes_away_frees_its_slots_within_one_step(replica: Replica) -> None:
+    async def left() -> tuple[int, int]:
+        batches = replica.answer(LONG)
+        await anext(batches)
+        await anext(batches)
+        await batches.aclose()  # type: ignore[attr-defined]
+        other = [batch async for batch in replica.answer(replace(LONG, sampling=replace(GREEDY, max_tokens=2)))]
+        return other[1].load.running, len(pieces_of(other))
+
+    running, heard = asyncio.run(left())
+    assert running <= 1 and heard >= 1
+
+
+def test_all_prompts_of_a_job_are_taken_or_none_and_the_queue_is_bounded(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica._engine._engine, "step", list)  # nothing moves: two slots are free, one text may wait
+
+    async def crowded() -> int:
+        taken = [replica.answer(replace(LONG, n=2)), replica.answer(LONG)]
+        await anext(taken[0])
+        with pytest.raises(Overloaded, match="wait already"):
+            await anext(replica.answer(replace(LONG, prompts=("1", "2"))))
+        await anext(taken[1])  # the refused job left nothing behind
+        with pytest.raises(Overloaded, match="wait already"):
+            await anext(replica.answer(LONG))
+        return replica._engine.load.waiting
+
+    assert asyncio.run(crowded()) == 3
+
+
+def test_jobs_at_once_are_each_answered_as_alone(replica: Replica) -> None:
+    jobs = [
+        replace(LONG, sampling=Sampling(12, seed=seed), model=model) for seed, model in ((1, "dense"), (2, "ensemble"))
+    ]
+    alone = [text_of(replica, job) for job in jobs]
+
+    async def together() -> list[str]:
+        async def one(job: Job) -> str:
+            batches = [batch async for batch in replica.answer(job)]
+            return "".join(token.piece for piece in pieces_of(batches) for token in piece.tokens)
+
+        return await asyncio.gather(*map(one, jobs))
+
+    assert asyncio.run(together()) == alone
+
+
+def test_an_end_token_has_its_entry_where_one_token_is_made_to_be_scored(replica: Replica) -> None:
+    end = demo_ensemble().tokenizer.end_id
+    sampling = Sampling(1, temperature=0.0, logit_bias={end: 100.0})
+    piece = pieces_of(all_of(replica, Job("dense", ("12 ",), sampling, logprobs=1, echo=True)))[-1]
+    assert [token.name for token in piece.tokens] == ["</s>"] and piece.finish == "stop"
+    assert "".join(token.piece for token in piece.tokens) == ""
+
+
+def test_a_bug_in_the_engine_is_heard_by_all_and_seen_by_the_health_check(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(replica._engine._engine, "step", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        all_of(replica, LONG)
+    with pytest.raises(RuntimeError, match="has stopped"):
+        replica.require_health()
+    with pytest.raises(RuntimeError, match="has stopped"):
+        all_of(replica, LONG)
+
+
+def test_warming_runs_every_model_and_leaves_nothing(replica: Replica) -> None:
+    asyncio.run(replica.warm())
+    assert replica._engine.load.running == 0
