@@ -1,4 +1,4 @@
-"""The HTTP API over a backend: OpenAI's routes, tokenizer, health and metrics."""
+"""The HTTP API over a backend: OpenAI's routes, tokenizer, health, metrics, playground."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from serve.measures import Counted, Measures
 from serve.messages import Backend, Description, Job
 from serve.problems import NotLoaded, UnknownModel, install_problems
 from serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest, GenerationRequest, TokenizeRequest
+from serve.static_files import add_playground
 
 log = logging.getLogger(__name__)
 _CHAT_TOKENS = 128
@@ -76,6 +77,7 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
     _add_models(api, models)
     _add_tokenizer(api, backend, models)
     _add_completions(api, backend, models, Answering(backend, limits, measures))
+    add_playground(api)
     return api
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.ensemble.engine import Limits
@@ -35,6 +39,21 @@ def served(
             yield client
     finally:
         replica.close()
+
+
+@contextmanager
+def listening(api: FastAPI) -> Iterator[str]:
+    """The address of the API on a free port of the loopback, once it answers."""
+    server = uvicorn.Server(uvicorn.Config(api, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    try:
+        yield "http://{}:{}".format(*server.servers[0].sockets[0].getsockname()[:2])
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def post(client: TestClient, path: str = "/v1/completions", **body: Any) -> Any:

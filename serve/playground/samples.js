@@ -1,0 +1,25 @@
+"use strict";
+// language, its own name, a beginning
+const SAMPLES = [
+  ["ar", "العربية", "في صباح يوم الاثنين"],
+  ["bg", "български", "В понеделник сутринта"],
+  ["de", "Deutsch", "Am Montag, dem 12. Januar,"],
+  ["el", "Ελληνικά", "Το πρωί της Δευτέρας"],
+  ["en", "English", "On Monday, 12 January,"],
+  ["es", "español", "El lunes 12 de enero"],
+  ["fa", "فارسی", "صبح روز دوشنبه"],
+  ["fr", "français", "Le lundi 12 janvier"],
+  ["he", "עברית", "ביום שני בבוקר"],
+  ["hi", "हिन्दी", "सोमवार 12 जनवरी को"],
+  ["id", "Indonesia", "Pada hari Senin pagi"],
+  ["ja", "日本語", "1月12日月曜日の朝"],
+  ["ko", "한국어", "1월 12일 월요일 아침"],
+  ["ru", "русский", "В понедельник, 12 января,"],
+  ["sw", "Kiswahili", "Siku ya Jumatatu asubuhi"],
+  ["ta", "தமிழ்", "திங்கட்கிழமை காலை"],
+  ["th", "ไทย", "เช้าวันจันทร์ที่ 12 มกราคม"],
+  ["tr", "Türkçe", "12 Ocak Pazartesi günü"],
+  ["ur", "اردو", "پیر کی صبح"],
+  ["vi", "Tiếng Việt", "Sáng thứ Hai ngày 12 tháng 1"],
+  ["zh", "中文", "1月12日星期一早上"],
+];

@@ -1,0 +1,28 @@
+"""The playground's files: ours, read from this package, with a policy that lets the page reach this server alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI, Response
+from fastapi.responses import FileResponse
+
+_FOLDER = Path(__file__).parent / "playground"
+_FILES = ("index.html", "playground.css", "playground.js", "samples.js")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+
+
+def add_playground(api: FastAPI) -> None:
+    """The page at ``/`` and what it loads, beside it."""
+    for name in _FILES:
+        _add(api, "/" if name == "index.html" else f"/{name}", _FOLDER / name)
+
+
+def _add(api: FastAPI, path: str, file: Path) -> None:
+    @api.get(path, include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(file, headers=_HEADERS)
