@@ -6,11 +6,10 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.ensemble.requests import FinishReason, Work
-from serve.messages import Accepted, Piece, Token
+from serve.messages import Accepted, Effort, Piece, Token
 
 Shape = Literal["completion", "chat", "chat.chunk"]
 JsonDict = dict[str, Any]
@@ -20,14 +19,11 @@ _OBJECT = {"completion": "text_completion", "chat": "chat.completion", "chat.chu
 
 @dataclass
 class _Text:
-    """One text so far. offset: characters given out; total: sum of the weights over ``counted`` tokens."""
+    """One text so far. offset: characters given out; made: tokens, once it has ended."""
 
     begun: bool = False
     offset: int = 0
     made: int = 0
-    total: list[float] = field(default_factory=list)
-    counted: int = 0
-    work: Work = field(default_factory=Work)
 
 
 @dataclass
@@ -54,16 +50,13 @@ class Answer:
         tokens = [*piece.prompt, *piece.tokens]
         start = text.offset
         text.offset += sum(len(token.piece) for token in tokens)
-        text.work = piece.work
-        text.made = piece.work.made
-        for token in piece.tokens:
-            text.total = [a + b for a, b in zip(text.total or [0.0] * len(token.weights), token.weights, strict=True)]
-            text.counted += 1
+        if piece.effort is not None:
+            text.made = piece.effort.made
         found: JsonDict = {"index": piece.choice, **self._said("".join(token.piece for token in tokens), text.begun)}
         found["logprobs"] = self._logprobs(tokens, start) if self.logprobs else None
         found["finish_reason"] = piece.finish
         text.begun = True
-        if xelm := self._xelm(text, tokens, piece.finish):
+        if xelm := self._xelm(tokens, piece.effort):
             found["xelm"] = xelm
         return found
 
@@ -105,22 +98,21 @@ class Answer:
             "text_offset": offsets,
         }
 
-    def _xelm(self, text: _Text, tokens: Sequence[Token], finish: FinishReason | None) -> JsonDict:
+    def _xelm(self, tokens: Sequence[Token], effort: Effort | None) -> JsonDict:
         names = self.accepted.experts
         found: JsonDict = {}
         if self.per_token:
             found["tokens"] = [token.name for token in tokens]
             found["pieces"] = [token.piece for token in tokens]
             found["token_weights"] = [[None if math.isnan(w) else w for w in token.weights] for token in tokens]
-        if self.per_token or finish:
+        if self.per_token or effort is not None:
             found["experts"] = list(names)
-        if finish:
-            means = [total / text.counted for total in text.total] if text.counted else None
-            found["weights"] = None if means is None else dict(zip(names, means, strict=True))
+        if effort is not None:
+            found["weights"] = dict(zip(names, effort.weights, strict=True)) if effort.weights else None
             found["weighting"] = self.accepted.weighting
             found["language"] = self.language
             found["drop_below"] = self.accepted.drop_below
-            found["drafted"], found["kept"], found["passes"] = text.work.drafted, text.work.kept, text.work.passes
+            found["drafted"], found["kept"], found["passes"] = effort.drafted, effort.kept, effort.passes
         return found
 
 
@@ -141,7 +133,7 @@ def joined(pieces: Iterable[Piece], count: int) -> list[Piece]:
         tokens[piece.choice] += piece.tokens
         prompts[piece.choice] += piece.prompt
         last[piece.choice] = piece
-    return [Piece(i, tokens[i], prompts[i], last[i].finish, last[i].work) for i in range(count)]
+    return [Piece(i, tokens[i], prompts[i], last[i].finish, last[i].effort) for i in range(count)]
 
 
 def _chat_logprob(token: Token) -> JsonDict:

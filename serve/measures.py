@@ -87,9 +87,9 @@ class JobMeasures:
             all_._made.inc(len(event.tokens))
             for token in event.tokens:
                 all_._entropy.observe(-sum(w * math.log(w) for w in token.weights if w > 0))
-            if event.finish:
-                all_._drafted.inc(event.work.drafted)
-                all_._kept.inc(event.work.kept)
+            if event.effort is not None:
+                all_._drafted.inc(event.effort.drafted)
+                all_._kept.inc(event.effort.kept)
 
 
 class Counted:

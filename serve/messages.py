@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from app.ensemble.engine import Load
-from app.ensemble.requests import FinishReason, Work
+from app.ensemble.requests import FinishReason
 from app.ensemble.sampling import Sampling
 
 Prompt = str | tuple[int, ...]
@@ -73,14 +73,28 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What a text took, as in ``app.ensemble.requests.Work``; weights: their means over its tokens, an end included."""
+
+    made: int
+    passes: int
+    drafted: int
+    kept: int
+    weights: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Piece:
-    """News of one text: choice i of prompt p has number p * n + i. ``finish`` is None while it goes on."""
+    """News of one text: choice i of prompt p has number p * n + i.
+
+    finish: None while it goes on; effort: of the whole text, with its last piece.
+    """
 
     choice: int
     tokens: Sequence[Token]
     prompt: Sequence[Token] = ()
     finish: FinishReason | None = None
-    work: Work = field(default_factory=Work)
+    effort: Effort | None = None
 
 
 @dataclass(frozen=True)

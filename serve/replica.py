@@ -6,14 +6,16 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+import numpy as np
+
 from app.core.errors import ServingError
 from app.ensemble.engine import Engine, Limits
-from app.ensemble.requests import FinishReason, Request, Update
+from app.ensemble.requests import FinishReason, Request, Update, Work
 from app.ensemble.sampling import Sampling
 from app.ensemble.text_output import Step
 from serve.engine_thread import EngineThread
 from serve.loading import MIXTURE, LoadedEnsemble
-from serve.messages import Accepted, Batch, Description, Job, Mixing, ModelInfo, Piece, Prompt, Token
+from serve.messages import Accepted, Batch, Description, Effort, Job, Mixing, ModelInfo, Piece, Prompt, Token
 from serve.weighing import Plan, plan_of
 
 _LEAST = -9999.0
@@ -157,7 +159,7 @@ class Replica:
             [self._token(step, job.logprobs) for step in update.steps],
             [self._token(step, job.logprobs) for step in update.prompt],
             finish,
-            update.work,
+            _effort(update.work) if finish else None,
         )
 
     def _token(self, step: Step, logprobs: int | None) -> Token:
@@ -170,6 +172,11 @@ class Replica:
             name = tokenizer.name(token)
             top[tokenizer.spelling(token) if name in top else name] = value
         return Token(tokenizer.name(step.token), step.piece, log_prob, top, step.weights.tolist())
+
+
+def _effort(work: Work) -> Effort:
+    means = np.mean(work.weights, axis=0).tolist() if work.weights else ()
+    return Effort(work.made, work.passes, work.drafted, work.kept, means)
 
 
 def _with_own(step: Step, log_prob: float) -> list[tuple[int, float]]:

@@ -83,5 +83,5 @@ def test_following_it_word_for_word_works(howto: Path, project: Path) -> None:
 
 
 def test_there_is_a_howto_for_each_thing_people_add() -> None:
-    expected = {"own-corpus", "own-seed", "add-a-strategy", "add-a-corpus", "add-a-system"}
+    expected = {"own-corpus", "own-seed", "add-a-strategy", "add-a-corpus", "add-a-system", "serve"}
     assert expected <= {howto.stem for howto in HOWTOS}
