@@ -6,12 +6,13 @@ Two deployments: the ingress speaks HTTP, the models make texts; what crosses be
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ray import serve
+from ray.exceptions import RayTaskError
 from ray.serve import Application
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
@@ -99,14 +100,14 @@ class Models:
 
 
 class HandleBackend:
-    """A Backend behind a handle of Serve."""
+    """A Backend behind a handle of Serve. Errors are those that the replica raised, without Ray's account of them."""
 
     def __init__(self, models: DeploymentHandle) -> None:
         self._models = models
 
     async def describe(self) -> Description:
         """See Backend."""
-        found: Description = await self._models.describe.remote()
+        found: Description = await _plainly(self._models.describe.remote())
         return found
 
     async def answer(self, job: Job) -> AsyncIterator[Batch]:
@@ -115,23 +116,37 @@ class HandleBackend:
         try:
             async for batch in batches:
                 yield batch
+        except RayTaskError as error:
+            raise own_error(error) from None
         finally:
             batches.cancel()
 
     async def encode(self, text: str, with_start: bool) -> list[int]:
         """See Backend."""
-        ids: list[int] = await self._models.encode.remote(text, with_start)
+        ids: list[int] = await _plainly(self._models.encode.remote(text, with_start))
         return ids
 
     async def decode(self, ids: Sequence[int]) -> str:
         """See Backend."""
-        text: str = await self._models.decode.remote(ids)
+        text: str = await _plainly(self._models.decode.remote(ids))
         return text
 
     async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """See Backend."""
-        ids: tuple[int, ...] = await self._models.chat_prompt.remote(messages)
+        ids: tuple[int, ...] = await _plainly(self._models.chat_prompt.remote(messages))
         return ids
+
+
+async def _plainly(response: Awaitable[Any]) -> Any:
+    try:
+        return await response
+    except RayTaskError as error:
+        raise own_error(error) from None
+
+
+def own_error(error: RayTaskError) -> Exception:
+    """What a replica raised. The text of Ray's error holds the traceback, which is nobody's business."""
+    return error.cause if isinstance(error.cause, Exception) else RuntimeError("a replica failed")
 
 
 class Ingress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.exceptions import RayTaskError
 from ray.serve.schema import ServeDeploySchema
 
-from app.core.errors import ConfigError
-from serve.builder import app
+from app.core.errors import ConfigError, Overloaded
+from serve.builder import HandleBackend, app
 from tests.support.processes import kill_family
 from tests.support.serving import chunks
 from tests.support.source import ROOT
@@ -39,6 +41,22 @@ def test_ray_accepts_the_config_and_it_listens_on_the_loopback_outside_rays_own_
 def test_wrong_arguments_are_named(args: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         app(args)
+
+
+@pytest.mark.parametrize("cause", [Overloaded("9 wait"), ValueError("x")])
+def test_an_error_of_a_replica_keeps_its_kind_and_loses_rays_traceback(cause: Exception) -> None:
+    class Lost:
+        @property
+        def remote(self) -> Any:
+            async def failing(*_: object) -> None:
+                raise RayTaskError("models", "Traceback: secret", cause).as_instanceof_cause()
+
+            return failing
+
+    handle = type("Handle", (), {"encode": Lost()})()
+    with pytest.raises(type(cause)) as raised:
+        asyncio.run(HandleBackend(handle).encode("x", True))
+    assert raised.value is cause
 
 
 @pytest.mark.cluster
@@ -65,8 +83,11 @@ def test_a_run_is_served_and_answers_over_http(whole_run: WholeRun, tmp_path: Pa
         for choice in whole["choices"]:
             mine = [part["choices"][0] for part in parts if part["choices"][0]["index"] == choice["index"]]
             assert "".join(one["text"] for one in mine) == choice["text"]
-        with pytest.raises(urllib.error.HTTPError, match="400"):  # an error keeps its kind on its way between processes
-            _ask("/v1/completions", {**body, "xelm": {"language": "tlh"}})
+        for stream in (False, True):
+            with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+                _ask("/v1/completions", {**body, "stream": stream, "xelm": {"language": "tlh"}})
+            message = json.loads(refused.value.read())["error"]["message"]
+            assert message.startswith("language 'tlh' belongs to no expert") and "Traceback" not in message
         assert "xelm_made_tokens_total" in _asked("/metrics", None, process, tmp_path)
     finally:
         kill_family(process)
