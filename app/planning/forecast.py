@@ -34,7 +34,8 @@ def forecast(config: Config, store: Store) -> JsonObject:
     if clusters:
         result["clusters"] = clusters
     result["tokens_per_expert"] = forecast_tokens(config, clusters)
-    result["tokens_dense"] = config.training.budget_tokens
+    whole = split_budget(config.training.budget_tokens, [1.0], config.training.tokens_per_step)
+    result["tokens_dense"] = whole[0]
     return result
 
 

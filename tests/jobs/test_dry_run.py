@@ -47,7 +47,9 @@ def test_every_job_plans_every_preset_without_a_corpus_and_without_making_anythi
     out = capsys.readouterr().out
     plan = json.loads(out)
     assert out.count("\n") == 1 and plan["job"] == job and plan["config"]["run"]["name"] == preset
-    assert sum(plan["tokens_per_expert"]) == plan["tokens_dense"] == plan["config"]["training"]["budget_tokens"]
+    budget, step = (plan["config"]["training"][name] for name in ("budget_tokens", "tokens_per_step"))
+    assert sum(plan["tokens_per_expert"]) == plan["tokens_dense"] == pytest.approx(budget, abs=step / 2)
+    assert not plan["tokens_dense"] % step
     assert len(plan["clusters"]) == plan["config"]["allocation"]["k"]
     assert not root.exists()
 
@@ -94,4 +96,7 @@ def test_a_plan_gives_a_language_of_more_weight_more_tokens(capsys: pytest.Captu
     plan = json.loads(capsys.readouterr().out)
     total = 14 + 5 + 0.5  # sixteen languages
     held = [sum({"de": 5, "en": 0.5}.get(lang, 1) for lang in cluster) for cluster in plan["clusters"]]
-    assert plan["tokens_per_expert"] == pytest.approx([plan["tokens_dense"] * share / total for share in held], abs=1)
+    assert plan["tokens_per_expert"] == pytest.approx(
+        [plan["tokens_dense"] * share / total for share in held], abs=4096
+    )
+    assert not any(tokens % 4096 for tokens in plan["tokens_per_expert"])

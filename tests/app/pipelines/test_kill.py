@@ -73,7 +73,7 @@ def _some(root: Path, pattern: str) -> Callable[[], bool]:
     [
         ("shard", "shards", ["shards/*/*/*/part-*.parquet"]),
         # killed twice: a trained seed tokenizes first
-        ("seed", "tokens", ["tokens/*/*/*/part-*.parquet", "model/*/step-000000[123][05]/manifest.json"]),
+        ("seed", "tokens", ["tokens/*/*/*/part-*.npy", "model/*/step-000000[123][05]/manifest.json"]),
         ("allocate", "allocation", ["allocation/*/documents/*/part-*.parquet"]),
         ("train", "model", ["model/*/step-0000001[05]/manifest.json"]),  # the seed's weights are compared here too
     ],
