@@ -10,7 +10,7 @@ from jobs.entry import Step, run_job
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    return run_job("baseline", argv, __doc__ or "", _work, is_long=True)
+    return run_job("baseline", argv, __doc__ or "", _work, is_long=True, cuts=False)
 
 
 def _work() -> Step:

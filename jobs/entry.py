@@ -38,6 +38,7 @@ def run_job(
     *,
     shortcuts: Mapping[str, str] | None = None,
     is_long: bool = False,
+    cuts: bool = True,
     then: Callable[[Typed], dict[str, str]] | None = None,
 ) -> int:
     """Parse the command line, then forecast (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
@@ -45,8 +46,8 @@ def run_job(
 
     A result that says ``ok: false`` is printed and is status 1.
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
-    that it sets. is_long: looks at the machines before it starts, and shows signs of life. then: what can
-    be typed after it, printed below its text.
+    that it sets. is_long: looks at the machines before it starts, and shows signs of life. cuts: whether it needs the
+    corpus to be cut. then: what can be typed after it, printed below its text.
     """
     named = shortcuts or {}
     arguments = _parser(name, description, named).parse_args(argv)
@@ -57,7 +58,7 @@ def run_job(
             if is_long:
                 meanwhile.enter_context(ends_on_signals())
                 meanwhile.enter_context(signs_of_life())
-            result, typed = _result(name, arguments, named, work, is_long)
+            result, typed = _result(name, arguments, named, work, is_long, cuts)
             if then and not arguments.dry_run:
                 result["next"] = then(typed)
     except (Exception, KeyboardInterrupt) as error:
@@ -69,7 +70,12 @@ def run_job(
 
 
 def _result(
-    name: str, arguments: argparse.Namespace, named: Mapping[str, str], work: Callable[[], Step], is_long: bool
+    name: str,
+    arguments: argparse.Namespace,
+    named: Mapping[str, str],
+    work: Callable[[], Step],
+    is_long: bool,
+    cuts: bool,
 ) -> tuple[JsonObject, Typed]:
     from app.artifacts.store import Store
     from app.config.load import load_config, resolved
@@ -103,7 +109,7 @@ def _result(
     from app.artifacts.lease import held
     from app.doctor.preflight import ready
 
-    with ready(config, store), held(store.run(config.run.name), DRIVER, f"jobs.{name}"):
+    with ready(config, store, cuts), held(store.run(config.run.name), DRIVER, f"jobs.{name}"):
         return {"job": name, "run": config.run.name, **step(config, store)}, typed
 
 

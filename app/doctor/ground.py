@@ -21,15 +21,15 @@ from app.lineage.settings import is_language_level
 from app.planning.plan import planned_work, seed_size, storage_forecast
 
 
-def ground_checks(config: Config, store: Store) -> list[Check]:
-    """All checks of this module; what cannot be looked at is not among them."""
+def ground_checks(config: Config, store: Store, cuts: bool = True) -> list[Check]:
+    """All checks of this module; what cannot be looked at is not among them. cuts: whether the job needs the cut."""
     home = _home(Path.home()) if config.cluster.address == "local" else ()
-    return [*untouching_checks(config, store), *home]
+    return [*untouching_checks(config, store, cuts), *home]
 
 
-def untouching_checks(config: Config, store: Store) -> list[Check]:
+def untouching_checks(config: Config, store: Store, cuts: bool = True) -> list[Check]:
     """Those that write nothing."""
-    return [*_cut(config), *interpreter_check(sys.executable), *_room(config, store)]
+    return [*(_cut(config) if cuts else ()), *interpreter_check(sys.executable), *_room(config, store)]
 
 
 def _cut(config: Config) -> Iterator[Check]:

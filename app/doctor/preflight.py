@@ -26,9 +26,12 @@ _HERE = "this machine"
 
 
 @contextmanager
-def ready(config: Config, store: Store) -> Iterator[None]:
-    """Check first; then, of a cluster, stay joined while this is open. Raises NotReady with every failed check."""
-    checks = ground_checks(config, store)
+def ready(config: Config, store: Store, cuts: bool = True) -> Iterator[None]:
+    """Check first; then, of a cluster, stay joined while this is open. Raises NotReady with every failed check.
+
+    cuts: whether the job needs the corpus to be cut; one that does not may run with any k.
+    """
+    checks = ground_checks(config, store, cuts)
     if config.cluster.address == "local":
         _judge([*checks, *_local_checks(config, store)])
         yield

@@ -23,6 +23,11 @@ def test_more_experts_than_languages_is_found_before_anything_starts(tmp_path: P
     assert checked(tmp_path, "corpus.languages=de,en,sw", "allocation.k=3")["cut"].state == "ok"
 
 
+def test_a_job_that_needs_no_cut_may_run_with_any_k(tmp_path: Path) -> None:
+    config = load_config("demo", overrides=[f"artifacts.root={tmp_path}", "corpus.languages=de,en", "allocation.k=4"])
+    assert "cut" not in {check.name for check in ground_checks(config, Store(str(tmp_path)), cuts=False)}
+
+
 def test_a_cut_of_documents_and_languages_that_are_not_named_are_left_to_the_corpus(tmp_path: Path) -> None:
     assert "cut" not in checked(tmp_path, "allocation.strategy=random", "allocation.k=40")
     assert "cut" not in checked(tmp_path, "corpus.languages=")
