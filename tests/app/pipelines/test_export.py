@@ -22,15 +22,14 @@ from app.core.errors import MissingArtifact
 from app.core.records import FloatArray
 from app.ensemble.mixing import mix_log_probs
 from app.ensemble.routing import document_weights
-from app.ensemble.sampling import Sampling
 from app.lineage.inputs import seed_location
 from app.lineage.lineage import Lineage
 from app.models.load import load_model, save_model
 from app.pipelines.export import export_run
 from app.pipelines.import_experts import import_experts
 from app.tokens.tokenizer import load_tokenizer
-from serve.ensemble import LoadedEnsemble, load_ensemble
-from serve.schema import XelmOptions
+from serve.loading import LoadedEnsemble, load_ensemble
+from tests.support.serving import post, served
 
 Run = tuple[Config, Store]
 
@@ -157,5 +156,6 @@ def test_the_cards_program_gives_the_probabilities_and_the_text_of_the_product(
         mixed = np.exp(mix_log_probs(each, weights[:, None, :]))
         assert theirs.shape == mixed.shape and len(mixed) > 64
         np.testing.assert_allclose(theirs, mixed, atol=1e-5)
-    said = ours.complete("ensemble", "12 January", Sampling(12, 0.0), (), XelmOptions()).text
+    with served(ours) as client:
+        said = post(client, prompt="12 January", max_tokens=12, temperature=0).json()["choices"][0]["text"]
     assert printed.rstrip("\n").partition("12 January")[2] == said
