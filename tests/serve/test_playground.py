@@ -100,3 +100,4 @@ def _fits_a_phone(page: Page) -> None:
     page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('no') } }")
     page.click("#curl")
     expect(page.locator("#said")).to_contain_text("curl -N http://127.0.0.1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
