@@ -94,7 +94,10 @@ class Lineage:
 
     @cached_property
     def token_corpus(self) -> TokenCorpus:
-        """The finished tokens."""
+        """The finished tokens. Raises MissingArtifact naming the first command that is missing, which alone can run."""
+        if not self.tokens.is_complete:
+            self.shards.finished()
+            self.tokenizer.finished()
         return TokenCorpus.open(self.tokens.finished())
 
     @cached_property

@@ -29,8 +29,9 @@ def test_a_builtin_seed_is_known_by_its_files_not_its_place(tmp_path: Path) -> N
 def test_what_is_missing_names_the_command_that_makes_it(tiny_run: Run, tmp_path: Path) -> None:
     config, store = tiny_run
     empty = Lineage(config, Store(str(tmp_path)))
-    with pytest.raises(MissingArtifact, match=r"run python -m jobs\.shard with this config"):
-        _ = empty.languages
+    for ask in ("languages", "token_corpus", "baselines", "experts"):
+        with pytest.raises(MissingArtifact, match=r"run python -m jobs\.shard with this config"):
+            getattr(empty, ask)
     shutil.copytree(store.root, tmp_path / "copy")
     lineage = Lineage(config, Store(str(tmp_path / "copy")))
     cures = {"dense": "baseline", "expert-01": "train"}
