@@ -153,9 +153,14 @@ def _clock(node: NodeFacts, machine: MachineFacts) -> Iterator[Check]:
             yield Check("clock", node.name, state, f"{says}; let both take their time from one server (chrony, NTP)")
 
 
-def resource_checks(config: Config, nodes: Sequence[NodeFacts], kinds: Mapping[str, Resources]) -> list[Check]:
-    """Whether each demand fits some node that is there, or some kind of node that an autoscaler may add."""
-    return [_fits(what, wanted, nodes, kinds) for what, wanted in demands(config).items()]
+def resource_checks(
+    config: Config, nodes: Sequence[NodeFacts], kinds: Mapping[str, Resources], unseen: bool = False
+) -> list[Check]:
+    """Whether each demand fits some node that is there, or some kind of node that an autoscaler may add.
+
+    unseen: an autoscaler may add nodes, of kinds that nobody knows; what fits no node is then only a warning.
+    """
+    return [_fits(what, wanted, nodes, kinds, unseen) for what, wanted in demands(config).items()]
 
 
 def demands(config: Config) -> dict[str, Resources]:
@@ -170,7 +175,9 @@ def demands(config: Config) -> dict[str, Resources]:
     return wanted
 
 
-def _fits(what: str, wanted: Resources, nodes: Sequence[NodeFacts], kinds: Mapping[str, Resources]) -> Check:
+def _fits(
+    what: str, wanted: Resources, nodes: Sequence[NodeFacts], kinds: Mapping[str, Resources], unseen: bool
+) -> Check:
     asked = listed(wanted)
     if place := next((node.name for node in nodes if holds(node.resources, wanted)), None):
         return Check("resources", "cluster", "ok", f"{what} ({asked}) fits node {place}")
@@ -178,6 +185,9 @@ def _fits(what: str, wanted: Resources, nodes: Sequence[NodeFacts], kinds: Mappi
         return Check(
             "resources", "cluster", "ok", f"{what} ({asked}) fits nodes of the kind {kind}, which can be added"
         )
+    if unseen:
+        says = f"{what} ({asked}) fits no node that is there; the autoscaler does not say what it can add"
+        return Check("resources", "cluster", "warning", says)
     cure = "ask for less (training.cpus_per_expert, training.gpus_per_expert, seed.cpus) or offer larger nodes"
     return Check("resources", "cluster", "failed", f"{what} ({asked}) fits no node and would wait for ever; {cure}")
 

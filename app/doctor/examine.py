@@ -22,7 +22,7 @@ from app.doctor.checks import DRIVER, Check, machine_checks, node_checks, resour
 from app.doctor.facts import MachineFacts, Needs, NodeFacts
 from app.doctor.ground import ground_checks
 from app.doctor.look import DRIVERS_PROBE, look
-from app.fleet.capacity import kinds_of_nodes
+from app.fleet.capacity import grows_unseen, kinds_of_nodes
 from app.fleet.ray_session import ray_session
 from app.planning.costs import checkpoint_bytes
 from app.planning.plan import seed_size, worker_bytes
@@ -60,14 +60,14 @@ def _examined(config: Config, probes: Folder) -> list[Check]:
     try:
         _reach(config.cluster.address)
         with ray_session(config.cluster):
-            nodes, kinds = _ask_nodes(probes, config.artifacts.cache), kinds_of_nodes()
+            nodes, kinds, unseen = _ask_nodes(probes, config.artifacts.cache), kinds_of_nodes(), grows_unseen()
     except Exception as error:  # Ray has no common base for what can go wrong when it is joined
         cure = "see cluster.address, `ray status`, RAY_AUTH_MODE and the token; versions must be the same on both sides"
         said = " ".join(str(error).split()) or type(error).__name__
         return [*checks, Check("cluster", config.cluster.address, "failed", f"cannot be joined: {said}; {cure}")]
     for node in nodes:
         checks += node_checks(config, node, driver, needs)
-    return [*checks, *resource_checks(config, nodes, kinds)]
+    return [*checks, *resource_checks(config, nodes, kinds, unseen)]
 
 
 def _reach(address: str) -> None:

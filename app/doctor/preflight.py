@@ -17,7 +17,7 @@ from app.doctor.examine import probing, seed_needs
 from app.doctor.facts import NodeFacts
 from app.doctor.ground import ground_checks, untouching_checks
 from app.doctor.look import look
-from app.fleet.capacity import kinds_of_nodes, living_nodes
+from app.fleet.capacity import grows_unseen, kinds_of_nodes, living_nodes
 from app.fleet.ray_session import ray_session
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def _cluster_checks(config: Config, store: Store) -> list[Check]:
         machine = look(probes, config.artifacts.cache, os.getpid())
     nodes = [NodeFacts(name, offered, 0.0, 0.0, None) for name, offered in living_nodes().items()]
     on_driver = machine_checks(config, DRIVER, machine, seed_needs(config))
-    return [*on_driver, *resource_checks(config, nodes, kinds_of_nodes())]
+    return [*on_driver, *resource_checks(config, nodes, kinds_of_nodes(), grows_unseen())]
 
 
 def _judge(checks: list[Check]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import ray
+from ray.experimental.internal_kv import _internal_kv_get
 
 Resources = Mapping[str, float]
+_STATUS = b"__autoscaling_status"  # ray._private.ray_constants.DEBUG_AUTOSCALING_STATUS, what `ray status` reads
+_NOT_LAUNCHED = "node_"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,19 @@ def kinds_of_nodes() -> dict[str, dict[str, float]]:
     return {group.name: dict(group.resources) for group in groups if group.max_count}
 
 
+def grows_unseen() -> bool:
+    """Whether an autoscaler of version 1 runs the cluster (``ray up``): it does not tell which nodes it can add."""
+    said = _internal_kv_get(_STATUS)
+    return said is not None and launches_nodes(json.loads(said))
+
+
+def launches_nodes(status: Mapping[str, object]) -> bool:
+    """Whether a status is of nodes that an autoscaler launches; where it only counts, a kind is named after a node."""
+    report = status.get("autoscaler_report")
+    kinds = report.get("active_nodes") if isinstance(report, Mapping) else None
+    return any(not str(kind).startswith(_NOT_LAUNCHED) for kind in kinds or ())
+
+
 def holds(offered: Resources, wanted: Resources) -> bool:
     """Whether a node that offers this can give what is wanted."""
     return all(offered.get(name, 0.0) >= amount for name, amount in wanted.items())
@@ -51,9 +68,13 @@ def listed(wanted: Resources) -> str:
 
 
 def shortage(
-    nodes: Mapping[str, Resources], kinds: Mapping[str, Resources], wanted: Resources, workers: int
+    nodes: Mapping[str, Resources],
+    kinds: Mapping[str, Resources],
+    wanted: Resources,
+    workers: int,
+    unseen: bool = False,
 ) -> Shortage | None:
-    """What is missing for a run of so many workers that each want this; None if it fits."""
+    """What is missing for a run of so many workers that each want this; None if it fits. unseen: ``grows_unseen``."""
     fits = how_many(nodes.values(), wanted)
     if fits >= workers:
         return None
@@ -63,5 +84,6 @@ def shortage(
     there = (
         f"{len(nodes)} nodes hold {fits} of them; the largest has {', '.join(f'{n:g} {k}' for k, n in most.items())}"
     )
-    added = f"nodes of the kind {kind} can be added" if kind else "no kind of node that fits can be added"
-    return Shortage(f"a run needs {run}; {there}; {added}", kind is not None)
+    unknown = "which kinds of nodes can be added is not known" if unseen else "no kind of node that fits can be added"
+    added = f"nodes of the kind {kind} can be added" if kind else unknown
+    return Shortage(f"a run needs {run}; {there}; {added}", kind is not None or unseen)

@@ -19,7 +19,7 @@ from app.artifacts.store import Folder
 from app.config.schema import Config
 from app.core.errors import StorageError
 from app.core.records import JsonObject
-from app.fleet.capacity import Shortage, kinds_of_nodes, living_nodes, shortage
+from app.fleet.capacity import Shortage, grows_unseen, kinds_of_nodes, living_nodes, shortage
 from app.fleet.interruption import saves_on_signals
 from app.fleet.ray_session import training_slots
 from app.fleet.worker import Assignment, Work, train_in_worker
@@ -48,7 +48,7 @@ class RayMachines:
 
     def shortage(self) -> Shortage | None:
         """See Machines."""
-        return shortage(living_nodes(), kinds_of_nodes(), self._resources(), self._workers[0])
+        return shortage(living_nodes(), kinds_of_nodes(), self._resources(), self._workers[0], grows_unseen())
 
     def start(self, task: ModelTask) -> Future[JsonObject]:
         """See Machines."""

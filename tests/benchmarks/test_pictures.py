@@ -34,6 +34,6 @@ def test_the_readme_has_results_with_their_command_and_date_and_pictures_that_ar
     shown = README.partition(BEGIN)[2].partition(END)[0]
     assert re.search(r"`make demo`, \d{4}-\d\d-\d\d: X-ELM .*mean change [-+]\d", shown)
     pictures = re.findall(r"!\[[^\]]+\]\((docs/pictures/[^)]+)\)", README)
-    assert {Path(name).name for name in pictures} == {"page.png", "tree.png"}
+    assert {Path(name).name for name in pictures} == {"page.png", "playground.png", "tree.png"}
     for name in pictures:
         assert (ROOT / name).read_bytes().startswith(b"\x89PNG") and (ROOT / name).stat().st_size < MOST_BYTES

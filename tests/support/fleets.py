@@ -64,10 +64,15 @@ def without_experts(root: Path, other: Path) -> Path:
     return other
 
 
+def _said(process: subprocess.Popen[bytes]) -> str:
+    """The end of what a process that has ended said on its standard error, where that is kept."""
+    return process.stderr.read().decode(errors="replace")[-2000:] if process.stderr else ""
+
+
 def wait_for(reached: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
     """Return once ``reached``; fail if the process ends or the time is over before."""
     deadline = time.monotonic() + seconds
     while not reached():
-        assert process.poll() is None, "the job ended before what was waited for"
+        assert process.poll() is None, f"the job ended before what was waited for: {_said(process)}"
         assert time.monotonic() < deadline, "what was waited for did not come"
         time.sleep(0.02)

@@ -127,6 +127,8 @@ def test_what_fits_no_node_and_no_kind_of_node_has_failed() -> None:
     head = replace(NODE, resources={"CPU": 0.0})
     small = [check.state for check in resource_checks(CONFIG, [head], {"cpu": {"CPU": 4.0}})]
     assert small == ["ok", "failed"]
+    unseen = resource_checks(CONFIG, [head], {}, unseen=True)
+    assert [check.state for check in unseen] == ["warning", "warning"] and "does not say" in unseen[0].says
     growing = resource_checks(CONFIG, [head], {"cpu": {"CPU": 4.0}, "gpu_spot": {"CPU": 8.0, "GPU": 1.0}})
     assert [check.state for check in growing] == ["ok", "ok"] and "gpu_spot" in growing[1].says
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.fleet.capacity import how_many, shortage
+from app.fleet.capacity import how_many, launches_nodes, shortage
 
 SMALL, LARGE = {"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}
 
@@ -36,3 +36,21 @@ def test_what_a_kind_of_node_has_can_come() -> None:
     short = shortage({"a": SMALL}, {"gpu": LARGE}, {"GPU": 1.0}, workers=2)
     assert short is not None and short.can_end and "kind gpu can be added" in short.missing
     assert "2 workers with 1 GPU each" in short.missing
+
+
+def test_an_autoscaler_that_does_not_say_what_it_adds_leaves_hope() -> None:
+    short = shortage({"head": {"CPU": 0.0}}, {}, {"CPU": 1.0}, workers=1, unseen=True)
+    assert short is not None and short.can_end and "is not known" in short.missing
+
+
+@pytest.mark.parametrize(
+    ("status", "launches"),
+    [
+        ({"autoscaler_report": {"active_nodes": {"ray.head.default": 1}}}, True),
+        ({"autoscaler_report": {"active_nodes": {"node_4f1e9c": 1, "node_77ab01": 1}}}, False),
+        ({"autoscaler_report": {"active_nodes": {}}}, False),
+        ({"load_metrics_report": {}}, False),
+    ],
+)
+def test_kinds_named_after_nodes_are_of_a_cluster_that_nobody_scales(status: dict[str, object], launches: bool) -> None:
+    assert launches_nodes(status) is launches

@@ -87,9 +87,9 @@ def test_documents_go_where_a_request_with_the_same_tokens_finds_its_nearest_exp
         nearest = []
         for split in ("train", "validation"):
             found = []
-            for row in range(len(corpus.documents(lang, split))):
+            for document in corpus.documents(lang, split):
                 state = allocator.context(None)
-                for token in corpus.tokens_of(lang, split, row).tolist():
+                for token in document.ids.tolist():
                     state.extend("", [token])
                 found.append(int(state.distances().argmin()))
             nearest.append(np.array(found))
