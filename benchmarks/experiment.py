@@ -156,7 +156,7 @@ def summary_table(summaries: dict[Cut, JsonObject]) -> str:
             "top1_context",
             "tfidf",
             "dense_equal_steps",
-            "dense_tuned",
+            "dense_double_rate",
         ):
             if (line := systems.get(name)) is None:
                 continue
