@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from importlib.metadata import distribution
+from pathlib import Path
 
 import numpy as np
 
@@ -135,9 +136,8 @@ def _nothing_known() -> FloatArray:
 @functools.cache
 def _syntax_table() -> tuple[Mapping[str, str], Mapping[str, FloatArray]]:
     """ISO 639-1 to 639-3 (the macro code where there is one), and features by 639-3 code."""
-    data = resources.files("lang2vec") / "data"
-    letters: dict[str, str] = json.loads((data / "letter_codes.json").read_text("utf-8"))
-    with resources.as_file(data / "feature_averages.npz") as path, np.load(path, allow_pickle=False) as table:
+    letters: dict[str, str] = json.loads(_data("letter_codes.json").read_text("utf-8"))
+    with np.load(_data("feature_averages.npz"), allow_pickle=False) as table:
         columns = np.char.startswith(table["feats"], "S_")
         features = table["data"][:, columns, 0].astype(np.float64)
         codes = table["langs"].tolist()
@@ -145,11 +145,16 @@ def _syntax_table() -> tuple[Mapping[str, str], Mapping[str, FloatArray]]:
     return letters, dict(zip(codes, features, strict=True))
 
 
+def _data(name: str) -> Path:
+    """A file of the package, found by its installation and not by its name among the modules: beside ``serve`` and
+    ``ray`` there is a program ``lang2vec.py``, which hides the package from whatever they start."""
+    return Path(str(distribution("lang2vec").locate_file(f"lang2vec/data/{name}")))
+
+
 @functools.cache
 def _branches() -> Mapping[str, frozenset[int]]:
     """Nodes of the family tree above each language, by 639-3 code."""
-    data = resources.files("lang2vec") / "data"
-    with resources.as_file(data / "family_features.npz") as path, np.load(path, allow_pickle=False) as table:
+    with np.load(_data("family_features.npz"), allow_pickle=False) as table:
         rows, nodes = np.nonzero(table["data"][:, :, 0] == 1)
         codes = table["langs"].tolist()
     bounds = np.searchsorted(rows, np.arange(len(codes) + 1))

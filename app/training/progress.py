@@ -31,8 +31,9 @@ class TrainingProgress:
 def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
     """Read off the rows of ``metrics.jsonl``; None if there is none.
 
-    A row whose ``seconds`` are fewer than the one before belongs to a new attempt. The time between the two, less
-    what their steps take at the median pace, is lost: the end of the old attempt, the start of the new one, and the
+    A row of an attempt that started after the row before was written belongs to a new attempt; so does one whose
+    ``seconds`` are fewer, since the clocks of two machines may differ. The time between the two, less what their
+    steps take at the median pace, is lost: the end of the old attempt, the start of the new one, and the
     steps that had to be done again.
     """
     if not rows:
@@ -43,7 +44,7 @@ def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
         [float(str(row["seconds"])) for row in rows],
     )
     pairs = list(zip(range(len(rows) - 1), range(1, len(rows)), strict=True))
-    breaks = [(i, j) for i, j in pairs if seconds[j] < seconds[i]]
+    breaks = [(i, j) for i, j in pairs if seconds[j] < seconds[i] or times[j] - seconds[j] >= times[i]]
     paces = [(times[j] - times[i]) / (steps[j] - steps[i]) for i, j in pairs if (i, j) not in breaks]
     pace = median(paces) if paces else 0.0
     lost = sum(max(0.0, times[j] - times[i] - pace * (steps[j] - steps[i])) for i, j in breaks)

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from app.allocation.base import AllocationSettings
 from app.allocation.uriel import closest_relative, donor_ranking, known_count, read_typology, stand_in, syntax_features
 from app.core.errors import AllocationError
+from tests.support.source import ROOT
 
 PAPER = ["ar", "bg", "de", "el", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "tr", "ur", "vi", "zh"]
 
@@ -70,3 +76,11 @@ def test_by_default_the_papers_languages_are_known_well_enough_and_those_known_b
     for lang in ("hr", "kk"):
         with pytest.raises(AllocationError, match=rf"'{lang}' has 12 known.*min_features=30.*fallback to family"):
             read_typology([lang], default, "error")
+
+
+def test_a_program_named_like_the_package_does_not_hide_its_tables(tmp_path: Path) -> None:
+    (tmp_path / "lang2vec.py").write_text("raise ImportError('the program, not the package')\n")
+    code = "from app.allocation.uriel import donor_ranking; print(donor_ranking('az', ['de', 'tr'])[0][0])"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.strip() == "tr", done.stderr[-2000:]

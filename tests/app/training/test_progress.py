@@ -33,5 +33,12 @@ def test_what_an_interruption_cost_is_the_gap_less_the_steps_it_brought() -> Non
     assert (found.wall_seconds, found.worker_seconds) == (44.0, 8.0 + 6.0)
 
 
+def test_a_short_attempt_before_a_slow_start_is_an_attempt() -> None:
+    # the first attempt wrote its last row after 1 s; the second wrote its first after 3 s of its own, 10 s later
+    found = training_progress([row(1, 100.5, 0.5), row(2, 101.0, 1.0), row(3, 111.0, 3.0), row(4, 111.5, 3.5)])
+    assert found is not None and (found.attempts, found.worker_seconds) == (2, 1.0 + 3.5)
+    assert found.seconds_lost == pytest.approx(9.5)
+
+
 def test_without_a_row_there_is_no_progress() -> None:
     assert training_progress([]) is None
