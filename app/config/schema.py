@@ -19,6 +19,7 @@ from app.config.fields import (
     PositiveInt,
     Section,
 )
+from app.config.merging import MergeConfig, MergeName
 from app.config.planning import PlanningConfig
 from app.config.training import BaselineConfig, BaselineName, TrainingConfig
 
@@ -179,6 +180,8 @@ class Config(Section):
     """Training."""
     baselines: dict[BaselineName, BaselineConfig] = Field(default={"dense": BaselineConfig()})
     """Dense models to compare with, by name. `dense`, the one that wins are counted against, is always there."""
+    merges: dict[MergeName, MergeConfig] = Field(default={})
+    """Single models averaged from the experts, by name (`merged`, `merged_de`, ...); evaluation scores them too."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
     imported: ImportConfig = ImportConfig()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -46,6 +47,7 @@ from app.lineage.inputs import evaluation_inputs, planned
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.lineage.settings import weighting_settings
+from app.pipelines.merge import make_merges, merged_from
 from app.pipelines.score import score_models, validation_documents
 from app.tokens.tokenizer import load_tokenizer
 from app.training.model_task import ModelTask, task_tokens
@@ -58,34 +60,43 @@ def make_evaluation(lineage: Lineage) -> Made:
     models = lineage.models()
     for model in models.values():
         model.manifest()
+    record = ensemble_record(lineage)
+    models |= {name: lineage.store.stage("model", key) for name, key in record.models.items() if name not in models}
     scores = score_models(lineage, models)
     keys = {name: folder.key for name, folder in scores.items()}
     stage = planned(evaluation_inputs(lineage.config, keys, lineage.allocation.key), lineage.store)
     if not stage.is_complete:
         started = time.monotonic()
-        summary = _compare(lineage, scores, stage.folder)
+        summary = _compare(lineage, scores, record, stage.folder)
         stage.folder.write_json(EVALUATION_SUMMARY, summary)
         stage.publish({"languages": summary["languages_compared"]}, time.monotonic() - started)
         log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
     named = {"run": lineage.config.run.name, **stage.folder.read_json(EVALUATION_SUMMARY)}
     lineage.run.write_json(SUMMARY, named)
-    write_ensemble(lineage.run, ensemble_record(lineage))
+    write_ensemble(lineage.run, record)
     return {"evaluation": stage.folder, **{f"scores-{name}": made for name, made in scores.items()}}
 
 
 def ensemble_record(lineage: Lineage) -> EnsembleRecord:
-    """All that serving needs: experts in order with parent, round and tokens, the allocation, the weighting."""
-    shares: dict[str, tuple[float, ...]] = {}
-    if lineage.config.evaluation.prior == "language":
-        shares = {lang: tuple(held.tolist()) for lang, held in language_shares(lineage).items()}
+    """All that serving needs: experts in order with parent, round and tokens, the allocation, the weighting.
+
+    Makes the merges of the config, since the record names them. Raises what ``make_merges`` raises.
+    """
+    experts = tuple(_expert_record(task) for task in lineage.experts)
+    held = {lang: tuple(counts.tolist()) for lang, counts in language_shares(lineage).items()}
+    merged = make_merges(lineage.store, experts, held, lineage.config.merges)
     return EnsembleRecord(
         run=lineage.config.run.name,
-        experts=tuple(_expert_record(task) for task in lineage.experts),
+        experts=experts,
         allocation=lineage.allocation.key,
         tokenizer=lineage.tokenizer.key,
-        models={"seed": lineage.seed.key, **{task.name: task.key for task in lineage.baselines}},
+        models={
+            "seed": lineage.seed.key,
+            **{task.name: task.key for task in lineage.baselines},
+            **{name: stage.key for name, stage in merged.items()},
+        },
         mixing=asdict(weighting_settings(lineage.config)),
-        shares=shares,
+        shares=held if lineage.config.evaluation.prior == "language" else {},
     )
 
 
@@ -106,7 +117,9 @@ def _expert_record(task: ModelTask) -> ExpertRecord:
     return ExpertRecord(task.name, task.key, task.parent, task.round, languages, digest, seen)
 
 
-def _compare(lineage: Lineage, scores: Mapping[str, StageFolder], stage: StageFolder) -> JsonObject:
+def _compare(
+    lineage: Lineage, scores: Mapping[str, StageFolder], record: EnsembleRecord, stage: StageFolder
+) -> JsonObject:
     """The evaluation's summary; it may be shared by runs of several names, so it holds none."""
     config, allocation = lineage.config, lineage.allocation.finished()
     allocator = load_allocator(allocation.child(ALLOCATOR).read)
@@ -142,7 +155,7 @@ def _compare(lineage: Lineage, scores: Mapping[str, StageFolder], stage: StageFo
         "steps": steps,
         "mixture": config.corpus.mixture,
         "protocol": config.evaluation.protocol,
-        **summarise(documents, log_probs, _exposure(lineage, systems), samples, seed, ENSEMBLE, ordered),
+        **summarise(documents, log_probs, _exposure(lineage, systems, record), samples, seed, ENSEMBLE, ordered),
         "made": {system.name: _made(system, used[system.name]) for system in systems},
         "expert_of_language": {lang: allocator.experts[evidence.home(lang)] for lang in evidence.shares},
     }
@@ -163,17 +176,23 @@ def _trained(lineage: Lineage) -> JsonObject:
     return {task.name: task.stage.counts(ModelCounts).tokens_seen for task in (*lineage.baselines, *lineage.experts)}
 
 
-def _exposure(lineage: Lineage, systems: Sequence[System]) -> dict[str, dict[str, int]]:
+def _exposure(lineage: Lineage, systems: Sequence[System], record: EnsembleRecord) -> dict[str, dict[str, int]]:
     """Tokens of each language that each system's models have seen; who uses the experts has seen what they have."""
     seen = {
         task.name: dict(task.stage.counts(ModelCounts).exposure_tokens)
         for task in (*lineage.baselines, *lineage.experts)
     }
-    together: dict[str, int] = {}
-    for task in lineage.experts:
-        for lang, count in seen[task.name].items():
-            together[lang] = together.get(lang, 0) + count
-    return {**seen, **dict.fromkeys((system.name for system in systems if system.uses_experts), together)}
+    together = _sum(seen[task.name] for task in lineage.experts)
+    merged = {name: lineage.store.stage("model", record.models[name]) for name in lineage.config.merges}
+    averaged = {name: _sum(seen[str(expert)] for expert in merged_from(stage)) for name, stage in merged.items()}
+    return {**seen, **averaged, **dict.fromkeys((system.name for system in systems if system.uses_experts), together)}
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return dict(total)
 
 
 def _distances(lineage: Lineage, allocator: Allocator, documents: ScoredDocuments) -> FloatArray:

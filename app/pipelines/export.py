@@ -48,7 +48,7 @@ def export_run(config: Config, store: Store) -> JsonObject:
     target = run.child(EXPORT)
     origin = _origin(run, ensemble)
     kinds = {expert.name: ("expert", expert.model) for expert in ensemble.experts}
-    kinds |= {name: ("seed" if name == "seed" else "dense", key) for name, key in ensemble.models.items()}
+    kinds |= {name: (_kind(store, name, key), key) for name, key in ensemble.models.items()}
     with tempfile.TemporaryDirectory(prefix="xelm-export-") as temporary:
         tokenizer = Path(temporary)
         place = str(store.stage("tokenizer", ensemble.tokenizer).local(TOKENIZER))
@@ -102,6 +102,13 @@ def model_lineage(store: Store, run: str, name: str, kind: str, key: str) -> Jso
         chain.append(_one_generation(store, "seed" if above is None else "expert", parent))
         parent = above
     return {"run": run, "kind": kind, **own, "round": max(0, len(chain) - 1), "parents": chain}
+
+
+def _kind(store: Store, name: str, key: str) -> str:
+    """What a single model is, for its card."""
+    if store.stage("model", key).manifest().fields["kind"] == "merged":
+        return "merged"
+    return "seed" if name == "seed" else "dense"
 
 
 def _one_generation(store: Store, name: str, key: str) -> JsonObject:

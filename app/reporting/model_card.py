@@ -129,7 +129,7 @@ _EXAMPLE = (
     "    print(repr(ensemble.tokenizer.decode(token)), round(log_probs[-1, token].exp().item(), 3))",
     "print(text + ensemble.generate(text, tokens=12))",
 )
-_KINDS = {"expert": "An expert", "dense": "The dense baseline", "seed": "The seed"}
+_KINDS = {"expert": "An expert", "dense": "The dense baseline", "seed": "The seed", "merged": "The averaged experts"}
 
 
 def _front_matter(header: Mapping[str, object]) -> str:

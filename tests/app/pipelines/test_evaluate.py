@@ -128,6 +128,22 @@ def test_a_cut_of_documents_is_weighed_by_the_posterior_told_or_not_and_never_by
     assert summary["made"]["ensemble"]["told_language"] is False and summary["made"]["ensemble_told"]["told_language"]
 
 
+def test_a_merge_of_the_config_is_a_system_that_has_seen_what_its_experts_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = lineage(tmp_path, True, "one", "merges.merged_one.weights.expert-01=2")
+    average = made.store.stage("model", "average")
+    fields: dict[str, Any] = {"kind": "merged", "weights": {"expert-01": 1.0}}
+    average.publish(Manifest("model", average.key, fields, {}, {}))
+    monkeypatch.setattr(evaluate, "make_merges", lambda *_: {"merged_one": average})
+    monkeypatch.setitem(SCORES, "merged_one", SCORES["dense"] - 0.5)
+    make_evaluation(made)
+    found = cells(made, "sw")["merged_one"]
+    assert found["perplexity"] == pytest.approx(perplexity(SCORES["dense"][5:] - 0.5), rel=1e-5)
+    assert found["exposure_tokens"] == cells(made, "sw")["expert-01"]["exposure_tokens"] == 90
+    assert read_ensemble(made.run, "").models["merged_one"] == "average"
+
+
 def test_a_cut_of_languages_gives_the_told_ensemble_the_owner(tmp_path: Path) -> None:
     made = lineage(tmp_path, True, "one")
     make_evaluation(made)
