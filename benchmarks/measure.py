@@ -129,6 +129,13 @@ def number(record: JsonObject, field: str) -> float:
     return float(value)
 
 
+def record(result: JsonObject, field: str) -> JsonObject:
+    """A field that is a record."""
+    value = result[field]
+    assert isinstance(value, dict)
+    return value
+
+
 def surroundings(*packages: str) -> JsonObject:
     """Versions and machine, as far as they bear on speed."""
     return {

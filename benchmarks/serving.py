@@ -1,65 +1,105 @@
-"""Decoding and scoring speed on one CPU thread: our engine against a plain loop over the library's models.
+"""Decoding and scoring speed on one CPU thread: our engine against a plain loop, and a mixture against one expert.
 
-``python -m benchmarks.serving [--small] [--format json]``. Two sets of eight experts, the demo's shape and one of about
-7 M parameters each; freshly drawn weights, since speed does not depend on them where nothing is drafted or dropped.
+``python -m benchmarks.serving [--corpus FOLDER] [--root FOLDER] [--small] [--format json]``. Sets of eight trained
+experts (``benchmarks.serving_sets``; minutes, once for a store): the demo's shape, one of about 7 M parameters each,
+and one of 46 MB each. ``--small`` takes freshly drawn weights of a tiny shape.
+
 ``ratio_to_naive``: tokens per CPU second of the engine, greedy, without speculation or dropping, over those of the loop
 (each expert one after the other with a KV cache, requests one by one); ``score_m8``: the scores of a text and the
-most probable tokens of each place. Each key of ``ratio_to_naive`` is the worse of the sets.
+most probable tokens of each place. Each key is the worse of the first two sets.
+``over_one_expert``: time per token of a mixture, the prompt's apart, over that of one expert, on the third set.
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
+from app.core.errors import XelmError
 from app.core.records import JsonObject
 from benchmarks import measure
+from benchmarks.serving_price import CHEAPER, ways
+from benchmarks.serving_sets import DEMO, LARGER, LARGEST, Measured, drawn_set, trained_set
 from benchmarks.serving_sides import EXPERTS, Set
 
 FASTER = {"decode_m1": 1.5, "decode_m2": 1.8, "decode_m8": 2.0, "decode_batch16": 4.0, "score_m8": 1.5}
-SETS = (
-    Set("demo", 2048, 64, 2, 2, 256, context=128, prompt=32, tokens=64),
-    Set("larger", 16_384, 256, 4, 4, 1024, context=256, prompt=32, tokens=32),
+SMALL = Set("demo", 512, 32, 2, 2, 64, context=32, prompt=8, tokens=8)
+_OURS, _NAIVE, _PRICE = (
+    "benchmarks.serving_sides:ours",
+    "benchmarks.serving_sides:naive",
+    "benchmarks.serving_price:price",
 )
-SMALL_SETS = (Set("demo", 512, 32, 2, 2, 64, context=32, prompt=8, tokens=8),)
-_BATCH = 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit status."""
-    arguments = measure.parser("serving", __doc__).parse_args(argv)
+    parser = measure.parser("serving", __doc__)
+    parser.add_argument("--root", default="artifacts", help="where the experts are kept (artifacts.root)")
+    arguments = parser.parse_args(argv)
     turns = arguments.turns or (2 if arguments.small else 5)
-    sets = {made.name: compare(made, turns) for made in (SMALL_SETS if arguments.small else SETS)}
+    try:
+        if arguments.small:
+            compared, priced = [drawn_set(SMALL)], drawn_set(SMALL)
+        else:
+            compared = [trained_set(recipe, arguments.corpus, arguments.root) for recipe in (DEMO, LARGER)]
+            priced = trained_set(LARGEST, arguments.corpus, arguments.root)
+    except XelmError as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return 1
+    sets = {found.case.name: compare(found, turns) for found in compared}
+    prices = price(priced, turns)
     record: JsonObject = {
         "benchmark": "serving",
         "surroundings": measure.surroundings("torch", "transformers"),
+        "text": Path(arguments.corpus).name if arguments.corpus else "almanac",
+        "weights": "drawn" if arguments.small else "trained",
         "experts": EXPERTS,
         "turns": turns,
         "ratio_to_naive": {task: worst([found[task] for found in sets.values()]) for task in FASTER},
+        "over_one_expert": {name: prices.pop(name) for name in CHEAPER},
         "sets": sets,
+        "priced": {"set": sizes(priced.case), "pass_of_drafts": prices.pop("pass_of_drafts"), "also": prices},
     }
     measure.show(record, arguments.format)
     return 0
 
 
-def compare(made: Set, turns: int) -> dict[str, JsonObject]:
+def compare(found: Measured, turns: int) -> dict[str, JsonObject]:
     """Both sides in turns on the same prompts; the ratio of each task with its target."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / "prompts.npy"
-        np.save(place, np.random.default_rng(0).integers(2, made.vocab_size, size=(_BATCH, made.prompt)))
-        sides = ("benchmarks.serving_sides:ours", "benchmarks.serving_sides:naive")
-        found = measure.in_turns(sides, {"case": asdict(made), "prompts": str(place)}, turns)
-    ours, naive = found[sides[0]], found[sides[1]]
+    arguments: JsonObject = {"case": asdict(found.case), "prompts": [list(prompt) for prompt in found.prompts]}
+    results = measure.in_turns((_OURS, _NAIVE), arguments, turns)
+    ours, naive = results[_OURS], results[_NAIVE]
     ratios = {
         task: measure.against(target, measure.ratio(ours, naive, task), at_least=True)
         for task, target in FASTER.items()
     }
-    return {**ratios, "ours": measure.medians(ours), "naive": measure.medians(naive)}
+    return {**ratios, "set": sizes(found.case), "ours": measure.medians(ours), "naive": measure.medians(naive)}
+
+
+def price(found: Measured, turns: int) -> dict[str, JsonObject]:
+    """Way -> its time per token over that of the single expert, turn by turn, what it took, and its target if any."""
+    arguments: JsonObject = {
+        "case": asdict(found.case),
+        "prompts": [list(prompt) for prompt in found.prompts],
+        "owners": list(found.owners),
+    }
+    results = measure.in_turns((_PRICE,), arguments, turns)[_PRICE]
+    cells = {name: [measure.record(result, name) for result in results] for name in (*ways(), "pass_of_drafts")}
+    prices = {"pass_of_drafts": measure.medians(cells.pop("pass_of_drafts"))}
+    for name, way in ways().items():
+        if not way.is_single:
+            single = cells["single" if way.temperature else "single_greedy"]
+            prices[name] = {**measure.ratio(cells[name], single, "seconds"), **measure.medians(cells[name])}
+    for name, target in CHEAPER.items():
+        prices[name] = measure.against(target, prices[name], at_least=False)
+    return prices
+
+
+def sizes(case: Set) -> JsonObject:
+    """A set's sizes, without the places of its files."""
+    return {name: value for name, value in asdict(case).items() if name != "folders"}
 
 
 def worst(cells: Sequence[JsonObject]) -> JsonObject:

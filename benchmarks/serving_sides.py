@@ -94,11 +94,11 @@ class NoText:
         return ""
 
 
-def ours(case: dict[str, Any], prompts: str) -> JsonObject:
+def ours(case: dict[str, Any], prompts: list[list[int]]) -> JsonObject:
     """The engine without speculation or dropping."""
-    made = _case(case)
+    made = case_of(case)
     engine = Engine(LocalClient([stack_models(made.experts())], slots=16, length=made.context))
-    texts = np.load(prompts)
+    texts = np.array(prompts)
 
     def decode(m: int, batch: int) -> tuple[int, float]:
         requests = [request(made, texts[i].tolist(), even(m), speculate=False) for i in range(batch)]
@@ -114,11 +114,11 @@ def ours(case: dict[str, Any], prompts: str) -> JsonObject:
     return _tasks(decode, score)
 
 
-def naive(case: dict[str, Any], prompts: str) -> JsonObject:
+def naive(case: dict[str, Any], prompts: list[list[int]]) -> JsonObject:
     """The library's models one after the other for each token, requests one by one; full softmax of every expert."""
-    made = _case(case)
+    made = case_of(case)
     models = [library(model) for model in made.experts()]
-    texts = np.load(prompts)
+    texts = np.array(prompts)
 
     def decode(m: int, batch: int) -> tuple[int, float]:
         with measured() as usage:
@@ -201,7 +201,8 @@ def even(m: int) -> list[float]:
     return [1 / m] * m + [0.0] * (EXPERTS - m)
 
 
-def _case(case: dict[str, Any]) -> Set:
+def case_of(case: dict[str, Any]) -> Set:
+    """A set from its fields, as they come through JSON."""
     return Set(**{**case, "folders": tuple(case["folders"])})
 
 

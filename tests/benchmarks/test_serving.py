@@ -11,12 +11,13 @@ from app.ensemble.local_client import LocalClient
 from app.ensemble.requests import Request
 from app.ensemble.sampling import Sampling
 from app.models.stacked import stack_models
-from benchmarks.serving import FASTER, SMALL_SETS, main
+from benchmarks.serving import FASTER, SMALL, main
+from benchmarks.serving_price import CHEAPER
 from benchmarks.serving_sides import FixedWeights, NoText, even, library, naive_decode, naive_score, request
 
 
 def test_both_sides_make_the_same_tokens_and_scores() -> None:
-    made = SMALL_SETS[0]
+    made = SMALL
     models = made.experts()
     naive = [library(model) for model in models]
     engine = Engine(LocalClient([stack_models(models)], slots=2, length=made.context))
@@ -37,4 +38,6 @@ def test_the_record_has_a_ratio_for_every_task(capsys: pytest.CaptureFixture[str
     assert main(["--small", "--turns", "1", "--format", "json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert list(record["ratio_to_naive"]) == list(FASTER)
-    assert all(cell["ratio"] > 0 and "target" in cell for cell in record["ratio_to_naive"].values())
+    assert list(record["over_one_expert"]) == list(CHEAPER) and record["text"] == "almanac"
+    for cell in (*record["ratio_to_naive"].values(), *record["over_one_expert"].values()):
+        assert cell["ratio"] > 0 and "target" in cell
