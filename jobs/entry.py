@@ -37,6 +37,7 @@ def run_job(
     work: Callable[[], Step],
     *,
     shortcuts: Mapping[str, str] | None = None,
+    switches: Mapping[str, str] | None = None,
     is_long: bool = False,
     cuts: bool = True,
     then: Callable[[Typed], dict[str, str]] | None = None,
@@ -46,11 +47,12 @@ def run_job(
 
     A result that says ``ok: false`` is printed and is status 1.
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
-    that it sets. is_long: looks at the machines before it starts, and shows signs of life. cuts: whether it needs the
-    corpus to be cut. then: what can be typed after it, printed below its text.
+    that it sets; switches: the same for options without a value, which set it to true. is_long: looks at the machines
+    before it starts, and shows signs of life. cuts: whether it needs the corpus to be cut. then: what can be typed
+    after it, printed below its text.
     """
-    named = shortcuts or {}
-    arguments = _parser(name, description, named).parse_args(argv)
+    named = {**(shortcuts or {}), **(switches or {})}
+    arguments = _parser(name, description, shortcuts or {}, switches or {}).parse_args(argv)
     set_up_logging()
     try:
         with ExitStack() as meanwhile:
@@ -113,7 +115,9 @@ def _result(
         return {"job": name, "run": config.run.name, **step(config, store)}, typed
 
 
-def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argparse.ArgumentParser:
+def _parser(
+    name: str, description: str, shortcuts: Mapping[str, str], switches: Mapping[str, str]
+) -> argparse.ArgumentParser:
     from app.config.load import preset_names
 
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{name}", description=description)
@@ -125,6 +129,8 @@ def _parser(name: str, description: str, shortcuts: Mapping[str, str]) -> argpar
     parser.add_argument("--version", action="version", version=version())
     for option, key in shortcuts.items():
         parser.add_argument(f"--{option}", default=None, metavar=key.upper(), help=f"short for --set {key}=")
+    for option, key in switches.items():
+        parser.add_argument(f"--{option}", default=None, action="store_const", const="true", help=f"set {key}")
     return parser
 
 

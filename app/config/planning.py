@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from app.config.fields import NonNegativeFloat, PositiveFloat, Section
+from app.config.fields import NonNegativeFloat, PositiveFloat, PositiveInt, Section
 from app.core.suggest import unknown_value
 
 
@@ -67,6 +67,10 @@ class PlanningConfig(Section):
     """How often a spot machine is taken away; the page of a run counts yours. Clouds publish ranges only."""
     restart_seconds: NonNegativeFloat = 300.0
     """From an interruption until the model trains on another machine, seconds; the page of a run shows yours."""
+    simulate: bool = False
+    """Draw interruptions and show the spread of time and money on spot GPUs too (`--simulate`)."""
+    draws: PositiveInt = 200
+    """Fleets that are drawn for each figure of `simulate`."""
     copy_bytes_per_second: PositiveFloat = 2e9
     """Speed at which the state leaves the GPU before a save, while training waits; used until a run has measured it."""
     save_bytes_per_second: PositiveFloat = 2e8

@@ -10,7 +10,7 @@ from statistics import median
 from app.artifacts.layout import RUN
 from app.artifacts.store import Store
 from app.config.schema import Config
-from app.core.errors import ArtifactError
+from app.core.errors import ArtifactError, ConfigError
 from app.core.records import JsonObject
 from app.lineage.inputs import baseline_tokens_per_step, seed_location
 from app.lineage.settings import seed_shape
@@ -19,7 +19,8 @@ from app.models.sizes import ModelSize, size_of_place, size_of_shape
 from app.planning import costs
 from app.planning.forecast import forecast_clusters, forecast_tokens
 from app.planning.interval import daly_interval, young_interval
-from app.planning.outlook import SEED, Assumptions, Work, gpu_outlook
+from app.planning.outlook import DENSE, SEED, Assumptions, Work, gpu_outlook
+from app.planning.spot import spot_outlook
 from app.reporting.plan_text import plan_text
 from app.training.budget import steps_for
 from app.training.notices import NOTICE_SECONDS
@@ -54,6 +55,13 @@ def make_plan(config: Config, store: Store) -> JsonObject:
         save, stall, best = (float(str(saving[name])) for name in ("save_seconds", "stall_seconds", "interval_seconds"))
         assumed = assumptions(config, save, stall)
         record |= gpu_outlook(works, assumed, best, config.training.checkpoint_every_steps)
+        if config.planning.simulate:
+            dense = next(work for work in works if work.name == DENSE)
+            interval = config.training.checkpoint_every_steps * assumed.seconds(dense) / dense.steps
+            daly = float(str(saving["daly_seconds"]))
+            record["spot"] = spot_outlook(works, assumed, daly, interval, config.planning.draws)
+    elif config.planning.simulate:
+        raise ConfigError("planning.simulate needs the time of a step on a GPU; set training.gpus_per_expert")
     return record | {"text": plan_text(record)}
 
 

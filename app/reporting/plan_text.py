@@ -22,7 +22,11 @@ def plan_text(plan: JsonObject) -> str:
     notes = [("memory", _memory(record)), ("storage", _storage(record)), ("save", _save(record))]
     notes += [("interval", _interval(record)), ("notice", _notice(record["saving"]))]
     notes += [("prices", _prices(record)), ("not in it", _left_out())] if on_gpus else [("time", _no_time())]
-    return "\n\n".join([_seed(record), _models(record), *([_wall(record)] if on_gpus else []), _paragraphs(notes)])
+    tables = [_wall(record)] if on_gpus else []
+    if "spot" in record:
+        tables.append(_spot(record))
+        notes.insert(4, ("simulated", _simulated(record["spot"])))
+    return "\n\n".join([_seed(record), _models(record), *tables, _paragraphs(notes)])
 
 
 def _paragraphs(notes: Sequence[tuple[str, str]]) -> str:
@@ -71,6 +75,32 @@ def _wall(plan: dict[str, Any]) -> str:
         for row in plan["wall"]
     ]
     return text_table(header, rows)
+
+
+def _spot(plan: dict[str, Any]) -> str:
+    """Percentiles over the fleets that were drawn: the experts, and dense on the same machines in step."""
+    currency = plan["prices"]["currency"]
+    header = ["GPUs on spot", "experts: half", "9 of 10", f"{currency}, half", "dense in step: half", "9 of 10"]
+    header.append(f"{currency}, half")
+    rows = []
+    for row in plan["spot"]["rows"]:
+        cells = [f"{row['gpus']:g}"]
+        for name in ("experts", "dense_in_step"):
+            hours, spent = row[name]["hours"], row[name]["money"]
+            cells += [format_seconds(hours["p50"] * _HOUR), format_seconds(hours["p90"] * _HOUR), f"{spent['p50']:.0f}"]
+        rows.append(cells)
+    return text_table(header, rows)
+
+
+def _simulated(spot: dict[str, Any]) -> str:
+    found = spot["interval"]
+    least = min(found["slowdown"])
+    return (
+        f"{spot['draws']} fleets drawn for each figure, time within which half and nine of ten end; machines go at"
+        f" random and replaced, dense stops on all when one is taken (no cost of communication). Best interval tried:"
+        f" {format_seconds(found['best_seconds'])} ({least - 1:.1%} longer than undisturbed); Daly's"
+        f" {format_seconds(found['daly_seconds'])} ({found['at_daly'] - 1:.1%})"
+    )
 
 
 def _memory(plan: dict[str, Any]) -> str:

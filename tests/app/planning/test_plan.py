@@ -104,3 +104,13 @@ def test_a_run_that_has_saved_lends_its_times(tmp_path: Path) -> None:
         "azure": False,
     }
     assert not planned(tmp_path, "paper-k8", "run.name=other")["saving"]["measured"]
+
+
+def test_simulated_hours_lie_around_those_of_the_formula_and_are_printed(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "paper-k8", "planning.simulate=true", "planning.draws=20")
+    alone = {row["gpus"]: row["hours_experts"] for row in plan["wall"]}
+    for row in plan["spot"]["rows"]:
+        assert alone[row["gpus"]] < row["experts"]["hours"]["p50"] < 1.25 * alone[row["gpus"]]
+    assert "GPUs on spot" in plan["text"] and "simulated" in plan["text"]
+    with pytest.raises(ConfigError, match=r"set training\.gpus_per_expert"):
+        planned(tmp_path, "demo", "planning.simulate=true")

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.planning.costs import Gpu
+from app.planning.interval import daly_interval
+from app.planning.outlook import Assumptions, Work
+from app.planning.spot import spot_outlook
+
+GPU = Gpu("L40S", peak=1e12, memory=48e9, on_demand=2.0, spot=1.0)
+WORKS = [Work("dense", 4000, 40, 36_000 * 10**12), *(Work(f"expert-{n}", 1000, 10, 9000 * 10**12) for n in range(4))]
+
+
+def outlook(between: float, **changed: Any) -> dict[str, Any]:
+    fields = {"restart": 300.0, "save": 60.0, "stall": 6.0, "head_per_hour": 0.5, **changed}
+    assumed = Assumptions(gpu=GPU, gpus_each=1.0, utilisation=1.0, between=between, **fields)
+    daly = daly_interval(assumed.stall, between)
+    return dict(spot_outlook(WORKS, assumed, daly, interval=900.0, draws=60))
+
+
+def test_undisturbed_hours_and_money_are_those_of_the_work() -> None:
+    found = outlook(between=1e12, stall=0.0)
+    for row in found["rows"]:
+        hours = 10.0 / row["gpus"]  # four experts of 2.5 hours, dense of 10
+        for system in ("experts", "dense_in_step"):
+            assert row[system]["hours"]["p50"] == row[system]["hours"]["p99"] == pytest.approx(hours)
+            assert row[system]["money"]["p50"] == pytest.approx(10.0 * 1.0 + hours * 0.5)
+            assert row[system]["interruptions"] == 0
+    assert [row["gpus"] for row in found["rows"]] == [1, 2, 4]
+
+
+def test_dense_in_step_is_stopped_by_every_machine_and_so_takes_longer_on_many() -> None:
+    rows = outlook(between=7200.0)["rows"]
+    assert rows[-1]["dense_in_step"]["hours"]["p50"] > rows[-1]["experts"]["hours"]["p50"]
+    assert rows[-1]["experts"]["interruptions"] > 0 and rows[-1]["experts"]["hours_redone"] > 0
+
+
+def test_the_best_interval_tried_is_near_dalys() -> None:
+    found = outlook(between=7200.0)["interval"]
+    assert min(found["slowdown"]) <= found["at_daly"] <= 1.03 * min(found["slowdown"])
+    assert found["slowdown"][-1] > found["at_daly"]
