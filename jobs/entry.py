@@ -40,6 +40,7 @@ def run_job(
     switches: Mapping[str, str] | None = None,
     is_long: bool = False,
     cuts: bool = True,
+    foresee: Callable[[], Step] | None = None,
     then: Callable[[Typed], dict[str, str]] | None = None,
 ) -> int:
     """Parse the command line, then forecast (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
@@ -48,8 +49,8 @@ def run_job(
     A result that says ``ok: false`` is printed and is status 1.
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
     that it sets; switches: the same for options without a value, which set it to true. is_long: looks at the machines
-    before it starts, and shows signs of life. cuts: whether it needs the corpus to be cut. then: what can be typed
-    after it, printed below its text.
+    before it starts, and shows signs of life. cuts: whether it needs the corpus to be cut. foresee: what a dry run says
+    first. then: what can be typed after it, printed below its text.
     """
     named = {**(shortcuts or {}), **(switches or {})}
     arguments = _parser(name, description, shortcuts or {}, switches or {}).parse_args(argv)
@@ -60,7 +61,7 @@ def run_job(
             if is_long:
                 meanwhile.enter_context(ends_on_signals())
                 meanwhile.enter_context(signs_of_life())
-            result, typed = _result(name, arguments, named, work, is_long, cuts)
+            result, typed = _result(name, arguments, named, work, is_long, cuts, foresee)
             if then and not arguments.dry_run:
                 result["next"] = then(typed)
     except (Exception, KeyboardInterrupt) as error:
@@ -78,6 +79,7 @@ def _result(
     work: Callable[[], Step],
     is_long: bool,
     cuts: bool,
+    foresee: Callable[[], Step] | None,
 ) -> tuple[JsonObject, Typed]:
     from app.artifacts.store import Store
     from app.config.load import load_config, resolved
@@ -102,7 +104,8 @@ def _result(
         from app.doctor.preflight import foreseen
         from app.planning.forecast import forecast
 
-        planned = {"problems": foreseen(config, store), **forecast(config, store), "config": resolved(config)}
+        first = foresee()(config, store) if foresee else {}
+        planned = {**first, "problems": foreseen(config, store), **forecast(config, store), "config": resolved(config)}
         return {"job": name, "dry_run": True, **planned}, typed
     step = work()
     if not is_long:

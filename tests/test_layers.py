@@ -17,6 +17,7 @@ LAYERS = {
     "app.tokens": 2,
     "app.allocation": 2,
     "app.ensemble": 2,
+    "app.adaptation": 3,
     "app.training": 3,
     "app.evaluation": 3,
     "app.reporting": 4,

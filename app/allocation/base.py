@@ -78,8 +78,10 @@ class Allocator(Protocol):
     def context(self, lang: str | None) -> ContextState:
         """Start of a request; ``lang`` is the caller's statement of the language."""
 
-    def with_expert(self, name: str, languages: Sequence[str]) -> Allocator:
-        """A new allocator with one more expert that owns new languages; nothing else changes (HMR)."""
+    def with_expert(self, name: str, languages: Sequence[str], parent: str) -> Allocator:
+        """A new allocator with one more expert that owns new languages and branched from ``parent``; nothing else
+        changes (HMR).
+        """
 
     def to_arrays(self) -> dict[str, Array]:
         """The numeric part, none of dtype object."""

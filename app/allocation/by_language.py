@@ -83,7 +83,7 @@ class LanguageAllocator:
             )
         return OneExpert(self.expert_of(lang), len(self.experts))
 
-    def with_expert(self, name: str, languages: Sequence[str]) -> LanguageAllocator:
+    def with_expert(self, name: str, languages: Sequence[str], parent: str) -> LanguageAllocator:
         """One more expert for languages that none owns yet. Raises AllocationError."""
         check_new_expert(self.experts, name, languages)
         held = [lang for lang in languages if lang in self._owners]

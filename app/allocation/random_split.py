@@ -52,9 +52,9 @@ class RandomAllocator:
         """Every expert is equally near."""
         return NoPreference(len(self.experts))
 
-    def with_expert(self, name: str, languages: Sequence[str]) -> Allocator:
+    def with_expert(self, name: str, languages: Sequence[str], parent: str) -> Allocator:
         """One more expert that owns new languages. Raises AllocationError."""
-        return ExtendedAllocator.extend(self, name, languages)
+        return ExtendedAllocator.extend(self, name, languages, parent)
 
     def to_arrays(self) -> dict[str, Array]:
         """Nothing."""

@@ -54,9 +54,10 @@ def load_allocator(read: Callable[[str], bytes]) -> Allocator:
 def _restore(described: JsonObject, arrays: Mapping[str, Array]) -> Allocator:
     kind = described["kind"]
     if kind == ExtendedAllocator.kind:
-        base, name, languages = described["base"], described["name"], described["languages"]
+        base, name, languages, parent = (described[field] for field in ("base", "name", "languages", "parent"))
         assert isinstance(base, dict) and isinstance(name, str) and isinstance(languages, list)
-        return ExtendedAllocator(_restore(base, arrays), name, tuple(str(lang) for lang in languages))
+        assert isinstance(parent, str)
+        return ExtendedAllocator(_restore(base, arrays), name, tuple(str(lang) for lang in languages), parent)
     return _RESTORERS[str(kind)](described, arrays)
 
 

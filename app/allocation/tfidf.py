@@ -131,9 +131,9 @@ class TfidfAllocator:
         np.cumsum(counts @ self.projection, axis=0, out=sums[1:])
         return self.context_distances(sums)
 
-    def with_expert(self, name: str, languages: Sequence[str]) -> Allocator:
+    def with_expert(self, name: str, languages: Sequence[str], parent: str) -> Allocator:
         """One more expert that owns new languages. Raises AllocationError."""
-        return ExtendedAllocator.extend(self, name, languages)
+        return ExtendedAllocator.extend(self, name, languages, parent)
 
     def to_arrays(self) -> dict[str, Array]:
         """``projection`` (float32, exact), ``centres``, ``owners``."""

@@ -68,6 +68,19 @@ def write_ensemble(run: Folder, record: EnsembleRecord) -> EnsembleRecord:
     return added
 
 
+def is_grown_from(record: EnsembleRecord, first: EnsembleRecord) -> bool:
+    """Whether ``record`` is ``first`` with experts of later rounds or further models beside it."""
+    n = len(first.experts)
+    return (
+        record.experts[:n] == first.experts
+        and all(expert.round for expert in record.experts[n:])
+        and (record.tokenizer, dict(record.mixing)) == (first.tokenizer, dict(first.mixing))
+        and first.models.items() <= record.models.items()
+        and all(record.shares.get(lang, ())[:n] == tuple(held) for lang, held in first.shares.items())
+        and (len(record.experts) > n or record.allocation == first.allocation)
+    )
+
+
 def ensemble_versions(run: Folder) -> list[int]:
     """Numbers of the versions of a run, ascending."""
     stems = (name.removesuffix(".json") for name in run.names(ENSEMBLES))

@@ -47,6 +47,7 @@ FLEET = "fleet.json"
 STOP = "stop.json"
 DRIVER = "driver.json"
 ENSEMBLES = "ensembles"
+ADAPTATIONS = "adaptation"
 CURRENT_ENSEMBLE = f"{ENSEMBLES}/current.json"
 EXPORTED_ENSEMBLE = "ensemble.json"
 SUMMARY = "evaluation/summary.json"
@@ -98,6 +99,11 @@ def signatures_name(file: int) -> str:
 def ensemble_name(version: int) -> str:
     """One version of a run's ensemble."""
     return f"{ENSEMBLES}/{version:04d}.json"
+
+
+def adaptation_name(version: int) -> str:
+    """What the round of adaptation found that made this version of the ensemble."""
+    return f"{ADAPTATIONS}/{version:04d}.json"
 
 
 def step_folder(step: int) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from app.config.adaptation import AdaptationConfig
 from app.config.corpus import CorpusConfig
 from app.config.fields import (
     Fraction,
@@ -184,6 +185,8 @@ class Config(Section):
     """Single models averaged from the experts, by name (`merged`, `merged_de`, ...); evaluation scores them too."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    adaptation: AdaptationConfig = AdaptationConfig()
+    """New languages for a finished run."""
     imported: ImportConfig = ImportConfig()
     """Experts from elsewhere."""
     cluster: ClusterConfig = ClusterConfig()

@@ -19,8 +19,9 @@ from app.lineage.settings import source_weights, weighting_settings
 
 BUILTIN = "builtin:"
 SEED_FILE_SUFFIXES = (".json", ".safetensors", ".model", ".txt")
-SHARD, SEED, TOKENIZE, ALLOCATE, BASELINE, TRAIN, EVALUATE = (
-    f"python -m jobs.{job}" for job in ("shard", "seed", "tokenize", "allocate", "baseline", "train", "evaluate")
+SHARD, SEED, TOKENIZE, ALLOCATE, BASELINE, TRAIN, EVALUATE, ADAPT = (
+    f"python -m jobs.{job}"
+    for job in ("shard", "seed", "tokenize", "allocate", "baseline", "train", "evaluate", "adapt")
 )
 
 

@@ -11,6 +11,7 @@ from app.config.training import BaselineConfig
 from app.core.errors import AllocationError
 from app.core.records import JsonValue
 from app.lineage.inputs import (
+    ADAPT,
     BASELINE,
     TRAIN,
     StageInputs,
@@ -79,6 +80,17 @@ def expert_tasks(config: Config, store: Store, parents: Parents, allocation: Sta
     return tasks
 
 
+def branched_task(
+    config: Config, store: Store, parents: Parents, name: str, weights: Mapping[str, float], budget: int, round_: int
+) -> ModelTask:
+    """A model of a later round. parents: the text, and in place of the seed the model that it branches from.
+
+    weights: share of each language in its rows.
+    """
+    part = whole_part(name, parents.corpus, tuple(weights))
+    return replace(_trained(config, store, parents, part, weights, budget, made_by=ADAPT), round=round_)
+
+
 def unique(tasks: Iterable[ModelTask]) -> list[ModelTask]:
     """Tasks without those of a key that stood before: two names may mean one model."""
     return list({task.key: task for task in reversed(list(tasks))}.values())[::-1]
@@ -97,6 +109,7 @@ def _trained(
     weights: Mapping[str, float],
     budget: int,
     baseline: BaselineConfig | None = None,
+    made_by: str = TRAIN,
 ) -> ModelTask:
     """A model branched from the seed; ``baseline`` for a dense one."""
     optimisation = optimisation_fields(config, baseline)
@@ -109,7 +122,7 @@ def _trained(
         "random_seed": config.run.seed,
     }
     origin = {"tokens": parents.tokens.key, "parent": parents.seed.key}
-    inputs = StageInputs("model", fields, origin, TRAIN if baseline is None else BASELINE)
+    inputs = StageInputs("model", fields, origin, made_by if baseline is None else BASELINE)
     rate = (baseline.learning_rate if baseline else 0.0) or config.training.learning_rate
     spec = training_spec(config, inputs.key, budget, rate)
     if baseline is not None:

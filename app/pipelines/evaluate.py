@@ -18,9 +18,10 @@ from app.allocation.base import Allocator
 from app.allocation.prefixes import prefix_distances
 from app.allocation.storage import load_allocator
 from app.artifacts.counts import ModelCounts
-from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, write_ensemble
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, is_grown_from, read_ensemble, write_ensemble
 from app.artifacts.layout import (
     ALLOCATOR,
+    CURRENT_ENSEMBLE,
     DISTANCES,
     DOCUMENT_ROWS,
     EVALUATION_SUMMARY,
@@ -73,7 +74,11 @@ def make_evaluation(lineage: Lineage) -> Made:
         log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
     named = {"run": lineage.config.run.name, **stage.folder.read_json(EVALUATION_SUMMARY)}
     lineage.run.write_json(SUMMARY, named)
-    write_ensemble(lineage.run, record)
+    current = read_ensemble(lineage.run, "") if lineage.run.exists(CURRENT_ENSEMBLE) else None
+    if current is None or not is_grown_from(current, record):
+        write_ensemble(lineage.run, record)
+    elif current.experts != record.experts:
+        log.info("evaluate: version %d, which has experts of later rounds too, stays current", current.version)
     return {"evaluation": stage.folder, **{f"scores-{name}": made for name, made in scores.items()}}
 
 

@@ -9,8 +9,8 @@ from typing import cast
 
 from app.allocation.typological import language_tree
 from app.allocation.uriel import known_count, read_typology, syntax_features
-from app.artifacts.layout import CONFIG, DATA_CARD, REPORT, RUN, SUMMARY, TABLE_CSV, TOP_TERMS, Stage
-from app.artifacts.store import StageFolder, Store
+from app.artifacts.layout import ADAPTATIONS, CONFIG, DATA_CARD, REPORT, RUN, SUMMARY, TABLE_CSV, TOP_TERMS, Stage
+from app.artifacts.store import Folder, StageFolder, Store
 from app.config.load import resolved
 from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
@@ -68,6 +68,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         merges=_merges(config, lineage.languages),
         features=_features(config, lineage.languages),
         terms=allocation.read_json(TOP_TERMS) if allocation.exists(TOP_TERMS) else {},
+        adaptation=_newest_round(lineage.run),
         published=_published(config),
         data_card=shards.read_json(DATA_CARD),
         tokens=dict(tokens.manifest().counts),
@@ -80,6 +81,12 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         environment=_environment(),
         stages={name: _work(store, entry) for name, entry in made.items()},
     )
+
+
+def _newest_round(run: Folder) -> JsonObject:
+    """What the last round of adaptation found; empty without any."""
+    rounds = sorted(name for name in run.names(ADAPTATIONS) if name.endswith(".json"))
+    return run.read_json(f"{ADAPTATIONS}/{rounds[-1]}") if rounds else {}
 
 
 def _trained_seed(lineage: Lineage) -> Made:

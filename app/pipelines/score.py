@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import ray
@@ -22,7 +23,6 @@ from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, score_docume
 from app.evaluation.scores import ScoredDocuments, save_scores, scored_documents
 from app.fleet.ray_session import ray_session
 from app.lineage.inputs import PlannedStage
-from app.lineage.lineage import Lineage
 from app.models.load import load_model
 from app.models.loss import token_log_probs
 from app.tokens.dataset import TokenCorpus
@@ -32,10 +32,29 @@ from app.training.loop import autocast, choose_device
 log = logging.getLogger(__name__)
 
 
-def score_models(lineage: Lineage, models: Mapping[str, StageFolder]) -> dict[str, StageFolder]:
+class Scorable(Protocol):
+    """A text to score models on: that of a run (``Lineage``), or another in its tokenizer."""
+
+    @property
+    def config(self) -> Config:
+        """How to score."""
+
+    @property
+    def tokens(self) -> PlannedStage:
+        """The text."""
+
+    @property
+    def tokenizer(self) -> PlannedStage:
+        """Its tokenizer."""
+
+    def scores(self, model_key: str) -> PlannedStage:
+        """Where the log-probabilities of one model are or will be."""
+
+
+def score_models(text: Scorable, models: Mapping[str, StageFolder]) -> dict[str, StageFolder]:
     """Score every model that has no scores yet; returns name -> finished ``scores`` stage."""
-    config, tokens, tokenizer = lineage.config, lineage.tokens.finished(), lineage.tokenizer.finished()
-    stages = {name: lineage.scores(model.key) for name, model in models.items()}
+    config, tokens, tokenizer = text.config, text.tokens.finished(), text.tokenizer.finished()
+    stages = {name: text.scores(model.key) for name, model in models.items()}
     waiting = {stage.key: name for name, stage in stages.items() if not stage.is_complete}
     if waiting:
         with ray_session(config.cluster):

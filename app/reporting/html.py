@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from app.core.records import JsonObject
 from app.core.redact import redact
+from app.reporting.adaptation import adaptation_section
 from app.reporting.allocation import allocation_section, terms_section, tree_section
 from app.reporting.cells import Section, mapping, sequence
 from app.reporting.comparison import ComparedRun, comparison_sections
@@ -35,6 +36,7 @@ class ReportRecords:
     merges: the typological tree, first merge first: ``left`` and ``right`` languages and ``distance``.
     features: known syntax features of each language of the tree.
     terms: expert -> its top terms.
+    adaptation: ``family_tree``, ``old``, ``new``, ``unchanged`` and ``version`` of the newest round of new languages.
     published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
     tokens: ``<lang>/<split>`` -> documents, tokens, bytes.
@@ -52,6 +54,7 @@ class ReportRecords:
     merges: Sequence[JsonObject] = ()
     features: Mapping[str, int] = field(default_factory=dict)
     terms: JsonObject = field(default_factory=dict)
+    adaptation: JsonObject = field(default_factory=dict)
     published: JsonObject = field(default_factory=dict)
     data_card: JsonObject = field(default_factory=dict)
     tokens: JsonObject = field(default_factory=dict)
@@ -104,6 +107,7 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         allocation_section(records.allocation, records.tokens, records.models),
         tree_section(records.merges, len(sequence(records.allocation.get("experts"))), records.features),
         terms_section(records.terms),
+        adaptation_section(records.adaptation),
         loss_section(records.curves),
         status_section(records.models),
         exposure_section(records.summary),

@@ -122,6 +122,30 @@ def dendrogram(labels: Mapping[str, str], merges: Sequence[tuple[Sequence[str], 
     return _svg(figure, "tree")
 
 
+def family_tree_picture(nodes: Sequence[tuple[str, str, str]]) -> str:
+    """Models below the one that each branched from. nodes: (name, parent, text), parents first; ``seed`` is the top."""
+    children: dict[str, list[tuple[str, str]]] = {}
+    for name, parent, text in nodes:
+        children.setdefault(parent, []).append((name, text))
+    figure, (axes,) = _blank(0.5 + _ROW * (len(nodes) + 1))
+    row = 0
+
+    def draw(name: str, text: str, depth: int) -> int:
+        nonlocal row
+        mine, row = row, row + 1
+        axes.text(depth + 0.05, mine, text, fontsize=9, color=_INK, va="center")
+        for child, label in children.get(name, ()):
+            below = draw(child, label, depth + 1)
+            axes.plot([depth + 0.02, depth + 0.02, depth + 1], [mine + 0.35, below, below], color=_SOFT, linewidth=1.2)
+        return mine
+
+    draw("seed", "seed", 0)
+    axes.set_ylim(row - 0.4, -0.6)
+    axes.set_xlim(0, 8)
+    axes.set_axis_off()
+    return _svg(figure, "family")
+
+
 def _blank(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """A figure with axes side by side; sizes in inches, but only their ratio matters on the page."""
     from matplotlib.figure import Figure

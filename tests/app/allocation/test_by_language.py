@@ -51,7 +51,7 @@ def test_fallback_gives_an_unknown_language_to_its_relative() -> None:
 
 
 def test_with_expert_appends_and_changes_nothing_else() -> None:
-    grown = TWO.with_expert("expert-02", ["az"])
+    grown = TWO.with_expert("expert-02", ["az"], "expert-01")
     assert grown.languages_by_expert() == [["en", "de"], ["ru", "he"], ["az"]]
     assert grown.context("en").distances().tolist() == [0.0, math.inf, math.inf]
     assert TWO.experts == ("expert-00", "expert-01")
@@ -67,4 +67,4 @@ def test_with_expert_appends_and_changes_nothing_else() -> None:
 )
 def test_with_expert_refuses_what_is_taken(name: str, languages: list[str], message: str) -> None:
     with pytest.raises(AllocationError, match=message):
-        TWO.with_expert(name, languages)
+        TWO.with_expert(name, languages, "expert-00")

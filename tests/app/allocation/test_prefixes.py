@@ -47,7 +47,11 @@ def test_a_random_allocation_is_indifferent_at_every_token() -> None:
     assert (prefix_distances(RandomAllocator(("a", "b"), 0), None, TOKENS, pieces_of) == 1.0).all()
 
 
-def test_an_added_expert_is_infinitely_far_from_other_text(char_allocator: TfidfAllocator) -> None:
-    rows = prefix_distances(char_allocator.with_expert("new", ["az"]), "de", TOKENS, pieces_of)
+def test_an_added_expert_is_as_near_as_its_parent_and_infinitely_far_where_another_language_is_told(
+    char_allocator: TfidfAllocator,
+) -> None:
+    rows = prefix_distances(char_allocator.with_expert("new", ["az"], "expert-00"), "de", TOKENS, pieces_of)
     assert rows[:, :4] == pytest.approx(prefix_distances(char_allocator, "de", TOKENS, pieces_of), abs=1e-9)
     assert np.isinf(rows[:, 4]).all()
+    untold = prefix_distances(char_allocator.with_expert("new", ["az"], "expert-02"), None, TOKENS, pieces_of)
+    assert (untold[:, 4] == untold[:, 2]).all()

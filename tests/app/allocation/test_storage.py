@@ -39,7 +39,7 @@ def allocator(
         "tokens": token_allocator,
         "char": char_allocator,
         "paper": paper_allocator,
-        "extended": char_allocator.with_expert("new", ["az"]).with_expert("newer", ["he"]),
+        "extended": char_allocator.with_expert("new", ["az"], "expert-00").with_expert("newer", ["he"], "new"),
     }[str(request.param)]
 
 

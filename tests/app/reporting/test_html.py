@@ -11,6 +11,7 @@ import pytest
 
 from app.core.records import JsonObject
 from app.reporting.html import ReportRecords, render_report
+from tests.app.reporting.test_adaptation import REPORT
 from tests.support.summary import headline
 
 VOID = {"meta", "link", "line", "circle", "path", "rect", "use"}
@@ -75,6 +76,7 @@ def everything() -> dict[str, Any]:
         "curves": {"dense": [[100, 3.0], [200, 2.5]]},
         "merges": [{"left": ["ar"], "right": ["de"], "distance": 0.25}],
         "terms": {"expert-00": ["und·"]},
+        "adaptation": REPORT,
         "published": {
             "allocation": "typological",
             "k": 1,

@@ -1,0 +1,181 @@
+"""What a round of adaptation starts from and trains: the run's ensemble, text of new languages, models as tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from app.adaptation.rounds import NewExpert
+from app.artifacts.ensemble import EnsembleRecord
+from app.artifacts.layout import RUN
+from app.artifacts.store import StageFolder, Store
+from app.config.schema import Config
+from app.core.errors import MissingArtifact
+from app.core.records import JsonObject
+from app.lineage.inputs import (
+    ALLOCATE,
+    EVALUATE,
+    SEED,
+    TOKENIZE,
+    PlannedStage,
+    StageInputs,
+    planned,
+    scores_inputs,
+)
+from app.lineage.lineage import Lineage
+from app.lineage.tasks import Parents, branched_task
+from app.training.model_task import ModelTask
+
+_DENSE = "dense"
+
+
+class AdaptationText(Lineage):
+    """Shards and tokens of some languages, from the run's corpus, in the tokenizer of the run's models."""
+
+    def __init__(self, config: Config, store: Store, record: EnsembleRecord, languages: Sequence[str]) -> None:
+        corpus = config.corpus.model_copy(update={"languages": tuple(sorted(languages))})
+        super().__init__(config.model_copy(update={"corpus": corpus}), store)
+        self._tokenizer = record.tokenizer
+
+    @cached_property
+    def tokenizer(self) -> PlannedStage:
+        """The one of the ensemble, which is there."""
+        folder = self.store.stage("tokenizer", self._tokenizer, SEED)
+        manifest = folder.manifest()
+        return PlannedStage(StageInputs("tokenizer", manifest.fields, manifest.parents, SEED), folder)
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """A text that models are scored on, as ``app.pipelines.score`` asks for it: finished tokens and their tokenizer."""
+
+    config: Config
+    store: Store
+    tokens: PlannedStage
+    tokenizer: PlannedStage
+
+    def scores(self, model_key: str) -> PlannedStage:
+        """Where the log-probabilities of one model are or will be."""
+        return planned(scores_inputs(self.config, self.tokens.key, model_key), self.store)
+
+
+def first_text(config: Config, store: Store, tokenizer: PlannedStage) -> ScoredText:
+    """The text that the run itself was evaluated on. Raises MissingArtifact."""
+    key = made_stage(config, store, "tokens")
+    folder = store.stage("tokens", key, TOKENIZE)
+    manifest = folder.manifest()
+    tokens = PlannedStage(StageInputs("tokens", manifest.fields, manifest.parents, TOKENIZE), folder)
+    return ScoredText(config, store, tokens, tokenizer)
+
+
+def made_stage(config: Config, store: Store, name: str) -> str:
+    """Key of a stage of the run by its readable name. Raises MissingArtifact."""
+    run = store.run(config.run.name)
+    entries = run.read_json(RUN) if run.exists(RUN) else {}
+    entry = entries.get(name)
+    if not isinstance(entry, dict):
+        raise MissingArtifact(f"{run.uri} names no {name}; run {EVALUATE} with this config first")
+    return str(entry["key"])
+
+
+def owners_of(record: EnsembleRecord) -> dict[str, str]:
+    """Language -> the expert that holds it, or most of it, by the ensemble's record."""
+    owners: dict[str, str] = {}
+    for expert in record.experts:
+        for lang in expert.languages:
+            owners.setdefault(lang, expert.name)
+    for lang, shares in record.shares.items():
+        owners[lang] = record.experts[int(np.argmax(shares))].name
+    return owners
+
+
+def ancestors(record: EnsembleRecord) -> list[JsonObject]:
+    """The experts that there are, as ``app.adaptation.rounds.family_tree`` takes them."""
+    names = {expert.model: expert.name for expert in record.experts}
+    return [
+        {
+            "expert": expert.name,
+            "languages": list(expert.languages),
+            "parent": names.get(expert.parent or "", "seed"),
+            "round": expert.round,
+        }
+        for expert in record.experts
+    ]
+
+
+def expert_budget(config: Config, first_experts: int) -> int:
+    """Training tokens of a new expert."""
+    return config.adaptation.budget_tokens or config.training.budget_tokens // max(1, first_experts)
+
+
+def round_tasks(
+    text: AdaptationText, record: EnsembleRecord, added: Sequence[NewExpert]
+) -> tuple[list[ModelTask], dict[str, ModelTask]]:
+    """The new experts' tasks in order, and those of LAPT by name; text: of their languages and donors, finished.
+
+    An expert whose parent is in the same list waits for it. LAPT is the dense model on a new language alone: ``total``
+    with as many tokens as the expert, ``new`` with as many of the new language.
+    """
+    config, store = text.config, text.store
+    models = {expert.name: expert.model for expert in record.experts}
+    budget = expert_budget(config, sum(expert.round == 0 for expert in record.experts))
+    share = config.adaptation.donor_share
+    experts, lapt = [], {}
+    for new in added:
+        weights = {lang: (1 - share) / len(new.languages) for lang in new.languages}
+        if share:
+            weights[new.donor] = share
+        parents = _parents(text, models[new.parent])
+        experts.append(branched_task(config, store, parents, new.name, weights, budget, new.round))
+        models[new.name] = experts[-1].key
+        if config.adaptation.lapt and _DENSE in record.models:
+            alone = {lang: 1 / len(new.languages) for lang in new.languages}
+            for what, tokens in (("total", budget), ("new", round(budget * (1 - share)))):
+                name = f"lapt_{'_'.join(new.languages)}_{what}"
+                lapt[name] = branched_task(
+                    config, store, _parents(text, record.models[_DENSE]), name, alone, tokens, new.round
+                )
+    return experts, lapt
+
+
+def _parents(text: AdaptationText, model: str) -> Parents:
+    return Parents(text.tokens.folder, text.token_corpus, text.store.stage("model", model))
+
+
+def grown_allocation(store: Store, base: str, added: Sequence[NewExpert]) -> PlannedStage:
+    """Where the allocator with the added experts is or will be. base: key of the allocation without them."""
+    fields: JsonObject = {
+        "added": [{"name": new.name, "languages": list(new.languages), "parent": new.parent} for new in added]
+    }
+    return planned(StageInputs("allocation", fields, {"base": base}, ALLOCATE), store)
+
+
+def grown_shares(
+    shares: Mapping[str, Sequence[float]], experts: int, added: Sequence[NewExpert]
+) -> dict[str, tuple[float, ...]]:
+    """Shares of each language with the added experts: none of an old one, all of its own. Empty stays empty."""
+    if not shares:
+        return {}
+    grown = {lang: (*held, *(0.0 for _ in added)) for lang, held in shares.items()}
+    for place, new in enumerate(added):
+        own = tuple(float(number == experts + place) for number in range(experts + len(added)))
+        grown |= dict.fromkeys(new.languages, own)
+    return grown
+
+
+def base_allocation(store: Store, key: str) -> tuple[str, list[NewExpert]]:
+    """The allocation without added experts, and those that were added to it, in order; key: of the present one."""
+    folder: StageFolder = store.stage("allocation", key)
+    manifest = folder.manifest()
+    if "base" not in manifest.parents:
+        return key, []
+    found = manifest.fields["added"]
+    assert isinstance(found, list)
+    added = []
+    for row in found:
+        assert isinstance(row, dict) and isinstance(row["languages"], list)
+        added.append(NewExpert(str(row["name"]), tuple(map(str, row["languages"])), "", str(row["parent"]), 0))
+    return manifest.parents["base"], added

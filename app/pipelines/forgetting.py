@@ -1,0 +1,125 @@
+"""What a round of adaptation gave the new languages and took from the old ones: HMR beside LAPT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from app.artifacts.ensemble import EnsembleRecord
+from app.artifacts.store import StageFolder
+from app.core.records import FloatArray, JsonObject
+from app.ensemble.rules import WeightingSettings
+from app.evaluation.scores import ScoredDocuments, load_scores
+from app.evaluation.systems import DENSE, SEED, ExpertEvidence, System, use_experts
+from app.evaluation.win_rate import compare, headline, language_totals
+from app.lineage.adapted import AdaptationText, ScoredText, first_text, owners_of
+from app.pipelines.score import Scorable, score_models
+from app.reporting.tables import mean_change_text, text_table
+
+BEFORE, AFTER, BEFORE_TOLD, AFTER_TOLD = "before", "after", "before_told", "after_told"
+
+
+def forgetting_report(
+    text: AdaptationText, before: EnsembleRecord, after: EnsembleRecord, lapt: Mapping[str, StageFolder]
+) -> JsonObject:
+    """Old and new languages under the ensemble before and after the round, told the language or not, dense, and LAPT.
+
+    text: that of the round. Untold, both ensembles are the running posterior from equal weights. ``old`` and ``new``:
+    ``systems`` (mean log ratio to dense, and ``against`` the ensemble before) and ``per_language``; ``unchanged``: the
+    digests of the old experts are what they were; ``text``: the same for people.
+    """
+    config, store = text.config, text.store
+    models = {name: store.stage("model", key) for name, key in after.models.items() if name in (DENSE, SEED)}
+    models |= {expert.name: store.stage("model", expert.model) for expert in after.experts} | dict(lapt)
+    first = first_text(config, store, text.tokenizer)
+    new = [lang for expert in after.experts[len(before.experts) :] for lang in expert.languages]
+    parts = {
+        "old": _compared(first, models, before, after, sorted(lapt)),
+        "new": _compared(
+            ScoredText(config, store, text.tokens, text.tokenizer), models, before, after, sorted(lapt), new
+        ),
+    }
+    digests = {expert.name: expert.weights_sha256 for expert in after.experts}
+    unchanged = all(digests[expert.name] == expert.weights_sha256 for expert in before.experts)
+    return {**parts, "unchanged": unchanged, "text": report_text(parts, unchanged)}
+
+
+def _compared(
+    text: Scorable,
+    models: Mapping[str, StageFolder],
+    before: EnsembleRecord,
+    after: EnsembleRecord,
+    lapt: Sequence[str],
+    only: Sequence[str] = (),
+) -> JsonObject:
+    """only: the languages that count; empty: all of the text."""
+    loaded = {name: load_scores(folder) for name, folder in score_models(text, models).items()}
+    documents = next(iter(loaded.values()))[0]
+    tokens = {name: values.astype(np.float64) for name, (_, values) in loaded.items()}
+    systems = {name: tokens[name] for name in (DENSE, SEED) if name in tokens}
+    systems |= _own_lapt(documents, tokens, after, lapt) if only else {name: tokens[name] for name in lapt}
+    systems[BEFORE], systems[AFTER] = (_untold(documents, tokens, record) for record in (before, after))
+    told = _told(documents, tokens, after)
+    systems[AFTER_TOLD] = told
+    if not only:
+        systems[BEFORE_TOLD] = _told(documents, tokens, before)
+    totals = {
+        name: {lang: found for lang, found in language_totals(documents, values).items() if not only or lang in only}
+        for name, values in systems.items()
+    }
+    config = text.config
+    baselines = (DENSE, SEED, BEFORE, *((BEFORE_TOLD,) if not only else ()))
+    comparison = compare(totals, {}, config.evaluation.bootstrap_samples, config.run.seed, baselines)
+    shown = [name for name in systems if name not in (DENSE, SEED)]
+    return {"systems": {name: headline(comparison, name) for name in shown}, "per_language": dict(comparison.table)}
+
+
+def _own_lapt(
+    documents: ScoredDocuments, tokens: Mapping[str, FloatArray], record: EnsembleRecord, lapt: Sequence[str]
+) -> dict[str, FloatArray]:
+    """(tokens,) nats of each document's own LAPT model, by its budget; the first one's where it has none of its own."""
+    of_language = {lang: "_".join(expert.languages) for expert in record.experts for lang in expert.languages}
+    found = {}
+    for budget in sorted({name.rpartition("_")[2] for name in lapt}):
+        names = [f"lapt_{of_language.get(lang, '')}_{budget}" for lang in documents.langs]
+        first = next(name for name in lapt if name.endswith(f"_{budget}"))
+        parts = [tokens[name if name in lapt else first][documents.tokens(n)] for n, name in enumerate(names)]
+        found[f"lapt_{budget}"] = np.concatenate(parts)
+    return found
+
+
+def _untold(documents: ScoredDocuments, tokens: Mapping[str, FloatArray], record: EnsembleRecord) -> FloatArray:
+    """(tokens,) nats of the running posterior over a version's experts."""
+    names = [expert.name for expert in record.experts]
+    scores = np.stack([tokens[name] for name in names], axis=1)
+    evidence = ExpertEvidence(scores, np.ones_like(scores), {}, "document")
+    system = System("posterior", "mixture", told=False, weighting=WeightingSettings("posterior"))
+    return use_experts(system, documents, evidence).log_probs
+
+
+def _told(documents: ScoredDocuments, tokens: Mapping[str, FloatArray], record: EnsembleRecord) -> FloatArray:
+    """(tokens,) nats of the expert that holds most of each document's language."""
+    owners = owners_of(record)
+    parts = []
+    for document, lang in enumerate(documents.langs):
+        name = owners.get(lang, record.experts[0].name)
+        parts.append(tokens[name][documents.tokens(document)])
+    return np.concatenate(parts)
+
+
+def report_text(parts: Mapping[str, JsonObject], unchanged: bool) -> str:
+    """Both tables for a terminal: change against dense, and against the ensemble before the round."""
+    lines = []
+    for part, title in (("new", "new languages"), ("old", "old languages")):
+        systems = parts[part]["systems"]
+        assert isinstance(systems, dict)
+        rows = []
+        for name, figures in systems.items():
+            against = figures["against"]
+            base = BEFORE_TOLD if name == AFTER_TOLD and BEFORE_TOLD in against else BEFORE
+            since = mean_change_text(against[base]) if base in against else "–"
+            rows.append([name, mean_change_text(figures), since])
+        lines.append(f"{title}\n" + text_table(["system", "against dense", "against the ensemble before"], rows))
+    kept = "are untouched, by their digests" if unchanged else "HAVE CHANGED: their digests differ"
+    return "\n\n".join([*lines, f"the experts that there were {kept}"])

@@ -1,0 +1,66 @@
+"""New languages: who they branched from, what they gained, and what the old ones lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.core.languages import display_name
+from app.core.records import JsonObject
+from app.reporting.cells import Cell, Picture, Section, Table, language_cell, mapping, number, sequence
+from app.reporting.plots import family_tree_picture
+from app.reporting.tables import mean_change_text
+
+_BEFORE, _BEFORE_TOLD, _AFTER_TOLD = "before", "before_told", "after_told"
+_NOTES = (
+    "Before and after: the ensemble without and with the new experts, a running posterior over its experts, no language"
+    " named; told: the expert of the document's language alone. LAPT: the dense model trained on, on a new language"
+    " alone, with as many tokens as a new expert in all (total), or with as many of the new language (new)."
+)
+
+
+def adaptation_section(report: JsonObject) -> Section | None:
+    """report: what ``jobs.adapt`` found: ``family_tree``, ``old`` and ``new`` (``systems``, ``per_language``),
+    ``unchanged``, ``version``.
+    """
+    if not report:
+        return None
+    tree = [mapping(node) for node in sequence(report["family_tree"])]
+    kept = "are untouched: their digests are what they were" if report["unchanged"] else "HAVE CHANGED"
+    notes = [f"Version {report['version']} of the ensemble. The experts that there were {kept}.", _NOTES]
+    tables = [
+        _systems(mapping(report["new"]), "New languages: mean change"),
+        _languages(mapping(report["new"]), "New languages: perplexity, change against dense"),
+        _systems(mapping(report["old"]), "Old languages: mean change"),
+    ]
+    drawn = [(str(node["expert"]), str(node["parent"]), _label(node)) for node in tree]
+    picture = Picture(family_tree_picture(drawn), f"Family tree of {len(tree)} experts")
+    return Section("New languages", tables, notes, [picture])
+
+
+def _label(node: Mapping[str, object]) -> str:
+    languages = ", ".join(display_name(str(lang)) for lang in sequence(node["languages"]))
+    return f"{node['expert']}: {languages}" + (f" (donor {node['donor']})" if "donor" in node else "")
+
+
+def _systems(part: Mapping[str, object], caption: str) -> Table:
+    rows = []
+    for name, figures in mapping(part["systems"]).items():
+        found = mapping(figures)
+        against = mapping(found.get("against"))
+        base = _BEFORE_TOLD if name == _AFTER_TOLD and _BEFORE_TOLD in against else _BEFORE
+        since = mean_change_text(mapping(against[base])) if base in against else ""
+        rows.append([Cell(name), Cell(mean_change_text(found)), Cell(since)])
+    return Table(["system", "against dense", "against the ensemble before"], rows, caption)
+
+
+def _languages(part: Mapping[str, object], caption: str) -> Table:
+    table = {lang: mapping(cells) for lang, cells in mapping(part["per_language"]).items()}
+    names = list(next(iter(table.values()), {}))
+    rows = [[language_cell(lang), *(_cell(mapping(cells[name])) for name in names)] for lang, cells in table.items()]
+    return Table(["language", *names], rows, caption)
+
+
+def _cell(figures: Mapping[str, object]) -> Cell:
+    value = number(figures.get("perplexity"))
+    change = number(figures.get("change_from_dense"))
+    return Cell("" if value is None else f"{value:.2f}" + ("" if change is None else f" ({change:+.1%})"))
