@@ -41,6 +41,7 @@ def run_job(
     is_long: bool = False,
     cuts: bool = True,
     foresee: Callable[[], Step] | None = None,
+    package: str = "jobs",
     then: Callable[[Typed], dict[str, str]] | None = None,
 ) -> int:
     """Parse the command line, then forecast (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
@@ -50,10 +51,10 @@ def run_job(
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
     that it sets; switches: the same for options without a value, which set it to true. is_long: looks at the machines
     before it starts, and shows signs of life. cuts: whether it needs the corpus to be cut. foresee: what a dry run says
-    first. then: what can be typed after it, printed below its text.
+    first. package: where the command is. then: what can be typed after it, printed below its text.
     """
     named = {**(shortcuts or {}), **(switches or {})}
-    arguments = _parser(name, description, shortcuts or {}, switches or {}).parse_args(argv)
+    arguments = _parser(f"{package}.{name}", description, shortcuts or {}, switches or {}).parse_args(argv)
     set_up_logging()
     try:
         with ExitStack() as meanwhile:
@@ -123,7 +124,7 @@ def _parser(
 ) -> argparse.ArgumentParser:
     from app.config.load import preset_names
 
-    parser = argparse.ArgumentParser(prog=f"python -m jobs.{name}", description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
     parser.add_argument("--preset", default=None, help=f"one of {', '.join(preset_names())} (default: demo)")
     parser.add_argument("--config", default=None, metavar="FILE", help="YAML file laid over the preset")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="lists: a,b,c")

@@ -27,7 +27,7 @@ LAYERS = {
     "app.doctor": 7,
     "app.pipelines": 7,
     "jobs": 8,
-    "tune": 8,
+    "tune": 9,
     "serve": 8,
 }
 FENCES = {

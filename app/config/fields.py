@@ -26,6 +26,13 @@ def _in_home(value: object) -> object:
     return str(Path(value).expanduser()) if isinstance(value, str) and value.startswith("~") else value
 
 
+def as_values(value: object) -> object:
+    """Accept one value, and ``2,4`` from a command line, where several are meant."""
+    if isinstance(value, str):
+        return _as_names(value)
+    return (value,) if isinstance(value, int | float) else value
+
+
 def _as_off(value: object) -> object:
     """YAML reads ``off`` as false."""
     return "off" if value is False else value

@@ -40,6 +40,11 @@ def load_config(preset: str | None = None, file: str | None = None, overrides: S
     if isinstance(run, Mapping | None) and not (run or {}).get("name"):
         name = preset or (Path(file).stem if file else "default")
         tree = _merged(tree, {"run": {"name": name}})
+    return load_config_tree(tree)
+
+
+def load_config_tree(tree: Mapping[str, Any]) -> Config:
+    """The configuration of a whole tree, such as ``resolved`` gives and a run folder keeps. Raises ConfigError."""
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:

@@ -22,6 +22,7 @@ from app.config.fields import (
 )
 from app.config.merging import MergeConfig, MergeName
 from app.config.planning import PlanningConfig
+from app.config.sweep import SweepConfig
 from app.config.training import BaselineConfig, BaselineName, TrainingConfig
 
 
@@ -193,6 +194,8 @@ class Config(Section):
     """Ray."""
     planning: PlanningConfig = PlanningConfig()
     """Prices and rates for `jobs.plan`."""
+    sweep: SweepConfig = SweepConfig()
+    """What `tune.sweep` tries."""
 
     @model_validator(mode="after")
     def _dense_is_there(self) -> Config:

@@ -49,7 +49,7 @@ from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.lineage.settings import weighting_settings
 from app.pipelines.merge import make_merges, merged_from
-from app.pipelines.score import score_models, validation_documents
+from app.pipelines.score import ANYWHERE, score_models, validation_documents
 from app.tokens.tokenizer import load_tokenizer
 from app.training.model_task import ModelTask, task_tokens
 
@@ -208,7 +208,7 @@ def _distances(lineage: Lineage, allocator: Allocator, documents: ScoredDocument
     tokenizer, allocation = lineage.tokenizer.finished(), lineage.allocation.finished()
     _, ids = validation_documents(lineage.config, lineage.token_corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
     with ray_session(lineage.config.cluster):
-        task = ray.remote(_context_distances).options(num_cpus=1)
+        task = ray.remote(_context_distances).options(num_cpus=1, scheduling_strategy=ANYWHERE)
         size = max(1, len(ids) // 32)
         parts = [task.remote(allocation, tokenizer, ids[at : at + size]) for at in range(0, len(ids), size)]
         return np.concatenate(ray.get(parts))

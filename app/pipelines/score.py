@@ -31,6 +31,9 @@ from app.training.loop import autocast, choose_device
 
 log = logging.getLogger(__name__)
 
+ANYWHERE = "DEFAULT"
+"""Said aloud, since a trial of Ray Tune would keep the tasks it starts in its own tenth of a core."""
+
 
 class Scorable(Protocol):
     """A text to score models on: that of a run (``Lineage``), or another in its tokenizer."""
@@ -58,8 +61,8 @@ def score_models(text: Scorable, models: Mapping[str, StageFolder]) -> dict[str,
     waiting = {stage.key: name for name, stage in stages.items() if not stage.is_complete}
     if waiting:
         with ray_session(config.cluster):
-            resources = {"num_cpus": 1, "num_gpus": config.training.gpus_per_expert}
-            task = ray.remote(_score_one).options(**resources)
+            gpus = config.training.gpus_per_expert
+            task = ray.remote(_score_one).options(num_cpus=1, num_gpus=gpus, scheduling_strategy=ANYWHERE)
             pending = {
                 task.remote(config, tokens, tokenizer, models[name], stages[name]): name for name in waiting.values()
             }

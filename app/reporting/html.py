@@ -19,6 +19,7 @@ from app.reporting.allocation import allocation_section, terms_section, tree_sec
 from app.reporting.cells import Section, mapping, sequence
 from app.reporting.comparison import ComparedRun, comparison_sections
 from app.reporting.results import matrix_section, perplexity_section, systems_section
+from app.reporting.sweep import SweepRecords, sweep_headline, sweep_sections
 from app.reporting.tables import headline_text, mean_change_text
 from app.reporting.training import status_section, took_section
 from app.reporting.work import data_section, exposure_section, loss_section, times_section
@@ -87,6 +88,11 @@ def render_comparison(root: str, runs: Sequence[ComparedRun], about: Mapping[str
     """The page of several runs of one store, in the same form. about: see ``ReportRecords``."""
     headline = f"{len(runs)} finished runs of {redact(root)} beside one another"
     return _render(headline=headline, facts=about, sections=comparison_sections(runs))
+
+
+def render_sweep(records: SweepRecords) -> str:
+    """The page of a sweep, in the same form."""
+    return _render(name=records.name, headline=sweep_headline(records), facts={}, sections=sweep_sections(records))
 
 
 def _render(**shown: object) -> str:

@@ -122,6 +122,23 @@ def dendrogram(labels: Mapping[str, str], merges: Sequence[tuple[Sequence[str], 
     return _svg(figure, "tree")
 
 
+def cost_plot(points: Sequence[tuple[str, float, float, bool]]) -> str:
+    """Change of perplexity against parameters. points: (name, parameters, percent, on the front), which is joined."""
+    from matplotlib.ticker import EngFormatter
+
+    figure, (axes,) = _blank(3.6)
+    front = sorted((x, y) for _, x, y, on_front in points if on_front)
+    axes.step([x for x, _ in front], [y for _, y in front], where="post", color=_COLOURS[0], linewidth=1.2)
+    for name, x, y, on_front in points:
+        axes.plot(x, y, "o", color=_COLOURS[0] if on_front else _SOFT, markersize=5)
+        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7.5, color=_INK)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_xlabel("parameters that run for a token")
+    axes.set_ylabel("change of perplexity, %")
+    axes.grid(color="#e6eaee", linewidth=0.8)
+    return _svg(figure, "cost")
+
+
 def family_tree_picture(nodes: Sequence[tuple[str, str, str]]) -> str:
     """Models below the one that each branched from. nodes: (name, parent, text), parents first; ``seed`` is the top."""
     children: dict[str, list[tuple[str, str]]] = {}

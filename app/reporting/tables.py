@@ -87,6 +87,11 @@ def mean_change_text(figures: Mapping[str, JsonValue]) -> str:
     return f"{mean:+.2%} [{low:+.2%}, {high:+.2%}]"
 
 
+def change_of_log(log_ratio: float) -> str:
+    """A log ratio of perplexities as the change that it stands for, e.g. ``-4.10%``."""
+    return f"{math.expm1(log_ratio):+.2%}"
+
+
 def _wins_text(figures: Mapping[str, JsonValue]) -> str:
     return (
         f"{figures['wins_over_dense']} of {figures['languages_compared']} languages"

@@ -6,11 +6,10 @@ from app.config.load import load_config
 from app.core.errors import ConfigError
 
 
-def test_the_papers_four_join_the_papers_run() -> None:
-    config = load_config("adaptation")
-    assert config.adaptation.languages == ("az", "he", "pl", "sv") and config.run.name == "paper-k8"
-    paper = load_config("paper-k8")
-    assert config.model_copy(update={"adaptation": paper.adaptation}) == paper
+def test_the_papers_four_join_a_run_like_the_papers() -> None:
+    config, paper = load_config("adaptation"), load_config("paper-k8")
+    assert config.adaptation.languages == ("az", "he", "pl", "sv")
+    assert config.model_copy(update={"adaptation": paper.adaptation, "run": paper.run}) == paper
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from app.core.errors import ConfigError
 def test_presets_named_in_the_documentation_exist_and_load() -> None:
     assert {"demo", "small", "paper-k4", "paper-k8", "paper-k16"} <= set(preset_names())
     for name in preset_names():
-        assert load_config(name).run.name == {"adaptation": "paper-k8"}.get(name, name)  # it goes on with that run
+        assert load_config(name).run.name == name
 
 
 def test_order_is_preset_then_file_then_set(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.artifacts.store import Store
+from app.config.load import load_config
+from app.config.schema import Config
+from app.core.errors import MissingArtifact
+from app.ensemble.rules import WeightingSettings
+from app.evaluation.scores import scored_documents
+from tune.weighting import Kept, best_weighting, candidates, mean_log_ratio, part_of, read_kept
+
+
+def test_the_runs_own_weighting_has_the_figure_that_evaluation_found(tiny_run: tuple[Config, Store]) -> None:
+    config, store = tiny_run
+    own, kept = read_kept(config, store)
+    summary = store.run(config.run.name).read_json("evaluation/summary.json")
+    assert own.name == "posterior"
+    assert mean_log_ratio(kept, own) == pytest.approx(float(str(summary["mean_log_perplexity_ratio"])), abs=1e-5)
+
+
+def test_the_best_on_one_half_is_reported_on_the_other(tiny_run: tuple[Config, Store]) -> None:
+    config, store = tiny_run
+    found = best_weighting(config, store)
+    assert isinstance(found["tried"], int) and found["tried"] > 30
+    own, kept = read_kept(config, store)
+    best = WeightingSettings(**found["best"])  # type: ignore[arg-type]
+    held_back, chosen_on = found["held_back"], found["chosen_on"]
+    assert isinstance(held_back, dict) and isinstance(chosen_on, dict)
+    assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratio(part_of(kept, 1), best))
+    half = part_of(kept, 0)
+    figures = [mean_log_ratio(half, settings) for settings in candidates(kept.unit, 2, own)]
+    assert chosen_on["mean_log_ratio"] == min(figures)
+
+
+def test_halves_are_disjoint_even_and_keep_each_documents_tokens_together() -> None:
+    length = [2, 3, 1, 2, 4, 1]
+    tokens = np.arange(13.0)
+    documents = scored_documents([f"d{n}" for n in range(6)], ["de", "de", "de", "de", "fr", "fr"], length, [9] * 6)
+    kept = Kept(documents, np.stack([tokens, -tokens], axis=1), np.ones((13, 2)), tokens, "document")
+    halves = [part_of(kept, half) for half in (0, 1)]
+    assert [list(half.documents.langs) for half in halves] == [["de", "de", "fr"]] * 2
+    assert not set(halves[0].documents.doc_ids) & set(halves[1].documents.doc_ids)
+    for half in halves:
+        for place, name in enumerate(half.documents.doc_ids):
+            number = int(name[1:])
+            assert half.dense[half.documents.tokens(place)].tolist() == tokens[documents.tokens(number)].tolist()
+
+
+def test_rules_by_distance_are_tried_only_where_no_language_is_needed_for_it() -> None:
+    own = WeightingSettings()
+    assert "tfidf" not in {settings.name for settings in candidates("language", 4, own)}
+    by_document = list(candidates("document", 4, own))
+    assert len({settings.temperature for settings in by_document if settings.name == "tfidf"}) == 7
+    assert len(by_document) == len(set(by_document))
+
+
+def test_an_unknown_run_is_named(tmp_path: Path) -> None:
+    config = load_config("demo", overrides=[f"artifacts.root={tmp_path}", "run.name=nowhere"])
+    with pytest.raises(MissingArtifact, match="nowhere"):
+        best_weighting(config, Store(str(tmp_path)))

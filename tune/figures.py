@@ -1,0 +1,60 @@
+"""What a trial is judged by, from its run; several figures, so that nobody has to believe in one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from app.artifacts.counts import ModelCounts
+from app.artifacts.ensemble import read_ensemble
+from app.artifacts.layout import SUMMARY
+from app.artifacts.store import Store
+from app.core.records import JsonObject, JsonValue
+
+LEAST = "mean_log_ratio"
+"""The figure whose least value is best: mean over languages of log(ppl / ppl(dense)), no language told."""
+
+
+def trial_figures(store: Store, run: str) -> JsonObject:
+    """Figures of a finished run.
+
+    mean_log_ratio with its interval; worst_language and its log ratio; wins and clear wins; experts per token, and
+    active and total parameters of the experts; seconds of training of all its models, shared ones included.
+    """
+    folder = store.run(run)
+    summary = folder.read_json(SUMMARY)
+    record = read_ensemble(folder, "")
+    counts = {name: store.stage("model", key).counts(ModelCounts) for name, key in record.models.items()}
+    experts = [store.stage("model", expert.model).counts(ModelCounts) for expert in record.experts if not expert.round]
+    worst, change = _worst(_mapping(summary["per_language"]))
+    run_at_once = float(str(_mapping(_mapping(summary["made"])["ensemble"])["experts_per_token"]))
+    size = experts[0].parameters
+    return {
+        LEAST: summary["mean_log_perplexity_ratio"],
+        "low": summary["mean_log_perplexity_ratio_low"],
+        "high": summary["mean_log_perplexity_ratio_high"],
+        "worst_language": worst,
+        "worst_log_ratio": change,
+        "wins": summary["wins_over_dense"],
+        "clear_wins": summary["clear_wins_over_dense"],
+        "languages": summary["languages_compared"],
+        "experts_per_token": run_at_once,
+        "active_parameters": run_at_once * size,
+        "total_parameters": sum(expert.parameters for expert in experts),
+        "training_seconds": sum(model.training_seconds for model in (*counts.values(), *experts)),
+        "tokens": summary["tokens_total"],
+    }
+
+
+def _worst(table: Mapping[str, JsonValue]) -> tuple[str, float]:
+    changes = {
+        lang: math.log1p(float(str(_mapping(_mapping(cells)["ensemble"])["change_from_dense"])))
+        for lang, cells in table.items()
+    }
+    worst = max(changes, key=lambda lang: changes[lang])
+    return worst, changes[worst]
+
+
+def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    assert isinstance(value, dict)
+    return value

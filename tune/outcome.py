@@ -1,0 +1,115 @@
+"""What a sweep leaves behind: trials as JSON, CSV and parquet, a page, and the configuration to take."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from app.artifacts.ensemble import read_ensemble
+from app.artifacts.store import Folder, Store
+from app.config.load import resolved
+from app.config.schema import Config
+from app.core.records import JsonObject
+from app.fleet.control import metrics_rows
+from app.reporting.html import render_sweep
+from app.reporting.sweep import SweepRecords
+from app.reporting.tables import change_of_log, text_table
+from tune.choose import comparison, pareto_front
+from tune.figures import LEAST
+from tune.run import Outcome
+from tune.space import axes_of
+
+TRIALS, TABLE, PARQUET, PAGE, CHOSEN = (
+    f"sweep/{name}" for name in ("trials.json", "trials.csv", "trials.parquet", "index.html", "chosen.yaml")
+)
+
+
+def told(config: Config, store: Store, outcomes: Sequence[Outcome]) -> JsonObject:
+    """Write the sweep's files below its run folder; returns trials, best, front, comparison, and the text to print."""
+    run = store.run(config.run.name)
+    finished = sorted((o for o in outcomes if o.status == "finished"), key=lambda o: float(str(o.figures[LEAST])))
+    front = [finished[place].trial.name for place in pareto_front([o.figures for o in finished])] if finished else []
+    result: JsonObject = {
+        "trials": [outcome.entry() for outcome in outcomes],
+        "best": finished[0].entry() if finished else None,
+        "front": list(front),
+        "runner_up": comparison(store, finished[0].trial, finished[1].trial) if len(finished) > 1 else None,
+    }
+    if finished:
+        tree = {**resolved(finished[0].trial.config), "sweep": {}}
+        run.write(CHOSEN, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+    run.write_json(TRIALS, result)
+    _write_tables(run, outcomes)
+    records = SweepRecords(
+        config.run.name, list(axes_of(config)), result, {o.trial.name: _losses(store, o.trial.name) for o in finished}
+    )
+    run.write(PAGE, render_sweep(records).encode())
+    failed = any(outcome.status != "finished" for outcome in outcomes)
+    return {
+        **result,
+        "page": f"{run.uri}/{PAGE}",
+        "ok": not failed,
+        "text": _text(result, f"{run.uri}/{CHOSEN}", f"{run.uri}/{PAGE}"),
+    }
+
+
+def _losses(store: Store, run: str) -> list[tuple[float, float]]:
+    """(tokens, mean loss of the experts) of a run, at the steps that all of them logged."""
+    record = read_ensemble(store.run(run), "")
+    logged = [
+        {int(str(row["step"])): row for row in metrics_rows(store.stage("model", expert.model))}
+        for expert in record.experts
+    ]
+    steps = sorted(set.intersection(*(set(rows) for rows in logged)))
+    tokens = {step: sum(float(str(rows[step]["tokens_seen"])) for rows in logged) for step in steps}
+    losses = {step: sum(float(str(rows[step]["loss"])) for rows in logged) / len(logged) for step in steps}
+    return [(tokens[step] / len(logged), losses[step]) for step in steps]
+
+
+def _write_tables(run: Folder, outcomes: Sequence[Outcome]) -> None:
+    rows = [_flat(outcome.entry()) for outcome in outcomes]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    run.write(TABLE, sink.getvalue().encode())
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    run.write(PARQUET, buffer.getvalue())
+
+
+def _flat(entry: JsonObject) -> dict[str, object]:
+    """The settings of a trial as columns of their own."""
+    settings = entry["config"]
+    assert isinstance(settings, dict)
+    return {**{name: value for name, value in entry.items() if name != "config"}, **settings}
+
+
+def _text(result: JsonObject, chosen: str, page: str) -> str:
+    trials, best, runner_up = result["trials"], result["best"], result["runner_up"]
+    assert isinstance(trials, list)
+    rows = []
+    for entry in trials:
+        assert isinstance(entry, dict)
+        change = change_of_log(float(str(entry[LEAST]))) if LEAST in entry else str(entry.get("reason", ""))[:60]
+        wins = f"{entry['wins']}/{entry['languages']}" if "wins" in entry else ""
+        settings = entry["config"]
+        assert isinstance(settings, dict)
+        rows.append(
+            [" ".join(f"{name}={value}" for name, value in settings.items()), str(entry["status"]), change, wins]
+        )
+    lines = [text_table(["trial", "status", "mean change", "wins"], rows)]
+    if isinstance(best, dict):
+        lines.append(f"best     {best['run']}: {change_of_log(float(str(best[LEAST])))} against its dense model")
+    if isinstance(runner_up, dict) and runner_up.get("clear") is not None:
+        says = "beats" if runner_up["clear"] else "does not clearly beat"
+        low, high = (change_of_log(float(str(runner_up[name]))) for name in ("low", "high"))
+        lines.append(f"         it {says} {runner_up['against']}: [{low}, {high}] on the same documents")
+    return "\n".join([*lines, f"config   {chosen}", f"page     {page}"])

@@ -1,0 +1,191 @@
+"""A sweep: what the trials share is made once, their models are one fleet, and Ray Tune evaluates each.
+
+Every trial is a run of its own, made of the same stages under another configuration. So all that two of them share has
+one key and is made once, and a sweep that was interrupted goes on when the same command is typed again.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ray import tune
+
+from app.artifacts.lease import held
+from app.artifacts.store import Store
+from app.config.load import load_config_tree, resolved
+from app.config.schema import Config
+from app.core.errors import ConfigError, Preempted, TrainingError, XelmError
+from app.core.records import JsonObject
+from app.fleet.ray_session import ray_session
+from app.fleet.run_fleet import train_fleet
+from app.lineage.lineage import Lineage
+from app.lineage.runs import record
+from app.lineage.tasks import unique
+from app.pipelines.allocate import make_allocation
+from app.pipelines.everything import run_everything
+from app.pipelines.seed import make_seed
+from app.pipelines.shard import make_shards
+from app.pipelines.tokenize import make_tokens
+from app.training.model_task import ModelTask
+from tune.figures import LEAST, trial_figures
+from tune.space import Setting, Trial, axes_of, planned_settings, trial_of
+
+log = logging.getLogger(__name__)
+
+LEASE = "sweep.json"
+"""Sweeps over one store take turns: the second finds what the first has trained."""
+_TRIAL_CPUS = 0.1
+"""A trial waits for the tasks that it starts; with a whole core each, none would be left for them."""
+
+
+@dataclass
+class Outcome:
+    """What became of a trial: ``finished``, ``failed`` (with the reason) or ``stopped``; figures where it finished."""
+
+    trial: Trial
+    status: str = "stopped"
+    reason: str = ""
+    figures: JsonObject = field(default_factory=dict)
+
+    def entry(self) -> JsonObject:
+        """As it is printed and kept."""
+        told: JsonObject = {"reason": self.reason} if self.reason else {}
+        return {
+            "run": self.trial.name,
+            "config": dict(self.trial.settings),
+            "status": self.status,
+            **told,
+            **self.figures,
+        }
+
+
+def run_sweep(config: Config, store: Store) -> list[Outcome]:
+    """Run every trial; those that fail are told and do not stop the others.
+
+    Raises ConfigError for a sweep that tries nothing, and Preempted after a stop: the same command goes on.
+    """
+    with held(store.folder(""), LEASE, "tune.sweep"), ray_session(config.cluster):
+        if config.sweep.searcher == "optuna":
+            return _searched(config, store)
+        outcomes = [Outcome(trial_of(config, settings)) for settings in planned_settings(config)]
+        _train_together(config, outcomes, store)
+        _evaluate(outcomes, store)
+        return outcomes
+
+
+def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store) -> None:
+    """Every stage before training, then all models of all trials as one fleet, each once."""
+    tasks: list[ModelTask] = []
+    for number, outcome in enumerate(outcomes, 1):
+        log.info("sweep: trial %d of %d, %s", number, len(outcomes), outcome.trial.name)
+        try:
+            tasks += _prepared(Lineage(outcome.trial.config, store))
+        except Preempted:
+            raise
+        except XelmError as error:
+            _fail(outcome, error)
+    if not tasks:
+        return
+    wanted, shared = len(tasks), unique(tasks)
+    log.info("sweep: %d models for %d trials; %d are shared", len(shared), len(outcomes), wanted - len(shared))
+    try:
+        train_fleet(config, shared)
+    except Preempted:
+        raise
+    except TrainingError as error:  # the trials that need what was given up say so themselves
+        log.error("sweep: %s", error)
+
+
+def _prepared(lineage: Lineage) -> list[ModelTask]:
+    for make in (make_shards, make_seed, make_tokens, make_allocation):
+        record(lineage, make(lineage))
+    return [*lineage.baselines, *lineage.experts]
+
+
+def _evaluate(outcomes: Sequence[Outcome], store: Store) -> None:
+    """Ray Tune runs what is left of each trial; one that fails costs the others nothing."""
+    able = {outcome.trial.name: outcome for outcome in outcomes if outcome.status != "failed"}
+    if not able:
+        return
+    trees = {name: resolved(outcome.trial.config) for name, outcome in able.items()}
+    results = _tuner({"run": tune.grid_search(list(able))}, partial(_named_trial, store, trees)).fit()
+    for result in results:
+        _note(able[str((result.config or {})["run"])], result.metrics, result.error)
+
+
+def _searched(config: Config, store: Store) -> list[Outcome]:
+    """Trials one after the other, each chosen by Optuna from the figures of those before."""
+    axes = axes_of(config)
+    try:
+        from ray.tune.search.optuna import OptunaSearch
+
+        searcher = OptunaSearch(metric=LEAST, mode="min", seed=config.run.seed)
+    except ImportError as error:
+        raise ConfigError(
+            f"sweep.searcher=optuna needs a package that is not here ({error}): pip install optuna"
+        ) from None
+    space = {name: tune.choice(list(values)) for name, values in axes.items()}
+    work = partial(_chosen_trial, store, resolved(config))
+    results = _tuner(space, work, searcher, config.sweep.trials).fit()
+    outcomes: dict[str, Outcome] = {}
+    for result in results:
+        settings: dict[str, Setting] = {name: (result.config or {})[name] for name in axes}
+        outcome = Outcome(trial_of(config, settings))
+        _note(outcome, result.metrics, result.error)
+        outcomes[outcome.trial.name] = outcome
+    return list(outcomes.values())
+
+
+def _tuner(space: dict[str, Any], work: Any, searcher: Any = None, samples: int = 1) -> tune.Tuner:
+    """Tune's own files hold nothing that is needed later: what is finished is found in the store."""
+    return tune.Tuner(
+        tune.with_resources(work, {"CPU": _TRIAL_CPUS}),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=LEAST, mode="min", search_alg=searcher, num_samples=samples, max_concurrent_trials=1
+        ),
+        run_config=tune.RunConfig(storage_path=tempfile.mkdtemp(prefix="xelm-sweep-"), verbose=0),
+    )
+
+
+def _named_trial(store: Store, trees: Mapping[str, Mapping[str, Any]], chosen: dict[str, Any]) -> None:
+    tune.report(_worked(load_config_tree(trees[chosen["run"]]), store))
+
+
+def _chosen_trial(store: Store, tree: Mapping[str, Any], chosen: dict[str, Any]) -> None:
+    tune.report(_worked(trial_of(load_config_tree(tree), chosen).config, store))
+
+
+def _worked(config: Config, store: Store) -> dict[str, Any]:
+    """The figures of a trial, its stages made; a failure is a figure too: Tune wants one, the worst there is."""
+    try:
+        run_everything(config, store)
+        return dict(trial_figures(store, config.run.name))
+    except XelmError as error:
+        return {LEAST: float("inf"), "failed": str(error)}
+
+
+def _note(outcome: Outcome, metrics: Mapping[str, Any] | None, error: Exception | None) -> None:
+    found = metrics or {}
+    if error is not None or "failed" in found:
+        _fail(outcome, error if error is not None else TrainingError(str(found["failed"])))
+    elif LEAST in found:
+        outcome.status = "finished"
+        outcome.figures = {name: found[name] for name in FIGURES if name in found}
+
+
+def _fail(outcome: Outcome, error: Exception) -> None:
+    outcome.status, outcome.reason = "failed", str(error).strip().splitlines()[-1]
+    log.error("sweep: %s failed: %s", outcome.trial.name, outcome.reason)
+
+
+FIGURES = (
+    *(LEAST, "low", "high", "worst_language", "worst_log_ratio", "wins", "clear_wins", "languages"),
+    *("experts_per_token", "active_parameters", "total_parameters", "training_seconds", "tokens"),
+)
+"""What is kept of a trial's figures: the rest is Tune's own bookkeeping."""
