@@ -92,7 +92,7 @@ def _result(
     from app.lineage.settings import require_known_names
 
     require_known_names(config)
-    store = Store(config.artifacts.root, config.artifacts.cache)
+    store = Store(config.artifacts.root, config.artifacts.cache, config.artifacts.cache_bytes)
     words = [
         word
         for option in ("preset", "config")

@@ -14,7 +14,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -27,15 +27,18 @@ from app.core.records import JsonObject, JsonValue
 from app.core.typed import from_json
 
 _TEMPORARY = ".tmp"
+CACHE_BYTES = 16 << 30
+"""Of token parts on one machine, where nothing else is said."""
 Counts = TypeVar("Counts")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder in the store; ``uri`` is absolute, names inside it are relative."""
+    """A folder in the store; ``uri`` is absolute, names inside it are relative. ``cache_bytes``: see Store."""
 
     uri: str
     cache: str = ""
+    cache_bytes: int = field(default=CACHE_BYTES, kw_only=True)
 
     def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
         fs, path = fsspec.core.url_to_fs(self.uri)
@@ -49,7 +52,8 @@ class Folder:
 
     def child(self, name: str) -> Folder:
         """A folder below this one."""
-        return Folder(f"{self.uri.rstrip('/')}/{name}", self.cache and str(PurePosixPath(self.cache) / name))
+        cache = self.cache and str(PurePosixPath(self.cache) / name)
+        return Folder(f"{self.uri.rstrip('/')}/{name}", cache, cache_bytes=self.cache_bytes)
 
     def exists(self, name: str = "") -> bool:
         """Whether a file or folder is there."""
@@ -124,6 +128,15 @@ class Folder:
                 fs.get(where, str(partial), recursive=True)
             partial.replace(copy)
         return copy
+
+    def fetch(self, name: str, target: Path) -> None:
+        """Copy one file to a local path. Raises MissingArtifact if it is not there."""
+        fs, path = self._fs()
+        try:
+            with self._using("fetch", name):
+                fs.get_file(f"{path}/{name}", str(target))
+        except FileNotFoundError:
+            raise MissingArtifact(f"{self.uri}/{name} is missing") from None
 
     def forget(self, name: str) -> None:
         """Remove this machine's copy of a remote folder, if ``local`` has made one."""
@@ -225,10 +238,11 @@ class StageFolder(Folder):
 
 @dataclass(frozen=True)
 class Store:
-    """Everything below ``artifacts.root``."""
+    """Everything below ``artifacts.root``. ``cache_bytes``: of token parts that a machine keeps of a remote store."""
 
     root: str
     cache: str = ""
+    cache_bytes: int = CACHE_BYTES
 
     def __post_init__(self) -> None:
         """Make a local root absolute: stores travel to workers that run in other folders."""
@@ -238,7 +252,7 @@ class Store:
     def stage(self, stage: Stage, key: str, made_by: str = "") -> StageFolder:
         """The folder of one stage. made_by: the command that makes it, for messages."""
         name = stage_folder(stage, key)
-        return StageFolder(self._uri(name), self._cached(name), stage, key, made_by)
+        return StageFolder(self._uri(name), self._cached(name), stage, key, made_by, cache_bytes=self.cache_bytes)
 
     def run(self, name: str) -> Folder:
         """The folder of one run."""
@@ -246,7 +260,7 @@ class Store:
 
     def folder(self, name: str) -> Folder:
         """Any other folder below the root."""
-        return Folder(self._uri(name), self._cached(name))
+        return Folder(self._uri(name), self._cached(name), cache_bytes=self.cache_bytes)
 
     def _uri(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"

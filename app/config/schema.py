@@ -42,6 +42,8 @@ class ArtifactsConfig(Section):
     """Folder or any fsspec URI (s3://, gs://, ...) that holds the store and the runs."""
     cache: Place = ""
     """Local folder for copies of remote artifacts; empty means a folder in the system's temporary folder."""
+    cache_bytes: PositiveInt = 16 << 30
+    """Token parts of a remote store that a machine keeps at once, bytes; the least recently used leave first."""
 
 
 class SeedConfig(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,9 +61,15 @@ class TokenCorpus:
         """The token ids of a part, one document after the other, as they are stored."""
         return self._source.ids(lang, split, part)
 
+    def expect(self, lang: str, split: str, now: Sequence[PartCount], soon: Sequence[PartCount]) -> None:
+        """Say which parts are read from here on and which then, so that a remote store's are fetched ahead."""
+        self._source.expect(lang, split, now, soon)
+
     def documents(self, lang: str, split: str) -> Iterator[StoredDocument]:
         """The documents of a language and split in order, one part open at a time."""
-        for part in self.counts.parts(lang, split):
+        parts = self.counts.parts(lang, split)
+        for number, part in enumerate(parts):
+            self.expect(lang, split, parts[number : number + 1], parts[number + 1 : number + 2])
             yield from self.documents_of(lang, split, part)
 
     def documents_of(self, lang: str, split: str, part: PartCount) -> Iterator[StoredDocument]:

@@ -62,10 +62,12 @@ class LanguageStream:
         self.tokens = int(self._part_tokens.sum())
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
         self._window = functools.lru_cache(maxsize=_HELD_WINDOWS)(self._read_window)
+        self._reading = (-1, -1)
 
     def read(self, ordinal: int, out: IntArray) -> None:
         """Write the tokens of the row that is given out as number ``ordinal`` into ``out``, (length + 1,)."""
         epoch, number, _ = self._place(ordinal)
+        self._expect(epoch, number)
         window = self._window(epoch, number)
         epoch, number, position = self._place(int(window.rows[ordinal - window.first_row]))
         filled = 0
@@ -74,6 +76,16 @@ class LanguageStream:
             number, position = number + 1, 0
             if number == len(self._epoch(epoch).parts):
                 epoch, number = epoch + 1, 0
+
+    def _expect(self, epoch: int, number: int) -> None:
+        """Have the parts of a window fetched, and then those of the one that follows, when it is first read from."""
+        if (epoch, number) != self._reading:
+            self._reading = (epoch, number)
+            then = (epoch, number + 1) if number + 1 < len(self._epoch(epoch).parts) else (epoch + 1, 0)
+            now, soon = (
+                [self._parts[part] for part in self._epoch(e).parts[n].tolist()] for e, n in ((epoch, number), then)
+            )
+            self._corpus.expect(self._lang, "train", now, soon)
 
     def _place(self, row: int) -> tuple[int, int, int]:
         """Epoch and window in which a row starts, and where in the window."""

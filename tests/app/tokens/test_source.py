@@ -18,7 +18,7 @@ def test_parts_of_a_remote_store_are_fetched_one_at_a_time(tmp_path: Path) -> No
     part = corpus.counts.parts("de", "train")[1]
     assert corpus.ids("de", "train", part).tolist() == [4, 5, 6, 7]
     assert corpus.index("de", "train", part)["length"].tolist() == [4]
-    assert sorted(path.name for path in (tmp_path / "cache").rglob("*.*")) == [
+    assert sorted(path.name for path in (tmp_path / "cache").rglob("part-*")) == [
         "part-00001-000.bin",
         "part-00001-000.npy",
     ]
@@ -30,7 +30,7 @@ def test_no_more_files_are_open_than_allowed(tmp_path: Path, monkeypatch: pytest
     parts = FolderParts(Folder(str(tmp_path)), np.dtype("<u2"))
     for part in corpus.counts.parts("de", "train"):
         parts.ids("de", "train", part)
-    assert parts._mapped.cache_info().currsize == 2
+    assert len(parts._mapped) == 2
 
 
 def test_an_empty_part_holds_nothing(tmp_path: Path) -> None:

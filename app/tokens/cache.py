@@ -1,0 +1,175 @@
+"""Copies of the parts of a remote store on this machine: fetched ahead in threads, never more bytes than allowed.
+
+All processes of a machine share the folder. What is used least recently goes first, and what this process is reading
+or is about to read goes last. A file is under its own name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from app.artifacts.store import Folder, StageFolder
+from app.core.errors import StorageError
+
+T = TypeVar("T")
+File = tuple[str, int]
+"""A file's name in the remote folder, and at most how many bytes it has."""
+
+_THREADS = 8
+_TRIES = 8
+_TOUCH_SECONDS = 5.0
+_LEFT_BEHIND_SECONDS = 3600.0
+_PARTIAL, _RESERVED, _LOCK = ".part", ".reserved", ".lock"
+_UNWANTED, _SOON, _NOW, _ASKED = range(4)
+
+
+class PartCache:
+    """A bounded cache of a remote folder's files. dropped: told the name of each file that has left it.
+
+    The limit is ``remote.cache_bytes``: of a stage's folder, for all stages of its kind together.
+    """
+
+    def __init__(self, remote: Folder, dropped: Callable[[str], None]) -> None:
+        own = Path(tempfile.gettempdir()) / "xelm-cache" / uuid.uuid4().hex / "parts"
+        self._remote, self._place, self._dropped = remote, Path(remote.cache) if remote.cache else own, dropped
+        self._root = self._place.parent if isinstance(remote, StageFolder) else self._place
+        self._limit = remote.cache_bytes
+        self._lock, self._disk = threading.Lock(), threading.Lock()
+        self._arriving: dict[str, Future[None]] = {}
+        self._now: dict[str, frozenset[str]] = {}
+        self._soon: dict[str, frozenset[str]] = {}
+        self._touched: dict[str, float] = {}
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="parts")
+
+    def expect(self, reader: str, now: Sequence[File], soon: Sequence[File]) -> None:
+        """Say what a reader reads from here on, and what it will read then: it is fetched as far as there is room."""
+        with self._lock:
+            self._now[reader] = frozenset(name for name, _ in now)
+            self._soon[reader] = frozenset(name for name, _ in soon)
+        for file in (*now, *soon):
+            self._pool.submit(self._fetch_ahead, file)
+
+    def read(self, file: File, read: Callable[[Path], T]) -> T:
+        """Read a file by its local copy, which is fetched first if it is not there. Raises StorageError."""
+        name, _ = file
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):  # another process of this machine may remove it in between
+                self.touch(name)
+                return read(self._place / name)
+            self._fetch(file, _ASKED)
+        raise StorageError(
+            f"{self._root} is too small for the processes that share it: {name} left it {_TRIES} times before it was"
+            " read; raise artifacts.cache_bytes"
+        )
+
+    def touch(self, name: str) -> None:
+        """Remember that a file is in use. Raises FileNotFoundError if it has left the cache."""
+        now = time.monotonic()
+        if now - self._touched.get(name, -_TOUCH_SECONDS) >= _TOUCH_SECONDS:
+            os.utime(self._place / name)
+            self._touched[name] = now
+
+    def _fetch_ahead(self, file: File) -> None:
+        rank = self._rank(file[0])
+        if rank > _UNWANTED and not (self._place / file[0]).exists():
+            with suppress(StorageError):  # whoever needs it meets the error, and is told
+                self._fetch(file, rank)
+
+    def _fetch(self, file: File, rank: int) -> None:
+        """Fetch a file, or wait until another thread has. rank: only what is wanted less may go for it."""
+        with self._lock:
+            arriving = self._arriving.get(file[0])
+            if arriving is None:
+                mine = self._arriving[file[0]] = Future()
+        if arriving is not None:
+            return arriving.result()
+        try:
+            self._copy(file, rank)
+            mine.set_result(None)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._arriving[file[0]]
+
+    def _copy(self, file: File, rank: int) -> None:
+        name, size = file
+        path = self._place / name
+        unique = f"{path.name}.{uuid.uuid4().hex}"
+        partial, reserved = path.with_name(unique + _PARTIAL), path.with_name(unique + _RESERVED)
+        with self._alone():
+            if path.exists() or not self._make_room(size, rank):
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with reserved.open("wb") as file_:
+                file_.truncate(size)
+        try:
+            self._remote.fetch(name, partial)
+            with self._alone():  # or who counts might see neither of the two names
+                partial.replace(path)
+                reserved.unlink()
+        finally:
+            reserved.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
+
+    def _make_room(self, size: int, rank: int) -> bool:
+        """Remove files until ``size`` more bytes may be here; False, with nothing removed, if too few may go."""
+        if size > self._limit:
+            raise StorageError(
+                f"a part of {size} bytes does not fit into {self._root}; raise artifacts.cache_bytes ({self._limit})"
+            )
+        held, total = [], 0
+        for path in self._root.rglob("*"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                if not path.is_file() or path.name == _LOCK:
+                    continue
+                if path.suffix in (_PARTIAL, _RESERVED):
+                    if time.time() - status.st_mtime > _LEFT_BEHIND_SECONDS:
+                        path.unlink()
+                    elif path.suffix == _RESERVED:
+                        total += status.st_size
+                    continue
+                total += status.st_size
+                held.append((self._rank(self._name(path)), status.st_mtime_ns, status.st_size, path))
+        leaving = []
+        for wanted, _, bytes_, path in sorted(held):
+            if total + size <= self._limit or wanted >= rank:
+                break
+            leaving.append(path)
+            total -= bytes_
+        if total + size > self._limit:
+            return False
+        for path in leaving:
+            path.unlink(missing_ok=True)
+            self._touched.pop(self._name(path), None)
+            self._dropped(self._name(path))
+        return True
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._place).as_posix() if path.is_relative_to(self._place) else ""
+
+    def _rank(self, name: str) -> int:
+        with self._lock:
+            if any(name in names for names in self._now.values()):
+                return _NOW
+            return _SOON if any(name in names for names in self._soon.values()) else _UNWANTED
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread of one process of this machine at a time."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with self._disk, (self._root / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
