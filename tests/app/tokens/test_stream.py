@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,7 @@ class Counting:
 
     def __init__(self, corpus: TokenCorpus) -> None:
         self.corpus, self.indexed, self.opened = corpus, list[str](), list[str]()
+        self.expected: list[tuple[list[str], list[str]]] = []
 
     def index(self, lang: str, split: str, part: PartCount) -> Array:
         self.indexed.append(part.name)
@@ -112,6 +114,9 @@ class Counting:
     def ids(self, lang: str, split: str, part: PartCount) -> Array:
         self.opened.append(part.name)
         return self.corpus.ids(lang, split, part)
+
+    def expect(self, lang: str, split: str, now: Sequence[PartCount], soon: Sequence[PartCount]) -> None:
+        self.expected.append(([part.name for part in now], [part.name for part in soon]))
 
 
 def counted(corpus: TokenCorpus) -> tuple[TokenCorpus, Counting]:
@@ -130,6 +135,9 @@ def test_an_epoch_reads_each_part_for_one_stretch_of_rows(tmp_path: Path, monkey
     order = source.opened
     spans = [len(order) - order[::-1].index(name) - order.index(name) for name in set(order)]
     assert max(spans) < 2 * 3 * 20
+    windows = [now for now, _ in source.expected]  # each is said when it begins, and the one before it
+    assert [len(now) for now in windows] == [2] * 9
+    assert [soon for _, soon in source.expected][:-1] == windows[1:]
     assert [sorted(part) for part in language._epoch(0).parts] != [sorted(part) for part in language._epoch(1).parts]
 
 
