@@ -9,7 +9,7 @@ EMULATOR := .local/emulator
 CORPUS ?= $(XELM_CORPUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulator demo check test test-cluster test-all serve experiment experiment-seeds pictures constraints clean
+.PHONY: help setup emulator demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings pictures constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -63,6 +63,10 @@ experiment: setup ## the comparison on real text: make experiment CORPUS=<folder
 experiment-seeds: setup ## the same with three random seeds each: make experiment-seeds CORPUS=<folder in mC4's layout>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-seeds CORPUS=<folder in mC4's layout>"; exit 2; }
 	$(RUN) -m benchmarks.experiment_seeds --corpus "$(CORPUS)"
+
+experiment-groupings: setup ## every way of grouping languages on it: make experiment-groupings CORPUS=<folder in mC4's layout>
+	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-groupings CORPUS=<folder in mC4's layout>"; exit 2; }
+	$(RUN) -m benchmarks.experiment_groupings --corpus "$(CORPUS)"
 
 pictures: demo ## the README's pictures and table from the demo run (needs Debian's chromium)
 	$(RUN) -m benchmarks.pictures --root artifacts --run demo

@@ -113,8 +113,11 @@ def experiment_config(cut: Cut, random_seed: int, overrides: Sequence[str]) -> C
     return load_config("experiment", overrides=[*overrides, *chosen, f"run.seed={random_seed}"])
 
 
-def forecast_seconds(configs: Sequence[Config]) -> float:
-    """Training time of all runs from a dozen measured steps, start-up included; evaluation adds about a fifth."""
+def forecast_seconds(configs: Sequence[Config], experts_only: bool = False) -> float:
+    """Training time of all runs from a dozen measured steps, start-up included; evaluation adds about a fifth.
+
+    experts_only: seed and dense models are there already.
+    """
     config = configs[0]
     model = build_model(seed_shape(config, config.seed.vocabulary_size), 0)
     budget = config.training.tokens_per_step * _PROBE_STEPS
@@ -126,10 +129,12 @@ def forecast_seconds(configs: Sequence[Config]) -> float:
         (name, item.allocation.k if baseline.equal_steps else 0)
         for item in configs
         for name, baseline in item.baselines.items()
+        if not experts_only
     }
+    seed_tokens = 0 if experts_only else config.seed.budget_tokens
     models = len(dense) + sum(item.allocation.k for item in configs)
     tokens = config.training.budget_tokens * (len(dense) + len(configs))
-    return 1.2 * (config.seed.budget_tokens / speed + tokens / speed + models * _SECONDS_TO_START_A_RUN) / slots
+    return 1.2 * (seed_tokens / speed + tokens / speed + models * _SECONDS_TO_START_A_RUN) / slots
 
 
 def perplexity_table(summaries: dict[Cut, JsonObject]) -> str:

@@ -49,6 +49,8 @@ class Spread:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
+        if np.isnan(self.low):
+            return f"{self.mean:+.1%} (one run)"
         mark = " clear" if self.is_clear else ""
         return f"{self.mean:+.1%} [{self.low:+.1%}, {self.high:+.1%}]{mark}"
 

@@ -35,11 +35,18 @@ def _one_per_language(settings: AllocationSettings) -> Strategy:
     return OnePerLanguageStrategy(settings)
 
 
+def _anti_typological(settings: AllocationSettings) -> Strategy:
+    from app.allocation.anti_typological import AntiTypologicalStrategy
+
+    return AntiTypologicalStrategy(settings)
+
+
 STRATEGIES: Mapping[str, Callable[[AllocationSettings], Strategy]] = {
     "typological": _typological,
     "tfidf": _tfidf,
     "random": _random,
     "one_per_language": _one_per_language,
+    "anti_typological": _anti_typological,
 }
 
 

@@ -87,7 +87,8 @@ class AllocationConfig(Section):
     """Which text belongs to which expert."""
 
     strategy: str = "typological"
-    """`typological`, `tfidf`, `random` or `one_per_language`."""
+    """`typological`, `anti_typological` (distant languages together), `one_per_language`; `tfidf` or `random`, which
+    cut documents."""
     k: NonNegativeInt = 0
     """Number of experts; 0 chooses it from the languages: one each up to 4, then half as many, at most 8."""
     linkage: Literal["published", "average"] = "published"

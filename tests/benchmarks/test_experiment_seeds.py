@@ -21,6 +21,7 @@ def test_the_interval_is_students() -> None:
 def test_a_single_run_has_no_interval_and_nothing_is_clear() -> None:
     found = spread([-0.5])
     assert found.mean == -0.5 and math.isnan(found.low) and not found.is_clear
+    assert str(found) == "-50.0% (one run)"
 
 
 def summary(change: float, wins: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ def test_the_unit_of_each_strategy() -> None:
     assert {name: is_language_strategy(name) for name in STRATEGIES} == {
         "typological": True,
         "one_per_language": True,
+        "anti_typological": True,
         "tfidf": False,
         "random": False,
     }
@@ -23,7 +24,7 @@ def test_the_unit_of_each_strategy() -> None:
 def test_an_unknown_strategy_names_the_nearest() -> None:
     with pytest.raises(AllocationError, match="'typology'; did you mean 'typological'"):
         build_strategy(AllocationSettings(strategy="typology"))
-    with pytest.raises(AllocationError, match="known: one_per_language"):
+    with pytest.raises(AllocationError, match="known: anti_typological, one_per_language"):
         is_language_strategy("by hand")
 
 

@@ -1,0 +1,36 @@
+"""Distant languages share an expert: the opposite of the typological cut, to test whether likeness matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.allocation.base import AllocationSettings, Evidence, Unit
+from app.allocation.by_language import LanguageAllocator
+from app.allocation.distances import informative, typological_distances
+from app.allocation.equal_groups import equal_groups, exchanged, grouped_allocator, require_k
+
+
+@dataclass(frozen=True)
+class AntiTypologicalStrategy:
+    """Groups of equal size whose members are as far from one another as exchanging pairs can make them."""
+
+    settings: AllocationSettings
+
+    @property
+    def unit(self) -> Unit:
+        """Always ``language``."""
+        return "language"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Syntax features of the languages."""
+        return frozenset({"typology"})
+
+    def fit(self, evidence: Evidence, k: int, seed: int) -> LanguageAllocator:
+        """``seed`` changes nothing. Raises AllocationError if k does not fit the languages."""
+        assert evidence.typology is not None
+        names = evidence.typology.languages
+        require_k(k, names)
+        nearness = -typological_distances(informative(evidence.typology.features))
+        groups = exchanged(nearness, equal_groups(nearness, names, k))
+        return grouped_allocator(groups, names, k, self.settings.fallback)
