@@ -78,4 +78,4 @@ def require_k(k: int, names: Sequence[str]) -> None:
 
 def _closest_pair(distances: FloatArray, left: Sequence[int]) -> list[int]:
     pairs = itertools.combinations(left, 2)
-    return list(min(pairs, key=lambda pair: distances[pair]))
+    return list(min(pairs, key=lambda pair: float(distances[pair[0], pair[1]])))
