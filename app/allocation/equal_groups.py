@@ -77,5 +77,5 @@ def require_k(k: int, names: Sequence[str]) -> None:
 
 
 def _closest_pair(distances: FloatArray, left: Sequence[int]) -> list[int]:
-    pairs = itertools.combinations(left, 2)
-    return list(min(pairs, key=lambda pair: float(distances[pair[0], pair[1]])))
+    one, other = min(itertools.combinations(left, 2), key=lambda pair: float(distances[pair[0], pair[1]]))
+    return [one, other]
