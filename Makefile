@@ -9,7 +9,7 @@ EMULATOR := .local/emulator
 CORPUS ?= $(XELM_CORPUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulator demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings pictures constraints clean
+.PHONY: help setup emulator demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings experiment-adaptation experiment-sweep pictures constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -67,6 +67,17 @@ experiment-seeds: setup ## the same with three random seeds each: make experimen
 experiment-groupings: setup ## every way of grouping languages on it: make experiment-groupings CORPUS=<folder in mC4's layout>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-groupings CORPUS=<folder in mC4's layout>"; exit 2; }
 	$(RUN) -m benchmarks.experiment_groupings --corpus "$(CORPUS)"
+
+EXPERIMENT = --preset experiment --set corpus.path="$(CORPUS)"
+
+experiment-adaptation: setup ## new languages (az he pl sv) for the typological cut, HMR against LAPT: CORPUS=<folder>
+	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-adaptation CORPUS=<folder in mC4's layout>"; exit 2; }
+	$(RUN) -m jobs.all $(EXPERIMENT) --set run.name=experiment-typological-k8
+	$(RUN) -m jobs.adapt $(EXPERIMENT) --set run.name=experiment-typological-k8 --languages az,he,pl,sv
+
+experiment-sweep: setup ## k = 1 to 16 by three ways of cutting: CORPUS=<folder>
+	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-sweep CORPUS=<folder in mC4's layout>"; exit 2; }
+	$(RUN) -m tune.sweep $(EXPERIMENT) --set run.name=experiment-sweep --set sweep.k=1,2,4,8,16 --set sweep.strategy=typological,tfidf,random
 
 pictures: demo ## the README's pictures and table from the demo run (needs Debian's chromium)
 	$(RUN) -m benchmarks.pictures --root artifacts --run demo

@@ -41,12 +41,22 @@ def _anti_typological(settings: AllocationSettings) -> Strategy:
     return AntiTypologicalStrategy(settings)
 
 
+def _probed(settings: AllocationSettings) -> Strategy:
+    from app.allocation.probed import ProbedStrategy
+
+    return ProbedStrategy(settings)
+
+
 STRATEGIES: Mapping[str, Callable[[AllocationSettings], Strategy]] = {
     "typological": _typological,
     "tfidf": _tfidf,
     "random": _random,
     "one_per_language": _one_per_language,
     "anti_typological": _anti_typological,
+    "parameter_deviation": _probed,
+    "gradient_similarity": _probed,
+    "representation_similarity": _probed,
+    "transfer": _probed,
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Stage = Literal["shards", "tokenizer", "tokens", "allocation", "model", "scores", "evaluation"]
+Stage = Literal["shards", "tokenizer", "tokens", "probe", "allocation", "model", "scores", "evaluation"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 FORMAT_VERSION = 3

@@ -22,6 +22,7 @@ from app.config.fields import (
 )
 from app.config.merging import MergeConfig, MergeName
 from app.config.planning import PlanningConfig
+from app.config.probes import ProbesConfig
 from app.config.sweep import SweepConfig
 from app.config.training import BaselineConfig, BaselineName, TrainingConfig
 
@@ -88,7 +89,8 @@ class AllocationConfig(Section):
 
     strategy: str = "typological"
     """`typological`, `anti_typological` (distant languages together), `one_per_language`; `tfidf` or `random`, which
-    cut documents."""
+    cut documents; by a probe of the seed: `parameter_deviation`, `gradient_similarity`, `representation_similarity`,
+    `transfer`."""
     k: NonNegativeInt = 0
     """Number of experts; 0 chooses it from the languages: one each up to 4, then half as many, at most 8."""
     linkage: Literal["published", "average"] = "published"
@@ -179,6 +181,8 @@ class Config(Section):
     """Text."""
     seed: SeedConfig = SeedConfig()
     """Seed model."""
+    probes: ProbesConfig = ProbesConfig()
+    """What the seed is asked about each language."""
     allocation: AllocationConfig = AllocationConfig()
     """Cutting the corpus."""
     training: TrainingConfig = TrainingConfig()

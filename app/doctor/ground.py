@@ -17,7 +17,7 @@ from app.core.units import format_bytes
 from app.doctor.checks import DRIVER, Check
 from app.doctor.look import free_bytes
 from app.lineage.clusters import plan_clusters
-from app.lineage.settings import is_language_level
+from app.lineage.settings import is_language_level, probes_of
 from app.planning.plan import planned_work, seed_size, storage_forecast
 
 
@@ -33,8 +33,8 @@ def untouching_checks(config: Config, store: Store, cuts: bool = True) -> list[C
 
 
 def _cut(config: Config) -> Iterator[Check]:
-    """k against the languages, where whole languages are cut."""
-    if not config.corpus.languages or not is_language_level(config):
+    """k against the languages, where whole languages are cut and nothing has to be measured for it."""
+    if not config.corpus.languages or not is_language_level(config) or probes_of(config):
         return
     try:
         clusters = plan_clusters(config, config.corpus.languages)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.allocation.base import Allocator, Evidence
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.strategies import fit_allocation
 from app.config.schema import Config
-from app.core.records import DocumentBatch
+from app.core.records import DocumentBatch, FloatArray
 from app.lineage.settings import allocation_settings
 
 
-def fit_config(config: Config, languages: Sequence[str], sample: DocumentBatch | None) -> Allocator:
-    """The allocator of this config, from a sample of documents where its strategy needs one."""
-    evidence = Evidence(documents=sample, typology=None, probes={})
+def fit_config(
+    config: Config,
+    languages: Sequence[str],
+    sample: DocumentBatch | None,
+    probes: Mapping[str, FloatArray] | None = None,
+) -> Allocator:
+    """The allocator of this config, from a sample of documents or from probes (name -> (n, n) distances of the
+    languages) where its strategy needs them.
+    """
+    evidence = Evidence(documents=sample, typology=None, probes=probes or {})
     return fit_allocation(allocation_settings(config), evidence, config.allocation.k, config.run.seed, languages)
 
 

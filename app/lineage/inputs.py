@@ -144,6 +144,18 @@ def trained_seed_inputs(config: Config, tokens_key: str, mixture: Mapping[str, f
     return StageInputs("model", fields, {"tokens": tokens_key}, SEED)
 
 
+def probe_inputs(config: Config, probe: str, languages: Sequence[str], parents: Mapping[str, str]) -> StageInputs:
+    """What a probe of the seed measures; parents: keys of ``tokens`` and ``seed``."""
+    fields: dict[str, JsonValue] = {
+        "probe": probe,
+        "settings": config.probes.model_dump(),
+        "languages": list(languages),
+        "optimisation": optimisation_fields(config),
+        "random_seed": config.run.seed,
+    }
+    return StageInputs("probe", fields, parents, ALLOCATE)
+
+
 def allocation_inputs(config: Config, languages: Sequence[str], evidence: Mapping[str, str]) -> StageInputs:
     """evidence: the stages that the strategy looks at, by name; a language-level allocation needs none."""
     fields: dict[str, JsonValue] = {

@@ -24,6 +24,7 @@ from app.lineage.inputs import (
     allocation_inputs,
     planned,
     pretrained_seed_inputs,
+    probe_inputs,
     scores_inputs,
     seed_location,
     shards_inputs,
@@ -32,7 +33,7 @@ from app.lineage.inputs import (
     trained_seed_inputs,
 )
 from app.lineage.parts import mixture_weights
-from app.lineage.settings import allocation_settings, corpus_settings, is_language_level
+from app.lineage.settings import PROBE, allocation_settings, corpus_settings, is_language_level, probes_of
 from app.lineage.tasks import Parents, baseline_task, expert_tasks, seed_task
 from app.tokens.dataset import TokenCorpus
 from app.training.model_task import ModelTask
@@ -121,9 +122,22 @@ class Lineage:
     @cached_property
     def evidence(self) -> dict[str, PlannedStage]:
         """The stages that the strategy looks at, by the name of its need."""
-        needs = build_strategy(allocation_settings(self.config)).needs
         sources = {"documents": self.shards, "tokens": self.tokens}
-        return {name: stage for name, stage in sources.items() if name in needs}
+        found = {name: stage for name, stage in sources.items() if name in self._needs}
+        return found | {f"{PROBE}{name}": stage for name, stage in self.probes.items()}
+
+    @cached_property
+    def probes(self) -> dict[str, PlannedStage]:
+        """The probes of the seed that the strategy looks at, by name; they need tokens and a seed."""
+        names = probes_of(self.config)
+        if not names:
+            return {}
+        parents = {"tokens": self.tokens.key, "seed": self.seed.key}
+        return {name: planned(probe_inputs(self.config, name, self.languages, parents), self.store) for name in names}
+
+    @cached_property
+    def _needs(self) -> frozenset[str]:
+        return build_strategy(allocation_settings(self.config)).needs
 
     @cached_property
     def allocation(self) -> PlannedStage:

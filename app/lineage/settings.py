@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.allocation.base import AllocationSettings
-from app.allocation.strategies import STRATEGIES, is_language_strategy
+from app.allocation.strategies import STRATEGIES, build_strategy, is_language_strategy
 from app.config.corpus import SOURCE_PREFIX
 from app.config.schema import Config
 from app.core.errors import ConfigError
@@ -15,6 +15,9 @@ from app.ensemble.rules import WeightingSettings
 from app.models.architecture import ModelShape
 from app.models.registry import architecture
 from app.training.loop import TrainingSpec
+
+PROBE = "probe:"
+"""Before the name of a probe among a strategy's needs."""
 
 
 def corpus_settings(config: Config) -> CorpusSettings:
@@ -82,6 +85,12 @@ def require_known_names(config: Config) -> None:
 def is_language_level(config: Config) -> bool:
     """Whether the strategy gives whole languages to experts. Raises AllocationError for an unknown strategy."""
     return is_language_strategy(config.allocation.strategy)
+
+
+def probes_of(config: Config) -> list[str]:
+    """Probes of the seed that the strategy looks at, sorted. Raises AllocationError for an unknown strategy."""
+    needs = build_strategy(allocation_settings(config)).needs
+    return sorted(need.removeprefix(PROBE) for need in needs if need.startswith(PROBE))
 
 
 def seed_shape(config: Config, vocabulary_size: int) -> ModelShape:

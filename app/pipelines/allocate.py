@@ -25,6 +25,7 @@ from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.pipelines.document_batches import DocumentSource, draw_sample
 from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.probe import make_probes
 from app.tokens.tokenizer import load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,13 @@ def make_allocation(lineage: Lineage) -> Made:
     if stage.is_complete:
         return {"allocation": stage}
     started = time.monotonic()
+    probes = make_probes(lineage)
     source = _source({name: needed.finished() for name, needed in lineage.evidence.items()})
     if not stage.exists(ALLOCATOR_DONE):
         documents = int(str(lineage.shards.finished().manifest().counts["documents"]))
         wanted = config.allocation.sample_documents
         sample = None if source is None else draw_sample(source, languages, documents, wanted)
-        fitted = fit_config(config, languages, sample)
+        fitted = fit_config(config, languages, sample, probes)
         save_allocator(fitted, stage.child(ALLOCATOR).write)
         if sample is not None:
             stage.write_json(TOP_TERMS, _top_terms(fitted, sample, lineage.tokenizer.finished()))

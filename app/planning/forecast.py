@@ -13,7 +13,7 @@ from app.core.records import JsonObject, JsonValue
 from app.corpora.layouts import LAYOUTS
 from app.lineage.clusters import plan_clusters
 from app.lineage.lineage import Lineage
-from app.lineage.settings import is_language_level, language_quality
+from app.lineage.settings import is_language_level, language_quality, probes_of
 from app.training.budget import split_budget
 
 
@@ -33,6 +33,8 @@ def forecast(config: Config, store: Store) -> JsonObject:
     clusters = forecast_clusters(config)
     if clusters:
         result["clusters"] = clusters
+    if probes := probes_of(config):
+        result["probes"] = list(probes)
     result["tokens_per_expert"] = forecast_tokens(config, clusters)
     whole = split_budget(config.training.budget_tokens, [1.0], config.training.tokens_per_step)
     result["tokens_dense"] = whole[0]
@@ -51,7 +53,7 @@ def forecast_tokens(config: Config, clusters: Sequence[Sequence[str]]) -> list[i
 
 def forecast_clusters(config: Config) -> list[list[str]]:
     """Languages of each expert, empty where only the corpus can tell."""
-    if not is_language_level(config) or not config.corpus.languages:
+    if not is_language_level(config) or not config.corpus.languages or probes_of(config):
         return []
     return [list(cluster) for cluster in plan_clusters(config, config.corpus.languages)]
 

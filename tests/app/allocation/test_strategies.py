@@ -16,6 +16,10 @@ def test_the_unit_of_each_strategy() -> None:
         "typological": True,
         "one_per_language": True,
         "anti_typological": True,
+        "parameter_deviation": True,
+        "gradient_similarity": True,
+        "representation_similarity": True,
+        "transfer": True,
         "tfidf": False,
         "random": False,
     }
@@ -24,7 +28,7 @@ def test_the_unit_of_each_strategy() -> None:
 def test_an_unknown_strategy_names_the_nearest() -> None:
     with pytest.raises(AllocationError, match="'typology'; did you mean 'typological'"):
         build_strategy(AllocationSettings(strategy="typology"))
-    with pytest.raises(AllocationError, match="known: anti_typological, one_per_language"):
+    with pytest.raises(AllocationError, match="known: anti_typological, gradient_similarity"):
         is_language_strategy("by hand")
 
 

@@ -1,0 +1,92 @@
+"""Probes of the seed, language by language, each a Ray task of its own; what is measured stays measured."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from app.artifacts.layout import FINAL_MODEL
+from app.artifacts.store import StageFolder
+from app.config.schema import Config
+from app.core.records import FloatArray, IntArray
+from app.fleet.ray_session import ray_session
+from app.lineage.inputs import PlannedStage
+from app.lineage.lineage import Lineage
+from app.lineage.settings import training_spec
+from app.models.causal import CausalLM
+from app.models.load import load_model
+from app.pipelines.part_tasks import run_part_tasks
+from app.probes.compare import probe_distances
+from app.probes.measure import deviation, losses, mean_gradient, mean_representation, trained_copy
+from app.tokens.dataset import TokenCorpus
+from app.tokens.rows import BlockDataset
+from app.training.loop import train
+from app.training.saving import NoCheckpoints
+
+
+def make_probes(lineage: Lineage) -> dict[str, FloatArray]:
+    """The distances between the languages by each probe that the strategy needs; empty where it needs none."""
+    return {name: _distances(lineage, name, stage) for name, stage in lineage.probes.items()}
+
+
+def _distances(lineage: Lineage, probe: str, stage: PlannedStage) -> FloatArray:
+    languages = lineage.languages
+    if not stage.is_complete:
+        started = time.monotonic()
+        config, tokens, seed = lineage.config, lineage.tokens.finished(), lineage.seed.finished()
+        waiting = [number for number, lang in enumerate(languages) if not stage.folder.exists(_file(lang))]
+
+        def measure(number: int) -> dict[str, int]:
+            found = measured(config, probe, tokens, seed, languages, languages[number])
+            sink = io.BytesIO()
+            np.save(sink, found, allow_pickle=False)
+            stage.folder.write(_file(languages[number]), sink.getvalue())
+            return {"numbers": len(found)}
+
+        with ray_session(config.cluster):
+            run_part_tasks(f"probe {probe}", "languages", measure, waiting)
+        stage.publish({"languages": list(languages)}, time.monotonic() - started)
+    found = [np.load(io.BytesIO(stage.folder.read(_file(lang))), allow_pickle=False) for lang in languages]
+    return probe_distances(probe, found)
+
+
+def _file(lang: str) -> str:
+    return f"{lang}.npy"
+
+
+def measured(
+    config: Config, probe: str, tokens: StageFolder, seed: StageFolder, languages: tuple[str, ...], lang: str
+) -> FloatArray:
+    """What a probe says of one language: a vector (see ``app.probes.compare``)."""
+    corpus = TokenCorpus.open(tokens)
+    model = load_model(str(seed.local(FINAL_MODEL))).eval()
+    training, rows = config.training, config.probes.rows
+    if probe == "gradient":
+        found = _rows(config, corpus, lang, rows)
+        return mean_gradient(model, found, training.loss_chunk_tokens, training.micro_batch_rows)
+    if probe == "representation":
+        return mean_representation(model, _rows(config, corpus, lang, rows), training.micro_batch_rows)
+    after = trained_copy(model, lambda copy: _short_training(config, corpus, lang, copy))
+    if probe == "deviation":
+        return deviation(model, after)
+    text: Mapping[str, IntArray] = {other: _rows(config, corpus, other, rows) for other in languages}
+    before, now = (losses(each, text, training.loss_chunk_tokens) for each in (model, after))
+    return np.array([now[other] - before[other] for other in languages])
+
+
+def _short_training(config: Config, corpus: TokenCorpus, lang: str, model: CausalLM) -> None:
+    budget = config.probes.steps * config.training.tokens_per_step
+    spec = training_spec(config, f"probe-{lang}", budget, config.probes.learning_rate)
+    spec = replace(spec, schedule="constant", warmup_fraction=0.0)
+    count = spec.num_steps * spec.rows_per_step
+    train(spec, model, BlockDataset(corpus, {lang: 1.0}, spec.sequence_length, count, spec.run_seed), NoCheckpoints())
+
+
+def _rows(config: Config, corpus: TokenCorpus, lang: str, count: int) -> IntArray:
+    """Rows of one language, others than those of the short training: from another random stream."""
+    spec = training_spec(config, f"probe-sample-{lang}", count * config.training.sequence_length, 1.0)
+    return BlockDataset(corpus, {lang: 1.0}, spec.sequence_length, count, spec.run_seed).rows(0, count)

@@ -1,0 +1,79 @@
+"""What one language does to the seed: a vector for each kind of probe. Nothing is kept of the models."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from app.core.records import FloatArray, IntArray
+from app.models.causal import CausalLM
+from app.models.loss import next_token_loss
+
+_FEED_FORWARD = re.compile(r"(fc1|fc2|up_proj|down_proj|gate_proj|c_fc|c_proj|dense_h_to_4h|dense_4h_to_h)\.weight$")
+_ATTENTION = re.compile(r"attn|attention")
+LAST_LAYERS = 3
+"""Layers whose feed-forward weights are compared (arXiv 2506.12388)."""
+
+
+def deviation(before: CausalLM, after: CausalLM) -> FloatArray:
+    """Change of the feed-forward weight matrices of the last layers, one after the other, float32.
+
+    Source: DMoE, arXiv 2506.12388: after a short training on one language alone.
+    """
+    layers = zip(before.layers[-LAST_LAYERS:], after.layers[-LAST_LAYERS:], strict=True)
+    parts = []
+    for one, other in layers:
+        trained = dict(other.named_parameters())
+        for name, weight in one.named_parameters():
+            if _FEED_FORWARD.search(name) and not _ATTENTION.search(name):
+                parts.append((trained[name] - weight).detach().float().flatten())
+    assert parts, "an architecture whose feed-forward matrices have other names: add them to _FEED_FORWARD"
+    return torch.cat(parts).cpu().numpy().astype(np.float32)
+
+
+def mean_gradient(model: CausalLM, rows: IntArray, chunk_tokens: int, at_once: int) -> FloatArray:
+    """Mean gradient of the loss over rows (n, T + 1), of the layers' parameters, float32 (GradSim, arXiv 2310.15269).
+
+    at_once: rows per pass.
+    """
+    model.zero_grad()
+    for start in range(0, len(rows), at_once):
+        part = torch.from_numpy(rows[start : start + at_once].astype(np.int64))
+        (next_token_loss(model, part, chunk_tokens) * (len(part) / len(rows))).backward()  # type: ignore[no-untyped-call]
+    gradients = [weight.grad for layer in model.layers for weight in layer.parameters() if weight.grad is not None]
+    found: FloatArray = torch.cat([gradient.float().flatten() for gradient in gradients]).cpu().numpy()
+    model.zero_grad()
+    return found
+
+
+@torch.inference_mode()
+def mean_representation(model: CausalLM, rows: IntArray, at_once: int) -> FloatArray:
+    """(D,) mean final hidden state over all tokens of rows (n, T + 1): a language's place among the others."""
+    total: torch.Tensor | None = None
+    for start in range(0, len(rows), at_once):
+        part = torch.from_numpy(rows[start : start + at_once, :-1].astype(np.int64))
+        summed = model.hidden(part).double().sum(dim=(0, 1))
+        total = summed if total is None else total + summed
+    assert total is not None
+    found: FloatArray = (total / (rows.shape[0] * (rows.shape[1] - 1))).cpu().numpy()
+    return found
+
+
+@torch.inference_mode()
+def losses(model: CausalLM, rows: Mapping[str, IntArray], chunk_tokens: int) -> dict[str, float]:
+    """Mean loss in nats per token on the rows of each language."""
+    return {
+        lang: float(next_token_loss(model, torch.from_numpy(found.astype(np.int64)), chunk_tokens))
+        for lang, found in rows.items()
+    }
+
+
+def trained_copy(model: CausalLM, train: Callable[[CausalLM], object]) -> CausalLM:
+    """A copy of the model after ``train``; the model itself stays as it is."""
+    other = copy.deepcopy(model)
+    train(other)
+    return other.eval()
