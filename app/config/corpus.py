@@ -86,7 +86,17 @@ class CorpusConfig(Section):
     mixture_temperature: PositiveFloat = 0.3
     """Exponent of the token counts for `temperature`: 0 is uniform, 1 proportional."""
     mixture_max_epochs: PositiveFloat = 4.0
-    """Most passes over one language's text for `unimax`."""
+    """Most passes over one language's text for `unimax`, and as many as `enough_for_budget` counts on."""
+    enough_for_budget: bool = False
+    """Read no more files of a language than its share of the budget needs, for a `uniform` mixture."""
+
+    @model_validator(mode="after")
+    def _enough_can_be_known(self) -> CorpusConfig:
+        if self.enough_for_budget and self.mixture != "uniform":
+            raise ValueError(f"enough_for_budget needs mixture=uniform: {self.mixture} asks how much text there is")
+        if self.enough_for_budget and self.near_duplicates != "off":
+            raise ValueError("enough_for_budget needs near_duplicates=off: they are looked for in every file")
+        return self
 
     @model_validator(mode="after")
     def _sources_are_thinned(self) -> CorpusConfig:

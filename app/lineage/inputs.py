@@ -15,7 +15,7 @@ from app.config.schema import Config
 from app.config.training import BaselineConfig
 from app.core.records import JsonValue
 from app.corpora.base import READING_VERSION, Corpus
-from app.lineage.settings import source_weights, weighting_settings
+from app.lineage.settings import language_quality, source_weights, weighting_settings
 
 BUILTIN = "builtin:"
 SEED_FILE_SUFFIXES = (".json", ".safetensors", ".model", ".txt")
@@ -96,6 +96,9 @@ def _screening_fields(config: Config) -> dict[str, JsonValue]:
         fields["near_duplicates"] = [corpus.near_duplicates, corpus.near_duplicate_threshold]
     if corpus.language_identification != "off":
         fields["language_identification"] = [corpus.language_identification, corpus.language_confidence]
+    if corpus.enough_for_budget:
+        per_token, factors = config.planning.text_bytes_per_token, dict(language_quality(config))
+        fields["enough"] = [config.training.budget_tokens, corpus.mixture_max_epochs, per_token, factors]
     if sources := source_weights(config):
         fields["source_weights"] = {"column": corpus.columns.source, "weights": sources}
     return fields

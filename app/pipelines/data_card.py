@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -49,16 +49,16 @@ class DataCard:
 
 
 def make_card(
-    stage: Folder, files: Sequence[SourceFile], survey: Survey, identified: frozenset[str] | None
+    stage: Folder, files: Mapping[int, SourceFile], survey: Survey, identified: frozenset[str] | None
 ) -> DataCard:
-    """Add up the sidecars of all files, count duplicates, and write the card.
+    """Add up the sidecars of the files that were read, by their numbers, count duplicates, and write the card.
 
     identified: languages that the identification knows, None if it is off.
     """
-    sidecars = [read_sidecar(stage, number) for number in range(len(files))]
+    sidecars = [read_sidecar(stage, number) for number in files]
     documents, sizes, rejects = Counter[str](), Counter[str](), Counter[str]()
     by_language: dict[str, Counter[str]] = {}
-    for file, sidecar in zip(files, sidecars, strict=True):
+    for file, sidecar in zip(files.values(), sidecars, strict=True):
         documents.update(sidecar.documents)
         sizes.update(sidecar.bytes)
         rejects.update(sidecar.rejects)
@@ -75,7 +75,7 @@ def make_card(
         held_out_in_training={lang: across for lang, (_, across) in repeats.items()},
         understood=survey.understood,
         unread=survey.unread[:_NAMED],
-        poor_files=tuple(find_poor_files(files, sidecars)[:_NAMED]),
+        poor_files=tuple(find_poor_files(list(files.values()), sidecars)[:_NAMED]),
         languages_not_identified=(
             None if identified is None else tuple(lang for lang in languages if lang not in identified)
         ),

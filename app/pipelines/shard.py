@@ -18,16 +18,17 @@ from app.core.errors import CorpusError
 from app.core.languages import normalise
 from app.core.records import IntArray, JsonObject
 from app.corpora.base import SourceFile
+from app.corpora.enough import needed_bytes, next_files
 from app.corpora.identify import known_languages
 from app.corpora.losses import refuse_most_lost
 from app.corpora.near_duplicates import mark_near_duplicates, sign_documents
 from app.corpora.screening import screen
-from app.corpora.shards import shard_file
+from app.corpora.shards import read_sidecar, shard_file
 from app.corpora.sources import open_corpus
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
-from app.lineage.settings import corpus_settings
+from app.lineage.settings import corpus_settings, language_quality
 from app.pipelines.data_card import DataCard, make_card, read_card, tell_card, tell_survey
 from app.pipelines.enough_text import require_enough_text
 from app.pipelines.part_tasks import run_part_tasks
@@ -53,23 +54,18 @@ def make_shards(lineage: Lineage) -> Made:
     files, survey = list(lineage.corpus.files()), lineage.corpus.survey()
     tell_survey(survey)
     started = time.monotonic()
-    waiting = _missing(stage, [sidecar_name(number) for number in range(len(files))])
-    if waiting:
-        with ray_session(config.cluster):
-            doubles = _find_near_duplicates(config, files, stage)
-            log.info("shard: %d source files, %d already done", len(files), len(files) - len(waiting))
-            _shard_files(config, files, waiting, doubles, stage)
-    card = make_card(stage, files, survey, known_languages() if _is_identified(config) else None)
+    read = _read_enough(config, files, stage) if config.corpus.enough_for_budget else _read_all(config, files, stage)
+    card = make_card(stage, read, survey, known_languages() if _is_identified(config) else None)
     tell_card(card, f"{stage.uri}/{REJECTS}")
-    refuse_most_lost(_place(config), files, survey, card.poor_files)
+    refuse_most_lost(_place(config), list(read.values()), survey, card.poor_files)
     if not card.documents:
         raise CorpusError(
-            f"no usable document in {len(files)} files of {_place(config)}"
+            f"no usable document in {len(read)} files of {_place(config)}"
             f" languages={','.join(config.corpus.languages)}; rejected rows by reason: {card.rejects or 'none'}"
         )
     stage.remove(SIGNATURES)
     counts: JsonObject = {
-        "files": len(files),
+        "files": len(read),
         "languages": card.languages,
         "documents": sum(card.documents.values()),
         "bytes": sum(card.bytes.values()),
@@ -94,6 +90,39 @@ def _place(config: Config) -> str:
 
 def _is_identified(config: Config) -> bool:
     return config.corpus.language_identification == "lingua"
+
+
+def _read_all(config: Config, files: Sequence[SourceFile], stage: StageFolder) -> dict[int, SourceFile]:
+    waiting = _missing(stage, [sidecar_name(number) for number in range(len(files))])
+    if waiting:
+        with ray_session(config.cluster):
+            doubles = _find_near_duplicates(config, files, stage)
+            log.info("shard: %d source files, %d already done", len(files), len(files) - len(waiting))
+            _shard_files(config, files, waiting, doubles, stage)
+    return dict(enumerate(files))
+
+
+def _read_enough(config: Config, files: Sequence[SourceFile], stage: StageFolder) -> dict[int, SourceFile]:
+    """Read files in rounds until every language has the text that its share of the budget needs; those, by number."""
+    factors, corpus = language_quality(config), config.corpus
+    languages = {normalise(code) for code in corpus.languages} | {file.lang for file in files if file.lang}
+    weights = {lang: factors.get(lang, 1.0) for lang in sorted(languages)} or {"": 1.0}
+    per_token = config.planning.text_bytes_per_token
+    needed = needed_bytes(weights, config.training.budget_tokens, corpus.mixture_max_epochs, per_token)
+    read: dict[int, dict[str, int]] = {}
+    while numbers := next_files(files, needed, read):
+        done = set(numbers) - set(_missing(stage, [sidecar_name(number) for number in range(len(files))]))
+        log.info(
+            "shard: %d of %d source files so far, now %d, %d already done", *map(len, (read, files, numbers, done))
+        )
+        if waiting := [number for number in numbers if number not in done]:
+            with ray_session(config.cluster):
+                _shard_files(config, files, waiting, {}, stage)
+        for number in numbers:
+            sizes = read_sidecar(stage, number).bytes
+            read[number] = {name.partition("/")[0]: size for name, size in sizes.items() if name.endswith("/train")}
+    log.info("shard: %d of %d source files are enough for the budget", len(read), len(files))
+    return {number: files[number] for number in sorted(read)}
 
 
 def _missing(stage: StageFolder, names: Sequence[str]) -> list[int]:

@@ -49,6 +49,8 @@ class PartCache:
         self._now: dict[str, frozenset[str]] = {}
         self._soon: dict[str, frozenset[str]] = {}
         self._touched: dict[str, float] = {}
+        self._held: dict[Path, tuple[int, int]] = {}
+        self._changes = 0
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="parts")
 
     def expect(self, reader: str, now: Sequence[File], soon: Sequence[File]) -> None:
@@ -78,6 +80,9 @@ class PartCache:
         if now - self._touched.get(name, -_TOUCH_SECONDS) >= _TOUCH_SECONDS:
             os.utime(self._place / name)
             self._touched[name] = now
+            with self._disk:
+                if (path := self._place / name) in self._held:
+                    self._held[path] = (time.time_ns(), self._held[path][1])
 
     def _fetch_ahead(self, file: File) -> None:
         rank = self._rank(file[0])
@@ -114,14 +119,22 @@ class PartCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             with reserved.open("wb") as file_:
                 file_.truncate(size)
+            self._held[reserved] = (time.time_ns(), size)
         try:
             self._remote.fetch(name, partial)
-            with self._alone():  # or who counts might see neither of the two names
+            with self._alone():
                 partial.replace(path)
-                reserved.unlink()
-        finally:
-            reserved.unlink(missing_ok=True)
+                self._held[path] = (time.time_ns(), path.stat().st_size)
+                self._unreserve(reserved)
+        except BaseException:
             partial.unlink(missing_ok=True)
+            with self._alone():
+                self._unreserve(reserved)
+            raise
+
+    def _unreserve(self, reserved: Path) -> None:
+        reserved.unlink(missing_ok=True)
+        self._held.pop(reserved, None)
 
     def _make_room(self, size: int, rank: int) -> bool:
         """Remove files until ``size`` more bytes may be here; False, with nothing removed, if too few may go."""
@@ -129,33 +142,33 @@ class PartCache:
             raise StorageError(
                 f"a part of {size} bytes does not fit into {self._root}; raise artifacts.cache_bytes ({self._limit})"
             )
-        held, total = [], 0
-        for path in self._root.rglob("*"):
-            with suppress(FileNotFoundError):
-                status = path.stat()
-                if not path.is_file() or path.name == _LOCK:
-                    continue
-                if path.suffix in (_PARTIAL, _RESERVED):
-                    if time.time() - status.st_mtime > _LEFT_BEHIND_SECONDS:
-                        path.unlink()
-                    elif path.suffix == _RESERVED:
-                        total += status.st_size
-                    continue
-                total += status.st_size
-                held.append((self._rank(self._name(path)), status.st_mtime_ns, status.st_size, path))
-        leaving = []
-        for wanted, _, bytes_, path in sorted(held):
-            if total + size <= self._limit or wanted >= rank:
-                break
-            leaving.append(path)
-            total -= bytes_
-        if total + size > self._limit:
+        leaving, total = [], size + sum(held for _, held in self._held.values())
+        if total > self._limit:
+            for wanted, _, path in sorted((self._rank(self._name(p)), used, p) for p, (used, _) in self._held.items()):
+                if total <= self._limit or wanted >= rank:
+                    break
+                if path.suffix != _RESERVED:
+                    leaving.append(path)
+                    total -= self._held[path][1]
+        if total > self._limit:
             return False
         for path in leaving:
             path.unlink(missing_ok=True)
+            del self._held[path]
             self._touched.pop(self._name(path), None)
             self._dropped(self._name(path))
         return True
+
+    def _look(self) -> None:
+        """See what is here; what killed processes left on its way goes."""
+        self._held = {}
+        for path in self._root.rglob("*.*"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                if path.suffix in (_PARTIAL, _RESERVED) and time.time() - status.st_mtime > _LEFT_BEHIND_SECONDS:
+                    path.unlink()
+                elif path.suffix != _PARTIAL and path.name != _LOCK and path.is_file():
+                    self._held[path] = (status.st_mtime_ns, status.st_size)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._place).as_posix() if path.is_relative_to(self._place) else ""
@@ -168,8 +181,18 @@ class PartCache:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One thread of one process of this machine at a time."""
+        """One thread of one process of this machine at a time; the lock counts the changes, so each knows what is here.
+
+        A byte is added to it for each.
+        """
         self._root.mkdir(parents=True, exist_ok=True)
-        with self._disk, (self._root / _LOCK).open("wb") as lock:
+        with self._disk, (self._root / _LOCK).open("a+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            if os.fstat(lock.fileno()).st_size != self._changes or not self._changes:
+                self._look()
+            try:
+                yield
+            finally:
+                lock.write(b".")
+                lock.flush()
+                self._changes = os.fstat(lock.fileno()).st_size

@@ -18,7 +18,9 @@ def _card(place: Path, *contents: tuple[str, list[str]]) -> DataCard:
     for number, (_, texts) in enumerate(contents):
         rows = [Document(document_id("de", text), "de", text, "", "") for text in texts]
         shard_file([*rows, Reject("x", 1, "bad_json", "{")], files[number], number, Folder(str(place)), 0.0, 1000)
-    return make_card(Folder(str(place)), files, Survey(unread=(Unread("b.csv", "no kind"),)), frozenset({"fr"}))
+    return make_card(
+        Folder(str(place)), dict(enumerate(files)), Survey(unread=(Unread("b.csv", "no kind"),)), frozenset({"fr"})
+    )
 
 
 def test_duplicates_are_counted_within_training_and_across_the_split(tmp_path: Path) -> None:

@@ -158,3 +158,22 @@ def test_a_language_without_held_out_text_stops_before_training_and_again(ray_ru
     for _ in range(2):
         with pytest.raises(CorpusError, match=r"too little .* in sw \(0 documents of 1\).*corpus.languages to de,"):
             make_shards(Lineage(config, Store(str(tmp_path))))
+
+
+def test_a_language_is_read_until_its_share_of_the_budget_is_there(ray_running: None, tmp_path: Path) -> None:
+    assert ray_running is None
+    for number in range(
+        8
+    ):  # 8192 tokens need 4608 bytes of each language, and the first file has less than half of them
+        _write(tmp_path / "in", f"de/{number}.jsonl", *({"text": f"{number} {line:098d}"} for line in range(20)))
+    _write(tmp_path / "in", "sw/0.jsonl", *({"text": f"sw{line:098d}"} for line in range(60)))
+    enough = ("corpus.enough_for_budget=true", "training.budget_tokens=8192")
+    config = _config(tmp_path, tmp_path / "in", *enough)
+    folder = Path(make_shards(Lineage(config, Store(str(tmp_path))))["shards"].local())
+    expected = _digests(folder / "de") | _digests(folder / "sidecars")
+    sizes = json.loads((folder / "data_card.json").read_text())["bytes"]
+    assert sizes["de/train"] == 7200 and len(list(folder.glob("sidecars/*"))) == 5 + 1
+    (folder / "DONE").unlink()
+    (folder / "sidecars/00001.json").unlink()
+    make_shards(Lineage(config, Store(str(tmp_path))))
+    assert _digests(folder / "de") | _digests(folder / "sidecars") == expected
