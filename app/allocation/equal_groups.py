@@ -39,6 +39,7 @@ def equal_groups(distances: FloatArray, names: Sequence[str], k: int) -> list[li
 
 def exchanged(distances: FloatArray, groups: Sequence[Sequence[int]]) -> list[list[int]]:
     """The groups after exchanges of two rows between two of them, the best first, until none lowers ``within``."""
+    distances = np.where(np.eye(len(distances), dtype=bool), 0.0, distances)  # no row is a pair with itself
     labels = np.empty(len(distances), dtype=np.int64)
     for number, group in enumerate(groups):
         labels[list(group)] = number

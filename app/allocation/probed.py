@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.allocation.base import AllocationSettings, Evidence, Unit
 from app.allocation.by_language import LanguageAllocator
-from app.allocation.equal_groups import equal_groups, grouped_allocator, require_k
+from app.allocation.equal_groups import equal_groups, exchanged, grouped_allocator, require_k
 
 PROBE_OF: Mapping[str, str] = {
     "parameter_deviation": "deviation",
@@ -20,7 +20,7 @@ PROBE_OF: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class ProbedStrategy:
-    """Greedy equal groups by the distances of the strategy's probe."""
+    """Greedy equal groups by the distances of the strategy's probe; by transfer, those of the most help in all."""
 
     settings: AllocationSettings
 
@@ -41,5 +41,8 @@ class ProbedStrategy:
         """
         names = evidence.languages
         require_k(k, names)
-        groups = equal_groups(evidence.probes[PROBE_OF[self.settings.strategy]], names, k)
+        probe = PROBE_OF[self.settings.strategy]
+        groups = equal_groups(evidence.probes[probe], names, k)
+        if probe == "transfer":
+            groups = exchanged(evidence.probes[probe], groups)
         return grouped_allocator(groups, names, k, self.settings.fallback)

@@ -34,6 +34,7 @@ ASSIGNMENT = "documents"
 HELD_OUT = "held_out"
 ALLOCATOR_DONE = "allocator.DONE"
 TOP_TERMS = "top_terms.json"
+PROBE_FOUND = "probe.json"
 
 SCORES_INDEX = "index.parquet"
 SCORES_VALUES = "log_probs.npy"

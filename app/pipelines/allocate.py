@@ -15,7 +15,7 @@ from app.allocation.agreement import owner_agreement, warn_of_low_agreement
 from app.allocation.base import Allocator
 from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import load_allocator, save_allocator
-from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, ASSIGNMENT, HELD_OUT, TOKENIZER, TOP_TERMS
+from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, ASSIGNMENT, HELD_OUT, PROBE_FOUND, TOKENIZER, TOP_TERMS
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.records import DocumentBatch, IntArray, JsonObject
@@ -50,6 +50,9 @@ def make_allocation(lineage: Lineage) -> Made:
         save_allocator(fitted, stage.child(ALLOCATOR).write)
         if sample is not None:
             stage.write_json(TOP_TERMS, _top_terms(fitted, sample, lineage.tokenizer.finished()))
+        for name, distances in probes.items():
+            found: JsonObject = {"probe": name, "languages": list(languages), "distances": distances.tolist()}
+            stage.write_json(PROBE_FOUND, found)
         stage.write(ALLOCATOR_DONE, b"")
     allocator = load_allocator(stage.child(ALLOCATOR).read)
     counts: JsonObject = {"experts": list(allocator.experts), "unit": allocator.unit}
@@ -120,7 +123,9 @@ def assignment_counts(stage: StageFolder, languages: Sequence[str]) -> JsonObjec
     Logs a warning where parts are uneven or the owner is found too seldom.
     """
     k = len(_allocator(stage).experts)
-    held = {lang: np.bincount(_read(stage, ASSIGNMENT, lang, "expert"), minlength=k).tolist() for lang in languages}
+    held = {
+        lang: np.bincount(read_column(stage, ASSIGNMENT, lang, "expert"), minlength=k).tolist() for lang in languages
+    }
     totals = np.sum(list(held.values()), axis=0)
     ratio = float(totals.max() / totals.mean())
     if ratio > _UNEVEN:
@@ -132,13 +137,13 @@ def assignment_counts(stage: StageFolder, languages: Sequence[str]) -> JsonObjec
     }
     if isinstance(_allocator(stage), RandomAllocator):
         return counts  # no expert is nearer than another
-    whole = owner_agreement(held, {lang: _read(stage, HELD_OUT, lang, "expert") for lang in languages})
-    early = owner_agreement(held, {lang: _read(stage, HELD_OUT, lang, "expert_early") for lang in languages})
+    whole = owner_agreement(held, {lang: read_column(stage, HELD_OUT, lang, "expert") for lang in languages})
+    early = owner_agreement(held, {lang: read_column(stage, HELD_OUT, lang, "expert_early") for lang in languages})
     warn_of_low_agreement(whole, held)
     return {**counts, "owner_agreement": dict(whole), "owner_agreement_early": dict(early)}
 
 
-def _read(stage: StageFolder, folder: str, lang: str, column: str) -> IntArray:
+def read_column(stage: StageFolder, folder: str, lang: str, column: str) -> IntArray:
     """One column of all parts of a language; empty where there is none."""
     names = stage.names(f"{folder}/{lang}")
     parts = [pq.read_table(pa.BufferReader(stage.read(f"{folder}/{lang}/{name}")), columns=[column]) for name in names]

@@ -12,22 +12,24 @@ from app.core.records import JsonObject
 from app.core.redact import redact
 from app.lineage.inputs import EVALUATE
 from app.pipelines.about import code_line
+from app.pipelines.groupings import groupings
 from app.reporting.comparison import HEADER, ComparedRun, comparison_rows
 from app.reporting.html import render_comparison
 from app.reporting.tables import text_table
 
 
 def compare_runs(_config: Config, store: Store) -> JsonObject:
-    """Write ``compare/index.html`` below the root; returns the table to print and where the page is.
+    """Write ``compare/index.html`` below the root; returns the table to print, where the page is, and ``groupings``.
 
     Raises MissingArtifact where no run of the store has been evaluated.
     """
     runs = finished_runs(store)
     if not runs:
         raise MissingArtifact(f"{store.root} holds no finished run; run {EVALUATE} with each configuration first")
-    store.folder("").write(COMPARISON, render_comparison(store.root, runs, {"page made": code_line()}).encode())
+    cuts = groupings(store, runs)
+    store.folder("").write(COMPARISON, render_comparison(store.root, runs, {"page made": code_line()}, cuts).encode())
     page = f"{store.root}/{COMPARISON}"
-    return {"text": f"{text_table(HEADER, comparison_rows(runs))}\n\npage     {page}", "page": page}
+    return {"text": f"{text_table(HEADER, comparison_rows(runs))}\n\npage     {page}", "page": page, "groupings": cuts}
 
 
 def finished_runs(store: Store) -> list[ComparedRun]:

@@ -9,7 +9,18 @@ from typing import cast
 
 from app.allocation.typological import language_tree
 from app.allocation.uriel import known_count, read_typology, syntax_features
-from app.artifacts.layout import ADAPTATIONS, CONFIG, DATA_CARD, REPORT, RUN, SUMMARY, TABLE_CSV, TOP_TERMS, Stage
+from app.artifacts.layout import (
+    ADAPTATIONS,
+    CONFIG,
+    DATA_CARD,
+    PROBE_FOUND,
+    REPORT,
+    RUN,
+    SUMMARY,
+    TABLE_CSV,
+    TOP_TERMS,
+    Stage,
+)
 from app.artifacts.store import Folder, StageFolder, Store
 from app.config.load import resolved
 from app.config.schema import Config
@@ -68,6 +79,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         merges=_merges(config, lineage.languages),
         features=_features(config, lineage.languages),
         terms=allocation.read_json(TOP_TERMS) if allocation.exists(TOP_TERMS) else {},
+        probe=allocation.read_json(PROBE_FOUND) if allocation.exists(PROBE_FOUND) else {},
         adaptation=_newest_round(lineage.run),
         published=_published(config),
         data_card=shards.read_json(DATA_CARD),

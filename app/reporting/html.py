@@ -18,6 +18,7 @@ from app.reporting.adaptation import adaptation_section
 from app.reporting.allocation import allocation_section, terms_section, tree_section
 from app.reporting.cells import Section, mapping, sequence
 from app.reporting.comparison import ComparedRun, comparison_sections
+from app.reporting.groupings import groupings_section, probe_section
 from app.reporting.results import matrix_section, perplexity_section, systems_section
 from app.reporting.sweep import SweepRecords, sweep_headline, sweep_sections
 from app.reporting.tables import headline_text, mean_change_text
@@ -37,6 +38,7 @@ class ReportRecords:
     merges: the typological tree, first merge first: ``left`` and ``right`` languages and ``distance``.
     features: known syntax features of each language of the tree.
     terms: expert -> its top terms.
+    probe: ``probe``, ``languages``, and ``distances`` (one for each pair of languages) that the cut rests on.
     adaptation: ``family_tree``, ``old``, ``new``, ``unchanged`` and ``version`` of the newest round of new languages.
     published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
@@ -55,6 +57,7 @@ class ReportRecords:
     merges: Sequence[JsonObject] = ()
     features: Mapping[str, int] = field(default_factory=dict)
     terms: JsonObject = field(default_factory=dict)
+    probe: JsonObject = field(default_factory=dict)
     adaptation: JsonObject = field(default_factory=dict)
     published: JsonObject = field(default_factory=dict)
     data_card: JsonObject = field(default_factory=dict)
@@ -84,10 +87,15 @@ def render_report(records: ReportRecords) -> str:
     )
 
 
-def render_comparison(root: str, runs: Sequence[ComparedRun], about: Mapping[str, str]) -> str:
-    """The page of several runs of one store, in the same form. about: see ``ReportRecords``."""
+def render_comparison(
+    root: str, runs: Sequence[ComparedRun], about: Mapping[str, str], groupings: JsonObject | None = None
+) -> str:
+    """The page of several runs of one store, in the same form. about: see ``ReportRecords``; groupings: see
+    ``groupings_section``.
+    """
     headline = f"{len(runs)} finished runs of {redact(root)} beside one another"
-    return _render(headline=headline, facts=about, sections=comparison_sections(runs))
+    cuts = groupings_section(groupings or {})
+    return _render(headline=headline, facts=about, sections=[*comparison_sections(runs), *([cuts] if cuts else [])])
 
 
 def render_sweep(records: SweepRecords) -> str:
@@ -113,6 +121,7 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         allocation_section(records.allocation, records.tokens, records.models),
         tree_section(records.merges, len(sequence(records.allocation.get("experts"))), records.features),
         terms_section(records.terms),
+        probe_section(records.probe),
         adaptation_section(records.adaptation),
         loss_section(records.curves),
         status_section(records.models),

@@ -79,3 +79,9 @@ def test_exchanges_end_where_no_exchange_helps_and_near_the_best_of_all_pairings
 def test_k_beyond_the_languages_is_refused_with_the_range() -> None:
     with pytest.raises(AllocationError, match=r"allocation.k is 4 but there are 3 .* from 1 to 3"):
         require_k(4, ("de", "en", "fr"))
+
+
+def test_what_stands_on_the_diagonal_changes_no_exchange() -> None:
+    distances = some_distances(6, 1)
+    start = [[0, 1], [2, 3], [4, 5]]
+    assert exchanged(distances - 5 * np.eye(6), start) == exchanged(distances, start)

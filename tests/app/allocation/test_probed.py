@@ -20,3 +20,12 @@ def test_each_strategy_groups_by_the_distances_of_its_probe_alone(strategy: str)
     assert allocator.describe()["languages"] == ["de", "nl", "hi", "ur"]
     with pytest.raises(AllocationError, match=f"needs probe:{PROBE_OF[strategy]}"):
         fit_allocation(settings, Evidence(None, None, {}), 2, 0, LANGUAGES)
+
+
+def test_by_transfer_the_help_of_all_groups_counts_not_that_of_the_first() -> None:
+    # greedy takes a-b (-3) and is left with c-d (+4); a-c and b-d help by 2 each
+    help_ = np.array([[0, -3, -2, 0], [-3, 0, 0, -2], [-2, 0, 0, 4], [0, -2, 4, 0.0]])
+    settings = AllocationSettings(strategy="transfer")
+    allocator = fit_allocation(settings, Evidence(None, None, {"transfer": help_}), 2, 0, ("aa", "bb", "cc", "dd"))
+    owners = dict(zip(("aa", "bb", "cc", "dd"), (0, 1, 0, 1), strict=True))
+    assert {lang: allocator.expert_of(lang) for lang in owners} == owners  # type: ignore[attr-defined]

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from app.allocation.likeness import Likeness, balance, foretold, likeness
+
+
+def test_equal_cuts_are_alike_whatever_the_experts_are_called() -> None:
+    found = likeness(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
+    assert found == Likeness(pytest.approx(1.0), pytest.approx(1.0))  # type: ignore[arg-type]
+
+
+def test_the_rand_index_by_hand() -> None:
+    # of 6 pairs 2 are together in the one cut, 1 in the other, 1 in both
+    found = likeness(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]))
+    together_one, together_other, both = 2, 1, 1
+    expected = together_one * together_other / 6
+    assert found.rand == pytest.approx((both - expected) / ((together_one + together_other) / 2 - expected))
+    # mutual information ln 2; entropies ln 2 and 1.5 ln 2; their mean is 1.25 ln 2
+    assert found.information == pytest.approx(1 / 1.25)
+
+
+def test_balance_is_the_largest_part_over_the_mean() -> None:
+    assert balance(np.array([0, 0, 0, 1])) == 1.5
+
+
+NEAR = np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 5.0], [9.0, 5.0, 0.0]])
+"""a is near b and far from c."""
+
+
+def test_near_company_that_gains_more_correlates_and_a_languages_own_gain_does_not_count() -> None:
+    together = ([["aa", "bb"], ["cc"]], {"aa": -0.10, "bb": -0.50, "cc": 0.0})
+    apart = ([["aa", "cc"], ["bb"]], {"aa": -0.05, "bb": -0.40, "cc": -0.30})
+    other = ([["bb", "cc"], ["aa"]], {"aa": 0.0, "bb": -0.45, "cc": -0.35})
+    found = foretold(NEAR, ("aa", "bb", "cc"), [together, apart, other])
+    # aa: 1 -> -0.10, 9 -> -0.05; bb: 1 -> -0.50, 5 -> -0.45; cc: 9 -> -0.30, 5 -> -0.35: nearer is better for each
+    # ranks of the first 1, 2.5, 2.5, 4.5, 4.5, 6, of the second 2 and 5 three times each
+    assert found.cases == 6 and found.correlation == pytest.approx(13.5 / math.sqrt(16.5 * 13.5))
+
+
+def test_one_cut_foretells_nothing() -> None:
+    found = foretold(NEAR, ("aa", "bb", "cc"), [([["aa", "bb"], ["cc"]], {"aa": -0.1, "bb": -0.2, "cc": 0.0})])
+    assert math.isnan(found.correlation) and found.cases == 0

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.artifacts.layout import PROBE_FOUND
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import Store
+from app.core.records import JsonObject
+from app.pipelines.groupings import groupings
+from app.reporting.comparison import ComparedRun
+from tests.app.pipelines.test_allocate import write_table
+
+LANGUAGES = ("de", "en", "fr", "ru")
+
+
+def run_of(store: Store, name: str, clusters: list[list[str]] | None, changes: list[float]) -> ComparedRun:
+    """A finished run: two documents of each language."""
+    counts: JsonObject = {"experts": ["expert-00", "expert-01"], "unit": "language", "clusters": clusters}
+    stage = store.stage("allocation", name)
+    if clusters is None:
+        counts = {
+            "experts": ["expert-00", "expert-01"],
+            "unit": "document",
+            "documents": {lang: [1, 1] for lang in LANGUAGES},
+        }
+        for lang in LANGUAGES:
+            write_table(stage, f"documents/{lang}/part-0.parquet", expert=[0, 1])
+    stage.publish(Manifest("allocation", name, {}, {}, counts, 0.0))
+    tokens = store.stage("tokens", "text")
+    sizes: JsonObject = {f"{lang}/train": {"documents": 2} for lang in LANGUAGES}
+    tokens.publish(Manifest("tokens", "text", {}, {}, sizes, 0.0))
+    made: JsonObject = {
+        "allocation": {"stage": "allocation", "key": name},
+        "tokens": {"stage": "tokens", "key": "text"},
+    }
+    store.run(name).write_json("run.json", made)
+    table: JsonObject = {
+        lang: {"ensemble": {"change_from_dense": change}} for lang, change in zip(LANGUAGES, changes, strict=True)
+    }
+    return ComparedRun(name, {"per_language": table}, {})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path))
+
+
+def test_cuts_of_languages_agree_over_languages_and_others_over_documents(store: Store) -> None:
+    near = run_of(store, "near", [["de", "en"], ["fr", "ru"]], [-0.2, -0.2, -0.1, -0.1])
+    far = run_of(store, "far", [["de", "ru"], ["fr", "en"]], [-0.1, -0.1, -0.1, 0.0])
+    split = run_of(store, "split", None, [0.1] * 4)
+    found = groupings(store, [near, far, split])
+    rows = {(row["one"], row["other"]): row for row in found["agreement"]}  # type: ignore[index,union-attr,call-overload]
+    assert rows["near", "far"]["over"] == "languages" and rows["near", "far"]["rand"] == pytest.approx(-0.5)
+    assert rows["near", "split"]["over"] == "documents"
+    assert rows["near", "split"]["information"] == pytest.approx(0.0, abs=1e-9)
+    assert found["balance"] == {"near": 1.0, "far": 1.0, "split": 1.0}
+
+
+def test_a_probe_of_one_run_is_tried_on_all(store: Store) -> None:
+    near = run_of(store, "near", [["de", "en"], ["fr", "ru"]], [-0.2, -0.2, -0.1, -0.1])
+    far = run_of(store, "far", [["de", "ru"], ["fr", "en"]], [-0.1, -0.1, -0.05, 0.0])
+    distances = np.full((4, 4), 0.9)
+    distances[0, 1] = distances[1, 0] = distances[2, 3] = distances[3, 2] = 0.1
+    record: JsonObject = {"probe": "gradient", "languages": list(LANGUAGES), "distances": distances.tolist()}
+    store.stage("allocation", "far").write_json(PROBE_FOUND, record)
+    told = groupings(store, [near, far])["foretold"]
+    assert isinstance(told, dict)
+    assert told["gradient"]["correlation"] > 0.8 and told["gradient"]["cases"] == 8, "nearer company gained more"
+
+
+def test_a_run_of_experts_from_elsewhere_is_left_out(store: Store) -> None:
+    found = groupings(store, [ComparedRun("imported", {"per_language": {}}, {})])
+    assert found == {"agreement": [], "balance": {}, "foretold": {}}
