@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 
 LEASE = "sweep.json"
 """Sweeps over one store take turns: the second finds what the first has trained."""
-_TRIAL_CPUS = 0.1
-"""A trial waits for the tasks that it starts; with a whole core each, none would be left for them."""
+_TRIAL_CPUS = 0
+"""A trial only waits for the tasks that it starts; what it held would be missing to them."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store) -
             tasks += _prepared(Lineage(outcome.trial.config, store))
         except Preempted:
             raise
-        except XelmError as error:
+        except Exception as error:  # whatever a library raises for one trial's settings is that trial's alone
             _fail(outcome, error)
     if not tasks:
         return
@@ -166,12 +166,16 @@ def _worked(config: Config, store: Store) -> dict[str, Any]:
     try:
         run_everything(config, store)
         return dict(trial_figures(store, config.run.name))
+    except Preempted as error:
+        return {LEAST: float("inf"), "stopped": str(error)}
     except XelmError as error:
         return {LEAST: float("inf"), "failed": str(error)}
 
 
 def _note(outcome: Outcome, metrics: Mapping[str, Any] | None, error: Exception | None) -> None:
     found = metrics or {}
+    if "stopped" in found:
+        return
     if error is not None or "failed" in found:
         _fail(outcome, error if error is not None else TrainingError(str(found["failed"])))
     elif LEAST in found:
@@ -180,7 +184,8 @@ def _note(outcome: Outcome, metrics: Mapping[str, Any] | None, error: Exception 
 
 
 def _fail(outcome: Outcome, error: Exception) -> None:
-    outcome.status, outcome.reason = "failed", str(error).strip().splitlines()[-1]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    outcome.status, outcome.reason = "failed", lines[-1]
     log.error("sweep: %s failed: %s", outcome.trial.name, outcome.reason)
 
 

@@ -17,7 +17,7 @@ from tests.support.tiny import TINY
 from tune.run import Outcome, _note
 from tune.space import trial_of
 
-AXES = ("run.name=sweep", "sweep.k=1,2,9", "sweep.strategy=typological,random")
+AXES = ("run.name=sweep", "sweep.k=1,2,5", "sweep.strategy=typological,random", "training.budget_tokens=20000")
 
 
 def command(root: Path, *more: str) -> list[str]:
@@ -42,14 +42,14 @@ def test_a_killed_sweep_goes_on_trains_no_model_twice_and_tells_which_trial_fail
     assert done.returncode == 1, done.stderr[-3000:]  # one of its trials cannot be made
     found = json.loads(done.stdout)
     status = {(trial["config"]["k"], trial["config"]["strategy"]): trial["status"] for trial in found["trials"]}
-    assert status.pop((9, "typological")) == "failed" and set(status.values()) == {"finished"}
+    assert status.pop((5, "typological")) == "failed" and set(status.values()) == {"finished"}
     reason = next(trial["reason"] for trial in found["trials"] if trial["status"] == "failed")
-    assert "allocation.k is 9" in reason
+    assert "allocation.k is 5" in reason
     finished = [trial for trial in found["trials"] if trial["status"] == "finished"]
     assert found["best"]["mean_log_ratio"] == min(trial["mean_log_ratio"] for trial in finished)
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    # a seed, a dense model, k = 1 is one model whatever the cut, k = 2 twice two, k = 9 at random
-    assert len(list(models.glob("*/DONE"))) == 1 + 1 + 0 + 2 + 2 + 9
+    # a seed, a dense model, k = 1 is one model whatever the cut, k = 2 twice two, k = 5 at random
+    assert len(list(models.glob("*/DONE"))) == 1 + 1 + 0 + 2 + 2 + 5
     folder = tmp_path / "runs/sweep/sweep"
     assert {file.name for file in folder.iterdir()} >= {
         "trials.json",
@@ -70,6 +70,8 @@ def test_a_trial_that_raised_or_reported_a_failure_is_failed_with_its_last_line(
         ({"mean_log_ratio": float("inf"), "failed": "no text"}, None, "failed", "no text"),
         ({}, RuntimeError("Traceback\nValueError: odd"), "failed", "ValueError: odd"),
         ({}, None, "stopped", ""),
+        ({"mean_log_ratio": float("inf"), "stopped": "as asked"}, None, "stopped", ""),
+        ({}, ValueError(), "failed", "ValueError"),
     ]
     for metrics, error, status, reason in cases:
         outcome = Outcome(trial)
