@@ -46,6 +46,7 @@ def test_the_papers_donors_come_without_corpus_or_run(tmp_path: Path, capsys: py
         foresee_adaptation(config_of(tmp_path), Store(str(tmp_path)))
 
 
+@pytest.mark.timeout(600)
 def test_languages_join_leave_and_leave_everything_else_as_it_was(
     tiny_run: tuple[Config, Store], tmp_path: Path
 ) -> None:
@@ -56,7 +57,11 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
     before = {file: file.read_bytes() for file in models.glob("*/final/model.safetensors")}
     first = read_ensemble(run, "")
     config = config_of(
-        tmp_path / "root", "adaptation.languages=sv,pl", "adaptation.in_turn=true", "adaptation.budget_tokens=9000"
+        tmp_path / "root",
+        "adaptation.languages=sv,pl",
+        "adaptation.in_turn=true",
+        "adaptation.budget_tokens=9000",
+        "adaptation.lapt=false",
     )
     made: Any = adapt_run(config, store)
     assert made["version"] == 2 and made["donors"] == {"sv": "en", "pl": "de"}

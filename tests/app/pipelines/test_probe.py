@@ -28,6 +28,7 @@ def test_a_dry_run_says_which_probes_will_be_run(tmp_path: Path, capsys: pytest.
     assert "probes" not in json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.timeout(600)
 def test_what_was_measured_before_a_kill_is_kept_and_the_cut_follows_the_distances(
     tiny_run: tuple[Config, Store], tmp_path: Path
 ) -> None:
