@@ -39,8 +39,9 @@ log = logging.getLogger(__name__)
 
 LEASE = "sweep.json"
 """Sweeps over one store take turns: the second finds what the first has trained."""
-_TRIAL_CPUS = 0
-"""A trial only waits for the tasks that it starts; what it held would be missing to them."""
+_OF_A_TRIAL = {"CPU": 0, "memory": 1}
+"""A trial only waits for the tasks that it starts: a core that it held would be missing to them. Tune wants it to hold
+something, so it is a byte."""
 
 
 @dataclass
@@ -144,7 +145,7 @@ def _searched(config: Config, store: Store) -> list[Outcome]:
 def _tuner(space: dict[str, Any], work: Any, searcher: Any = None, samples: int = 1) -> tune.Tuner:
     """Tune's own files hold nothing that is needed later: what is finished is found in the store."""
     return tune.Tuner(
-        tune.with_resources(work, {"CPU": _TRIAL_CPUS}),
+        tune.with_resources(work, _OF_A_TRIAL),
         param_space=space,
         tune_config=tune.TuneConfig(
             metric=LEAST, mode="min", search_alg=searcher, num_samples=samples, max_concurrent_trials=1
