@@ -1,9 +1,7 @@
-"""Whether work and memory stay bounded as the corpus grows: training from a remote store, and every stage by size.
+"""Training from a remote store: what it fetches, and how fast it is beside training from local files.
 
-``python -m benchmarks.scale [--small] [--documents 250000,1000000] [--format json]``. ``remote``: the same model from
-local files and from a remote store at ``--latency`` and ``--rate``, with a cache of a quarter of its parts; needed are
-the parts of its languages, once. ``stages``: a run over generated documents at each size: peak memory of the driver
-and of any worker, and how CPU seconds grow with documents (1: in proportion), by stage; none where no sizes are given.
+``python -m benchmarks.scale [--small] [--format json]``. The same model from local files and from a remote store at
+``--latency`` and ``--rate``, with a cache of a quarter of its parts; needed are the parts of its languages, once.
 """
 
 from __future__ import annotations

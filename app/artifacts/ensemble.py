@@ -68,6 +68,15 @@ def write_ensemble(run: Folder, record: EnsembleRecord) -> EnsembleRecord:
     return added
 
 
+def require_current(run: Folder, version: int) -> None:
+    """Raises StaleArtifact unless ``version`` is still the current one: whoever grew it would drop what came since."""
+    if (now := read_ensemble(run, "").version) != version:
+        raise StaleArtifact(
+            f"{run.uri} went from version {version} to {now} meanwhile, so this round was not registered; run the same"
+            " command again: what is trained for it and still fits is found"
+        )
+
+
 def is_grown_from(record: EnsembleRecord, first: EnsembleRecord) -> bool:
     """Whether ``record`` is ``first`` with experts of later rounds or further models beside it."""
     n = len(first.experts)

@@ -26,7 +26,14 @@ from app.allocation.base import expert_names
 from app.allocation.storage import load_allocator, save_allocator
 from app.allocation.uriel import donor_ranking
 from app.artifacts.counts import ModelCounts
-from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, ensemble_versions, read_ensemble, write_ensemble
+from app.artifacts.ensemble import (
+    EnsembleRecord,
+    ExpertRecord,
+    ensemble_versions,
+    read_ensemble,
+    require_current,
+    write_ensemble,
+)
 from app.artifacts.layout import ALLOCATOR, CURRENT_ENSEMBLE, adaptation_name
 from app.artifacts.store import Folder, StageFolder, Store
 from app.config.schema import Config
@@ -127,7 +134,8 @@ def adapt_run(config: Config, store: Store) -> JsonObject:
         train_fleet(config, [*experts, *lapt.values()])
         grown = _grown(store, record, added, experts)
         report = forgetting_report(text, record, grown, {name: task.stage for name, task in lapt.items()})
-    version = max(ensemble_versions(run)) + 1  # nobody else adds one meanwhile: a run has one driver
+    require_current(run, record.version)  # the driver's lease can be lost: a machine that slept for a minute
+    version = max(ensemble_versions(run)) + 1
     tree = family_tree(ancestors(record), added)
     report |= {"version": version, "family_tree": list(tree)}
     run.write_json(adaptation_name(version), report)  # first, so that no version is without its report

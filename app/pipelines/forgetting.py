@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from app.artifacts.ensemble import EnsembleRecord
+from app.artifacts.digests import weights_digest
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord
+from app.artifacts.layout import FINAL_MODEL
 from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, JsonObject
 from app.ensemble.rules import WeightingSettings
@@ -27,7 +29,7 @@ def forgetting_report(
 
     text: that of the round. Untold, both ensembles are the running posterior from equal weights. ``old`` and ``new``:
     ``systems`` (mean log ratio to dense, and ``against`` the ensemble before) and ``per_language``; ``unchanged``: the
-    digests of the old experts are what they were; ``text``: the same for people.
+    weights of the old experts, read again, have the digests that were recorded; ``text``: the same for people.
     """
     config, store = text.config, text.store
     models = {name: store.stage("model", key) for name, key in after.models.items() if name in (DENSE, SEED)}
@@ -40,9 +42,13 @@ def forgetting_report(
             ScoredText(config, store, text.tokens, text.tokenizer), models, before, after, sorted(lapt), new
         ),
     }
-    digests = {expert.name: expert.weights_sha256 for expert in after.experts}
-    unchanged = all(digests[expert.name] == expert.weights_sha256 for expert in before.experts)
+    unchanged = weights_are_as_recorded(models, before.experts)
     return {**parts, "unchanged": unchanged, "text": report_text(parts, unchanged)}
+
+
+def weights_are_as_recorded(models: Mapping[str, StageFolder], experts: Sequence[ExpertRecord]) -> bool:
+    """Whether the weights of each expert, read from the store now, have the digest in its record. models: by name."""
+    return all(weights_digest(models[expert.name].local(FINAL_MODEL)) == expert.weights_sha256 for expert in experts)
 
 
 def _compared(

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, ensemble_versions, read_ensemble, write_ensemble
+from app.artifacts.ensemble import (
+    EnsembleRecord,
+    ExpertRecord,
+    ensemble_versions,
+    read_ensemble,
+    require_current,
+    write_ensemble,
+)
 from app.artifacts.store import Folder, Store
 from app.core.errors import CorruptArtifact, MissingArtifact, StaleArtifact
 
@@ -35,6 +42,14 @@ def test_an_equal_record_adds_no_version_and_another_one_leaves_the_old_file_as_
     assert read_ensemble(run, "").experts == EXPERTS[:1] and read_ensemble(run, "", 1).experts == EXPERTS
     assert run.read("ensembles/0001.json") == before
     assert write_ensemble(run, RECORD).version == 3
+
+
+def test_what_was_grown_from_a_version_that_is_no_longer_current_is_refused(run: Folder) -> None:
+    write_ensemble(run, RECORD)
+    require_current(run, 1)
+    write_ensemble(run, replace(RECORD, experts=EXPERTS[:1]))
+    with pytest.raises(StaleArtifact, match=r"from version 1 to 2 meanwhile"):
+        require_current(run, 1)
 
 
 def test_without_an_ensemble_the_cure_is_the_callers(run: Folder) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.artifacts.ensemble import EnsembleRecord, ExpertRecord
+from app.artifacts.store import Store
 from app.evaluation.scores import scored_documents
-from app.pipelines.forgetting import _own_lapt, _told, _untold, report_text
+from app.pipelines.forgetting import _own_lapt, _told, _untold, report_text, weights_are_as_recorded
 
 RECORD = EnsembleRecord(
     "run",
@@ -67,3 +70,12 @@ def test_the_text_measures_the_told_ensemble_against_the_told_one_before() -> No
     text = report_text({"new": {"systems": {}}, "old": {"systems": systems}}, unchanged=True)  # type: ignore[dict-item]
     line = next(line for line in text.splitlines() if line.startswith("after_told"))
     assert "-9.5" in line and "+0.00%" in line and "untouched" in text
+
+
+def test_experts_count_as_untouched_only_if_their_files_say_so(tmp_path: Path) -> None:
+    model = Store(str(tmp_path)).stage("model", "k0")
+    model.write("final/model.safetensors", b"trained")
+    expert = ExpertRecord("expert-00", "k0", None, 0, ("de",), hashlib.sha256(b"trained").hexdigest())
+    assert weights_are_as_recorded({"expert-00": model}, [expert])
+    model.write("final/model.safetensors", b"trained on")
+    assert not weights_are_as_recorded({"expert-00": model}, [expert])

@@ -24,11 +24,11 @@ def bytes_in(place: Path) -> int:
     """Of whole files and of those that are on their way, counted while none comes or goes."""
     with contextlib.ExitStack() as stack:
         for found in place.rglob(".lock"):
-            fcntl.flock(stack.enter_context(found.open("wb")), fcntl.LOCK_EX)
+            fcntl.flock(stack.enter_context(found.open("rb")), fcntl.LOCK_EX)
         return sum(
             path.stat().st_size
             for path in place.rglob("*")
-            if path.suffix in (".bin", ".npy", "", ".reserved") and path.is_file()
+            if path.name != ".lock" and path.suffix in (".bin", ".npy", "", ".reserved") and path.is_file()
         )
 
 
