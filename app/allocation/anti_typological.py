@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.allocation.base import AllocationSettings, Evidence, Unit
+from app.allocation.base import Evidence, OfLanguages
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.distances import informative, typological_distances
 from app.allocation.equal_groups import equal_groups, exchanged, grouped_allocator, require_k
 
 
 @dataclass(frozen=True)
-class AntiTypologicalStrategy:
+class AntiTypologicalStrategy(OfLanguages):
     """Groups of equal size whose members are as far from one another as exchanging pairs can make them."""
-
-    settings: AllocationSettings
-
-    @property
-    def unit(self) -> Unit:
-        """Always ``language``."""
-        return "language"
 
     @property
     def needs(self) -> frozenset[str]:

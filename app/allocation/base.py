@@ -107,6 +107,18 @@ class Strategy(Protocol):
         """An allocator of k experts, a pure function of the arguments. Raises AllocationError."""
 
 
+@dataclass(frozen=True)
+class OfLanguages:
+    """What strategies share that give whole languages to experts."""
+
+    settings: AllocationSettings
+
+    @property
+    def unit(self) -> Unit:
+        """Always ``language``."""
+        return "language"
+
+
 def expert_names(k: int) -> tuple[str, ...]:
     """``expert-00``, ``expert-01``, ... in cluster order."""
     return tuple(f"expert-{index:02d}" for index in range(k))

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.allocation.base import AllocationSettings, Evidence, Unit, expert_names
+from app.allocation.base import Evidence, OfLanguages, expert_names
 from app.allocation.by_language import LanguageAllocator
 from app.core.errors import AllocationError
 
 
 @dataclass(frozen=True)
-class OnePerLanguageStrategy:
+class OnePerLanguageStrategy(OfLanguages):
     """Every language has its own expert, in the order of the languages."""
-
-    settings: AllocationSettings
-
-    @property
-    def unit(self) -> Unit:
-        """Always ``language``."""
-        return "language"
 
     @property
     def needs(self) -> frozenset[str]:

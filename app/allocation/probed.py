@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.allocation.base import AllocationSettings, Evidence, Unit
+from app.allocation.base import Evidence, OfLanguages
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.equal_groups import equal_groups, exchanged, grouped_allocator, require_k
 
@@ -19,15 +19,8 @@ PROBE_OF: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class ProbedStrategy:
+class ProbedStrategy(OfLanguages):
     """Greedy equal groups by the distances of the strategy's probe; by transfer, those of the most help in all."""
-
-    settings: AllocationSettings
-
-    @property
-    def unit(self) -> Unit:
-        """Always ``language``."""
-        return "language"
 
     @property
     def needs(self) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.allocation.base import AllocationSettings, Evidence, Typology, Unit, expert_names
+from app.allocation.base import Evidence, OfLanguages, Typology, expert_names
 from app.allocation.by_language import LanguageAllocator
 from app.allocation.clustering import Agglomeration, average_link, pair_clusters
 from app.allocation.distances import informative, typological_distances
@@ -53,15 +53,8 @@ def _agglomerate(typology: Typology, k: int, linkage: str) -> Agglomeration:
 
 
 @dataclass(frozen=True)
-class TypologicalStrategy:
+class TypologicalStrategy(OfLanguages):
     """Languages to experts by syntax."""
-
-    settings: AllocationSettings
-
-    @property
-    def unit(self) -> Unit:
-        """Always ``language``."""
-        return "language"
 
     @property
     def needs(self) -> frozenset[str]:
