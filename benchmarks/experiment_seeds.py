@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 
 CUTS = (Cut("typological", 8), Cut("tfidf", 8), Cut("random", 8))
 SEEDS = (0, 1, 2)
-_SYSTEMS = ("ensemble", "ensemble_told", "top1_language")
+_SYSTEMS = ("ensemble", "ensemble_told", "top1_language", "dense_equal_steps", "dense_double_rate")
+_MEAN = "mean_log_perplexity_ratio"
 
 Summaries = Mapping[Cut, Sequence[JsonObject]]
 """Cut -> the summary of each random seed."""
@@ -95,13 +97,23 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, mean - half, mean + half)
 
 
+def as_change(logs: Spread) -> Spread:
+    """A spread of log ratios as that of the changes that they stand for."""
+    return Spread(math.expm1(logs.mean), math.expm1(logs.low), math.expm1(logs.high))
+
+
 def system_table(summaries: Summaries) -> str:
-    """Cut x system: mean change against the dense model of the same random seed, wins and clear wins of each run."""
+    """Cut x system: mean change against the dense model of the same random seed, wins and clear wins of each run.
+
+    The mean is that of log(ppl / ppl(dense)), as on a run's page; a system that no run has is left out.
+    """
     rows = []
     for cut, runs in summaries.items():
         for name in _SYSTEMS:
-            lines = [_mapping(_mapping(run["systems"])[name]) for run in runs]
-            change = spread([float(line["mean_relative_perplexity_change"]) for line in lines])
+            lines = [_mapping(_mapping(run["systems"])[name]) for run in runs if name in _mapping(run["systems"])]
+            if not lines:
+                continue
+            change = as_change(spread([float(line[_MEAN]) for line in lines]))
             wins, clear, lost = (
                 " ".join(str(line[figure]) for line in lines)
                 for figure in ("wins_over_dense", "clear_wins_over_dense", "clear_losses_to_dense")
