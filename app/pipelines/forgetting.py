@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from app.artifacts.ensemble import EnsembleRecord, ExpertRecord
 from app.artifacts.layout import FINAL_MODEL
 from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, JsonObject
+from app.core.typed import from_json
 from app.ensemble.rules import WeightingSettings
 from app.evaluation.scores import ScoredDocuments, load_scores
 from app.evaluation.systems import DENSE, SEED, ExpertEvidence, System, use_experts
@@ -96,11 +98,12 @@ def _own_lapt(
 
 
 def _untold(documents: ScoredDocuments, tokens: Mapping[str, FloatArray], record: EnsembleRecord) -> FloatArray:
-    """(tokens,) nats of the running posterior over a version's experts."""
+    """(tokens,) nats of the running posterior over a version's experts, with the run's own numbers."""
     names = [expert.name for expert in record.experts]
     scores = np.stack([tokens[name] for name in names], axis=1)
     evidence = ExpertEvidence(scores, np.ones_like(scores), {}, "document")
-    system = System("posterior", "mixture", told=False, weighting=WeightingSettings("posterior"))
+    mixing = from_json(WeightingSettings, record.mixing, f"the ensemble of run {record.run}: mixing")
+    system = System("posterior", "mixture", told=False, weighting=replace(mixing, name="posterior"))
     return use_experts(system, documents, evidence).log_probs
 
 

@@ -24,7 +24,7 @@ from app.probes.compare import probe_distances
 from app.probes.measure import deviation, losses, mean_gradient, mean_representation, trained_copy
 from app.tokens.dataset import TokenCorpus
 from app.tokens.rows import BlockDataset
-from app.training.loop import train
+from app.training.loop import TrainingSpec, train
 from app.training.saving import NoCheckpoints
 
 
@@ -79,14 +79,22 @@ def measured(
 
 
 def _short_training(config: Config, corpus: TokenCorpus, lang: str, model: CausalLM) -> None:
-    budget = config.probes.steps * config.training.tokens_per_step
-    spec = training_spec(config, f"probe-{lang}", budget, config.probes.learning_rate)
+    spec = _spec(config, lang)
     spec = replace(spec, schedule="constant", warmup_fraction=0.0)
-    count = spec.num_steps * spec.rows_per_step
-    train(spec, model, BlockDataset(corpus, {lang: 1.0}, spec.sequence_length, count, spec.run_seed), NoCheckpoints())
+    train(spec, model, _stream(spec, corpus, lang, spec.num_steps * spec.rows_per_step), NoCheckpoints())
 
 
 def _rows(config: Config, corpus: TokenCorpus, lang: str, count: int) -> IntArray:
-    """Rows of one language, others than those of the short training: from another random stream."""
-    spec = training_spec(config, f"probe-sample-{lang}", count * config.training.sequence_length, 1.0)
-    return BlockDataset(corpus, {lang: 1.0}, spec.sequence_length, count, spec.run_seed).rows(0, count)
+    """Rows of one language behind those of its short training: others, unless the text is too little for both."""
+    spec = _spec(config, lang)
+    first = spec.num_steps * spec.rows_per_step
+    return _stream(spec, corpus, lang, first + count).rows(first, first + count)
+
+
+def _spec(config: Config, lang: str) -> TrainingSpec:
+    budget = config.probes.steps * config.training.tokens_per_step
+    return training_spec(config, f"probe-{lang}", budget, config.probes.learning_rate)
+
+
+def _stream(spec: TrainingSpec, corpus: TokenCorpus, lang: str, count: int) -> BlockDataset:
+    return BlockDataset(corpus, {lang: 1.0}, spec.sequence_length, count, spec.run_seed)
