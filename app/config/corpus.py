@@ -93,9 +93,15 @@ class CorpusConfig(Section):
     @model_validator(mode="after")
     def _enough_can_be_known(self) -> CorpusConfig:
         if self.enough_for_budget and self.mixture != "uniform":
-            raise ValueError(f"enough_for_budget needs mixture=uniform: {self.mixture} asks how much text there is")
+            raise ValueError(
+                f"mixture={self.mixture} asks how much text there is; set corpus.enough_for_budget=false, or"
+                " mixture=uniform"
+            )
         if self.enough_for_budget and self.near_duplicates != "off":
-            raise ValueError("enough_for_budget needs near_duplicates=off: they are looked for in every file")
+            raise ValueError(
+                "near-duplicates are looked for in every file; set corpus.enough_for_budget=false, or"
+                " near_duplicates=off"
+            )
         return self
 
     @model_validator(mode="after")

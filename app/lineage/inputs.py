@@ -141,7 +141,7 @@ def trained_seed_inputs(config: Config, tokens_key: str, mixture: Mapping[str, f
         "kind": "seed",
         "seed": config.seed.model_dump(exclude={"source", "model", "revision", "cpus"}),
         "mixture": dict(mixture),
-        "optimisation": optimisation_fields(config),
+        "optimisation": without_rate(optimisation_fields(config)),
         "random_seed": config.run.seed,
     }
     return StageInputs("model", fields, {"tokens": tokens_key}, SEED)
@@ -153,7 +153,7 @@ def probe_inputs(config: Config, probe: str, languages: Sequence[str], parents: 
         "probe": probe,
         "settings": config.probes.model_dump(),
         "languages": list(languages),
-        "optimisation": optimisation_fields(config),
+        "optimisation": without_rate(optimisation_fields(config)),
         "random_seed": config.run.seed,
     }
     return StageInputs("probe", fields, parents, ALLOCATE)
@@ -183,6 +183,11 @@ def optimisation_fields(config: Config, baseline: BaselineConfig | None = None) 
         fields |= {"tokens_per_step": baseline_tokens_per_step(config, baseline)}
         fields |= {"learning_rate": baseline.learning_rate or config.training.learning_rate}
     return fields
+
+
+def without_rate(optimisation: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """For what has a learning rate of its own (the seed, probes): the experts' may change and it stays the same."""
+    return {name: value for name, value in optimisation.items() if name != "learning_rate"}
 
 
 def baseline_tokens_per_step(config: Config, baseline: BaselineConfig) -> int:

@@ -9,10 +9,12 @@ from app.corpora.sources import open_corpus
 from app.lineage.inputs import (
     allocation_inputs,
     optimisation_fields,
+    probe_inputs,
     scores_inputs,
     seed_location,
     shards_inputs,
     tokens_inputs,
+    trained_seed_inputs,
 )
 from app.lineage.settings import corpus_settings, language_quality
 
@@ -26,6 +28,18 @@ def test_resources_and_saving_do_not_change_a_model() -> None:
     assert optimisation_fields(plain) == optimisation_fields(shared)
     faster = load_config("demo", overrides=["training.learning_rate=0.1"])
     assert optimisation_fields(plain) == optimisation_fields(moved) != optimisation_fields(faster)
+
+
+def test_the_experts_rate_changes_neither_a_trained_seed_nor_a_probe_and_their_own_does() -> None:
+    def keys(*overrides: str) -> tuple[str, str]:
+        config = load_config("demo", overrides=["seed.source=trained", *overrides])
+        seed = trained_seed_inputs(config, "tokens", {"de": 1.0}).key
+        return seed, probe_inputs(config, "gradient", ["de"], {"tokens": "tokens", "seed": "seed"}).key
+
+    plain = keys()
+    assert keys("training.learning_rate=0.5") == plain
+    assert keys("seed.learning_rate=0.5")[0] != plain[0] and keys("probes.learning_rate=0.5")[1] != plain[1]
+    assert all(key not in plain for key in keys("training.beta2=0.5"))
 
 
 def test_a_language_level_allocation_does_not_depend_on_the_corpus() -> None:
@@ -62,7 +76,7 @@ def test_scores_depend_on_the_protocol_but_not_on_the_ensemble() -> None:
 
 
 def _shards(*overrides: str) -> str:
-    config = load_config("paper-k4", overrides=overrides)
+    config = load_config("paper-k4", overrides=["corpus.enough_for_budget=false", *overrides])
     return shards_inputs(config, open_corpus(corpus_settings(config))).key
 
 
@@ -76,6 +90,16 @@ def test_steps_of_the_corpus_change_its_key_only_where_they_are_on() -> None:
     assert len({plain, *keys}) == 4
     assert keys[0] != _shards("corpus.near_duplicates=minhash", "corpus.near_duplicate_threshold=0.9")
     assert keys[2] != _shards(f"corpus.{steps[2]}", "corpus.columns.source=from")
+
+
+def test_what_decides_how_much_is_read_is_in_the_key_only_where_not_all_is_read() -> None:
+    on, steps = "corpus.enough_for_budget=true", ("training.budget_tokens=4096000", "corpus.quality_weights.de=0.5")
+    steps += ("corpus.mixture_max_epochs=2", "planning.text_bytes_per_token=9")
+    assert {_shards(step) for step in steps} == {_shards()}
+    keys = [_shards(on, *step) for step in ((), *((step,) for step in steps))]
+    assert len({_shards(), *keys}) == 2 + len(steps)
+    with pytest.raises(ConfigError, match=r"set corpus\.enough_for_budget=false"):
+        _shards(on, "corpus.near_duplicates=minhash")
 
 
 def test_the_pinned_revision_may_be_named_or_left_out() -> None:
