@@ -33,7 +33,7 @@ from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens
 from app.training.model_task import ModelTask
 from tune.figures import LEAST, trial_figures
-from tune.space import Setting, Trial, axes_of, planned_settings, trial_of
+from tune.space import Setting, Trial, axes_of, grid, planned_settings, trial_of
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,14 @@ def run_sweep(config: Config, store: Store) -> list[Outcome]:
     """
     with held(store.folder(""), LEASE, "tune.sweep"), ray_session(config.cluster):
         if config.sweep.searcher == "optuna":
-            return _searched(config, store)
-        outcomes = [Outcome(trial_of(config, settings)) for settings in planned_settings(config)]
-        _train_together(config, outcomes, store)
-        _evaluate(outcomes, store)
-        return outcomes
+            outcomes = _searched(config, store)
+        else:
+            outcomes = [Outcome(trial_of(config, settings)) for settings in planned_settings(config)]
+            _train_together(config, outcomes, store)
+            _evaluate(outcomes, store)
+    if stopped := [outcome.trial.name for outcome in outcomes if outcome.status == "stopped"]:
+        raise Preempted(f"the sweep was stopped before {stopped[0]} was finished; the same command goes on")
+    return outcomes
 
 
 def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store) -> None:
@@ -114,14 +117,15 @@ def _evaluate(outcomes: Sequence[Outcome], store: Store) -> None:
     if not able:
         return
     trees = {name: resolved(outcome.trial.config) for name, outcome in able.items()}
-    results = _tuner({"run": tune.grid_search(list(able))}, partial(_named_trial, store, trees)).fit()
-    for result in results:
+    for result in _tuned({"run": tune.grid_search(list(able))}, partial(_named_trial, store, trees)):
         _note(able[str((result.config or {})["run"])], result.metrics, result.error)
 
 
 def _searched(config: Config, store: Store) -> list[Outcome]:
     """Trials one after the other, each chosen by Optuna from the figures of those before."""
     axes = axes_of(config)
+    for settings in grid(axes):
+        trial_of(config, settings)  # what the configuration refuses is said before anything is trained
     try:
         from ray.tune.search.optuna import OptunaSearch
 
@@ -132,26 +136,27 @@ def _searched(config: Config, store: Store) -> list[Outcome]:
         ) from None
     space = {name: tune.choice(list(values)) for name, values in axes.items()}
     work = partial(_chosen_trial, store, resolved(config))
-    results = _tuner(space, work, searcher, config.sweep.trials).fit()
     outcomes: dict[str, Outcome] = {}
-    for result in results:
-        settings: dict[str, Setting] = {name: (result.config or {})[name] for name in axes}
-        outcome = Outcome(trial_of(config, settings))
+    for result in _tuned(space, work, searcher, config.sweep.trials):
+        chosen: dict[str, Setting] = {name: (result.config or {})[name] for name in axes}
+        outcome = Outcome(trial_of(config, chosen))
         _note(outcome, result.metrics, result.error)
         outcomes[outcome.trial.name] = outcome
     return list(outcomes.values())
 
 
-def _tuner(space: dict[str, Any], work: Any, searcher: Any = None, samples: int = 1) -> tune.Tuner:
-    """Tune's own files hold nothing that is needed later: what is finished is found in the store."""
-    return tune.Tuner(
-        tune.with_resources(work, _OF_A_TRIAL),
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            metric=LEAST, mode="min", search_alg=searcher, num_samples=samples, max_concurrent_trials=1
-        ),
-        run_config=tune.RunConfig(storage_path=tempfile.mkdtemp(prefix="xelm-sweep-"), verbose=0),
-    )
+def _tuned(space: dict[str, Any], work: Any, searcher: Any = None, samples: int = 1) -> list[Any]:
+    """Tune's results. Its own files hold nothing that is needed later: what is finished is found in the store."""
+    with tempfile.TemporaryDirectory(prefix="xelm-sweep-", ignore_cleanup_errors=True) as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(work, _OF_A_TRIAL),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                metric=LEAST, mode="min", search_alg=searcher, num_samples=samples, max_concurrent_trials=1
+            ),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+        )
+        return list(tuner.fit())
 
 
 def _named_trial(store: Store, trees: Mapping[str, Mapping[str, Any]], chosen: dict[str, Any]) -> None:

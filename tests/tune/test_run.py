@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 
+from app.artifacts.store import Store
 from app.config.load import load_config
+from app.core.errors import ConfigError, Preempted
 from tests.support.processes import kill_family
 from tests.support.tiny import TINY
-from tune.run import Outcome, _note
+from tune import run
+from tune.run import Outcome, _note, run_sweep
 from tune.space import trial_of
 
 AXES = ("run.name=sweep", "sweep.k=1,5", "sweep.strategy=typological,random", "training.budget_tokens=20000")
@@ -61,6 +65,32 @@ def test_a_killed_sweep_goes_on_trains_no_model_twice_and_tells_which_trial_fail
     assert "k and strategy" in (folder / "index.html").read_text()
     chosen = load_config(None, str(folder / "chosen.yaml"))
     assert chosen.allocation.k == found["best"]["config"]["k"]
+
+
+def test_a_stopped_sweep_ends_as_stopped_and_not_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
+    monkeypatch.setattr(run, "_train_together", lambda *_: None)
+    stopped = {"sweep.k-4"}
+
+    def evaluate(outcomes: list[Outcome], _store: Store) -> None:
+        for outcome in outcomes:
+            outcome.status = "stopped" if outcome.trial.name in stopped else "finished"
+
+    monkeypatch.setattr(run, "_evaluate", evaluate)
+    config = load_config("demo", overrides=["run.name=sweep", "sweep.k=2,4"])
+    with pytest.raises(Preempted, match=r"stopped before sweep\.k-4"):
+        run_sweep(config, Store(str(tmp_path)))
+    stopped.clear()
+    assert [outcome.status for outcome in run_sweep(config, Store(str(tmp_path)))] == ["finished", "finished"]
+
+
+def test_optuna_is_given_no_value_that_the_configuration_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
+    config = load_config("demo", overrides=["sweep.seed_width=32,33", "sweep.searcher=optuna"])
+    with pytest.raises(ConfigError, match="width 33 is not a multiple"):
+        run_sweep(config, Store(str(tmp_path)))
 
 
 def test_a_trial_that_raised_or_reported_a_failure_is_failed_with_its_last_line() -> None:
