@@ -103,9 +103,7 @@ def _started(asked: Asked, first: Batch) -> Answer:
     accepted = first.events[0]
     assert isinstance(accepted, Accepted)
     job = asked.job
-    return new_answer(
-        accepted, job.n, job.model, asked.shape, job.logprobs is not None, asked.per_token, job.mixing.language
-    )
+    return new_answer(accepted, job.n, job.model, asked.shape, job.logprobs is not None, asked.per_token)
 
 
 async def _whole(answer: Answer, asked: Asked, first: Batch, running: _Running) -> Response:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from serve.messages import Accepted, Effort, Piece, Token
+from serve.messages import Accepted, Piece, TextLanguage, Token
 
 Shape = Literal["completion", "chat", "chat.chunk"]
 JsonDict = dict[str, Any]
@@ -35,7 +35,6 @@ class Answer:
     shape: Shape
     logprobs: bool
     per_token: bool
-    language: str | None
     texts: list[_Text]
     identity: str = ""
     created: int = 0
@@ -56,7 +55,7 @@ class Answer:
         found["logprobs"] = self._logprobs(tokens, start) if self.logprobs else None
         found["finish_reason"] = piece.finish
         text.begun = True
-        if xelm := self._xelm(tokens, piece.effort):
+        if xelm := self._xelm(tokens, piece):
             found["xelm"] = xelm
         return found
 
@@ -98,8 +97,8 @@ class Answer:
             "text_offset": offsets,
         }
 
-    def _xelm(self, tokens: Sequence[Token], effort: Effort | None) -> JsonDict:
-        names = self.accepted.experts
+    def _xelm(self, tokens: Sequence[Token], piece: Piece) -> JsonDict:
+        names, effort = self.accepted.experts, piece.effort
         found: JsonDict = {}
         if self.per_token:
             found["tokens"] = [token.name for token in tokens]
@@ -110,18 +109,28 @@ class Answer:
         if effort is not None:
             found["weights"] = dict(zip(names, effort.weights, strict=True)) if effort.weights else None
             found["weighting"] = self.accepted.weighting
-            found["language"] = self.language
+            found |= self._language(piece.choice)
             found["drop_below"] = self.accepted.drop_below
             found["drafted"], found["kept"], found["passes"] = effort.drafted, effort.kept, effort.passes
         return found
 
+    def _language(self, choice: int) -> JsonDict:
+        """Of the prompt that the text belongs to."""
+        spoken, prompts = TextLanguage(), len(self.accepted.prompt_tokens)
+        if self.accepted.languages:
+            spoken = self.accepted.languages[choice * prompts // len(self.texts)]
+        return {
+            "language": spoken.code,
+            "language_from": spoken.source,
+            "language_confidence": spoken.confidence,
+            "language_weighs": spoken.weighs,
+        }
 
-def new_answer(
-    accepted: Accepted, n: int, model: str, shape: Shape, logprobs: bool, per_token: bool, language: str | None
-) -> Answer:
+
+def new_answer(accepted: Accepted, n: int, model: str, shape: Shape, logprobs: bool, per_token: bool) -> Answer:
     """The answer of a job that was accepted, of which nothing is known yet."""
     texts = [_Text() for _ in range(len(accepted.prompt_tokens) * n)]
-    return Answer(accepted, model, shape, logprobs, per_token, language, texts)
+    return Answer(accepted, model, shape, logprobs, per_token, texts)
 
 
 def joined(pieces: Iterable[Piece], count: int) -> list[Piece]:

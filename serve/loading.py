@@ -50,6 +50,10 @@ class LoadedEnsemble:
         """What may be asked for as ``model``."""
         return [MIXTURE, *self.allocator.experts, *self.others]
 
+    def spoken(self) -> frozenset[str]:
+        """Codes of the languages that the experts were trained on, as far as the run's record says."""
+        return frozenset({*self.shares, *(lang for langs in self.languages.values() for lang in langs)})
+
     def place(self, model: str) -> int:
         """The place of a single model among the client's. Raises ServingError for an unknown one."""
         singles = self.names()[1:]

@@ -60,16 +60,31 @@ class Token:
 
 
 @dataclass(frozen=True)
+class TextLanguage:
+    """The language of a text, and where that comes from; all None: not known.
+
+    confidence: 0 to 1, of one that was identified. weighs: whether the experts' weights depend on it.
+    """
+
+    code: str | None = None
+    source: Literal["given", "identified"] | None = None
+    confidence: float | None = None
+    weighs: bool = False
+
+
+@dataclass(frozen=True)
 class Accepted:
     """The first event of a job: it will be answered. prompt_tokens: of each prompt, the start token included.
 
-    experts: names, in the order of all weights that follow; weighting: the rule, None for a single model.
+    experts: names, in the order of all weights that follow; weighting: the rule, None for a single model. languages:
+    of each prompt; none for a single model.
     """
 
     prompt_tokens: Sequence[int]
     experts: Sequence[str]
     weighting: str | None
     drop_below: float
+    languages: Sequence[TextLanguage] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,9 +15,22 @@ from app.ensemble.requests import FinishReason, Request, Update, Work
 from app.ensemble.sampling import Sampling
 from app.ensemble.text_output import Step
 from serve.engine_thread import EngineThread
+from serve.languages import Languages
 from serve.loading import MIXTURE, LoadedEnsemble
-from serve.messages import Accepted, Batch, Description, Effort, Job, Mixing, ModelInfo, Piece, Prompt, Token
-from serve.weighing import Plan, plan_of
+from serve.messages import (
+    Accepted,
+    Batch,
+    Description,
+    Effort,
+    Job,
+    Mixing,
+    ModelInfo,
+    Piece,
+    Prompt,
+    TextLanguage,
+    Token,
+)
+from serve.weighing import Plan, plan_of, wants_language
 
 _LEAST = -9999.0
 """Log-probabilities are cut here: JSON has no infinity."""
@@ -39,6 +53,7 @@ class Replica:
         self._ensemble, self._capacity, self._pace = ensemble, client.capacity, pace
         self._engine = EngineThread(Engine(client, limits))
         self._name = uuid.uuid4().hex[:8]
+        self._languages = Languages(ensemble.spoken())
 
     async def describe(self) -> Description:
         """See Backend."""
@@ -63,7 +78,8 @@ class Replica:
         )
 
     async def warm(self) -> None:
-        """Run every model once, so that the first request finds memory and kernels ready."""
+        """Run every model once, so that the first request finds memory, kernels and languages ready."""
+        await asyncio.to_thread(self._languages.warm)
         for model in self._ensemble.names():
             job = Job(model, (" ",), Sampling(_WARM_TOKENS, temperature=0.0), mixing=Mixing())
             async for _ in self.answer(job):
@@ -76,12 +92,12 @@ class Replica:
 
     async def answer(self, job: Job) -> AsyncIterator[Batch]:
         """See Backend. Whoever stops listening frees the job's slots before the next step."""
-        plan = plan_of(self._ensemble, job.model, job.mixing)
-        prompts = [self._ids(prompt) for prompt in job.prompts]
-        subscription = await self._engine.submit([self._request(job, plan, ids) for ids in prompts])
+        prompts, plans, languages = await asyncio.to_thread(self._read, job)
+        requests = [self._request(job, plan, ids) for plan, ids in zip(plans, prompts, strict=True)]
+        subscription = await self._engine.submit(requests)
         try:
-            counts = tuple(map(len, prompts))
-            yield self._batch([Accepted(counts, plan.names, plan.weighting, plan.drop_below)])
+            counts, plan = tuple(map(len, prompts)), plans[0]  # they differ in their language alone
+            yield self._batch([Accepted(counts, plan.names, plan.weighting, plan.drop_below, languages)])
             unfinished = len(prompts) * job.n
             while unfinished:
                 updates = await subscription.take()
@@ -95,16 +111,16 @@ class Replica:
 
     async def encode(self, text: str, with_start: bool) -> list[int]:
         """See Backend. Raises ServingError for text that is not Unicode."""
-        ids = self._ids(text)
+        ids = await asyncio.to_thread(self._ids, text)
         return ids if with_start else ids[1:]
 
     async def decode(self, ids: Sequence[int]) -> str:
         """See Backend. Raises ServingError for ids that the vocabulary does not have."""
-        return self._ensemble.tokenizer.decode(self._known(ids))
+        return await asyncio.to_thread(self._ensemble.tokenizer.decode, self._known(ids))
 
     async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
         """See Backend."""
-        return tuple(self._ensemble.tokenizer.chat_prompt(messages))
+        return tuple(await asyncio.to_thread(self._ensemble.tokenizer.chat_prompt, messages))
 
     def close(self) -> None:
         """End the engine's thread."""
@@ -112,6 +128,24 @@ class Replica:
 
     def _batch(self, events: Sequence[Accepted | Piece]) -> Batch:
         return Batch(events, self._name, self._engine.load)
+
+    def _read(self, job: Job) -> tuple[list[list[int]], list[Plan], tuple[TextLanguage, ...]]:
+        """Ids of each prompt, its plan and its language; no languages for a single model."""
+        prompts = [self._ids(prompt) for prompt in job.prompts]
+        if job.model != MIXTURE:
+            return prompts, [plan_of(self._ensemble, job.model, job.mixing)] * len(prompts), ()
+        wanted = job.mixing.language is None and wants_language(self._ensemble, job.mixing)
+        by_language: dict[str | None, Plan] = {}
+        plans, languages = [], []
+        for prompt in job.prompts:
+            text = prompt if isinstance(prompt, str) else self._ensemble.tokenizer.decode(prompt)
+            found = self._languages.of(text, job.mixing.language)
+            named = found.code if wanted else job.mixing.language
+            if named not in by_language:
+                by_language[named] = plan_of(self._ensemble, job.model, replace(job.mixing, language=named))
+            plans.append(by_language[named])
+            languages.append(replace(found, weighs=plans[-1].by_language))
+        return prompts, plans, tuple(languages)
 
     def _ids(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, str):

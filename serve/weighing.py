@@ -14,7 +14,7 @@ from app.core.records import FloatArray, IntArray
 from app.core.suggest import unknown_value
 from app.ensemble.requests import Weigher
 from app.ensemble.routing import ContextSource, ContextState, RequestRouter, resolve_weighting
-from app.ensemble.rules import rule_of
+from app.ensemble.rules import RULES, rule_of
 from serve.loading import MIXTURE, LoadedEnsemble
 from serve.messages import Mixing
 
@@ -24,6 +24,7 @@ class Plan:
     """experts: the client's that take part, with their ``names``; weigher: as in ``app.ensemble.requests.Request``.
 
     weighting: the rule; None for a single model. drop_below: weight below which an expert is not run, 0 for never.
+    by_language: whether the weights depend on the language that was named.
     """
 
     experts: tuple[int, ...]
@@ -31,6 +32,18 @@ class Plan:
     weigher: Callable[[Sequence[int]], Weigher]
     weighting: str | None
     drop_below: float
+    by_language: bool = False
+
+
+def wants_language(ensemble: LoadedEnsemble, mixing: Mixing) -> bool:
+    """Whether the request names a rule that has to know the language of its text: one that looks for the nearest expert
+    where experts own languages, or fixed weights that are those of a language.
+    """
+    rule = RULES.get(mixing.weighting or "")
+    if rule is None:
+        return False
+    by_share = mixing.weighting == "fixed" and mixing.fixed is None and bool(ensemble.shares)
+    return by_share or (rule.needs.distances and ensemble.allocator.unit == "language")
 
 
 def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
@@ -73,7 +86,9 @@ def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
 
     weigher([])  # what cannot be met is said before anything is computed
     dropped = settings.drop_below if settings.name == "posterior" else 0.0
-    return Plan(places, tuple(names), weigher, settings.name, dropped)
+    of_language = prior is not None and mixing.fixed is None and rule.uses_prior
+    owned = told and ensemble.allocator.unit == "language" and rule.needs.distances
+    return Plan(places, tuple(names), weigher, settings.name, dropped, of_language or owned)
 
 
 def _prior(ensemble: LoadedEnsemble, mixing: Mixing, places: Sequence[int]) -> FloatArray | None:

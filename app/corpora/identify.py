@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 from app.core.errors import ConfigError, CorpusError
@@ -10,6 +11,7 @@ from app.core.languages import normalise
 
 _READ_CHARACTERS = 2000
 """Of each document; enough to be sure, and a bound for its time."""
+_LEAST_LANGUAGES = 2
 
 
 def confidence(lang: str, text: str) -> tuple[float, str] | None:
@@ -20,11 +22,23 @@ def confidence(lang: str, text: str) -> tuple[float, str] | None:
     """
     if lang not in known_languages():
         return None
-    shares: dict[str, float] = {}
-    for found in _detector().compute_language_confidence_values(text[:_READ_CHARACTERS]):
-        code = _code(found.language)
-        shares[code] = shares.get(code, 0.0) + found.value
+    shares = _shares(_detector(known_languages()), text[:_READ_CHARACTERS])
     return shares.get(lang, 0.0), max(shares, key=lambda code: shares[code])
+
+
+def most_likely(text: str, among: Collection[str]) -> tuple[str, float] | None:
+    """The language, of those ``among``, that lingua takes the end of a text for, and its share of the likelihood.
+
+    None for text without a letter of any of them, and if lingua knows fewer than two of them: one cannot be told from
+    others. The first call with these languages loads their models, some 12 MB each. Raises ConfigError where lingua is
+    not installed.
+    """
+    known = known_languages() & frozenset(among)
+    if len(known) < _LEAST_LANGUAGES:
+        return None
+    shares = _shares(_detector(known, preloaded=True), text[-_READ_CHARACTERS:])
+    best = max(shares, key=lambda code: shares[code])
+    return (best, shares[best]) if shares[best] > 0 else None
 
 
 @functools.cache
@@ -39,9 +53,21 @@ def known_languages() -> frozenset[str]:
     return frozenset(codes)
 
 
+def _shares(detector: Any, text: str) -> dict[str, float]:
+    """Code -> share of a text's likelihood; all 0 where it has no letters."""
+    shares: dict[str, float] = {}
+    for found in detector.compute_language_confidence_values(text):
+        code = _code(found.language)
+        shares[code] = shares.get(code, 0.0) + found.value
+    return shares
+
+
 @functools.cache
-def _detector() -> Any:
-    return _lingua().LanguageDetectorBuilder.from_all_languages().build()
+def _detector(among: frozenset[str], preloaded: bool = False) -> Any:
+    library = _lingua()
+    chosen = [language for language in library.Language.all() if _code(language) in among]
+    builder = library.LanguageDetectorBuilder.from_languages(*chosen)
+    return (builder.with_preloaded_language_models() if preloaded else builder).build()
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import torch
 from app.core.errors import AllocationError, ConfigError, Overloaded, ServingError
 from app.ensemble.engine import Limits
 from app.ensemble.sampling import Sampling
-from serve.messages import Accepted, Batch, Job, Mixing, Piece
+from serve.messages import Accepted, Batch, Job, Mixing, Piece, TextLanguage
 from serve.replica import Replica
 from tests.support.ensembles import demo_ensemble
 
@@ -76,7 +76,8 @@ def test_experts_that_are_named_are_the_only_ones(replica: Replica) -> None:
 
 def test_the_first_event_says_what_was_taken(replica: Replica) -> None:
     first = all_of(replica, Job("ensemble", ("12 ", (0, 5)), GREEDY, n=1))[0]
-    assert first.events == [Accepted((4, 2), ("expert-00", "expert-01"), "posterior", 1e-4)]
+    unknown = (TextLanguage(), TextLanguage())  # the record of this ensemble names no language
+    assert first.events == [Accepted((4, 2), ("expert-00", "expert-01"), "posterior", 1e-4, unknown)]
 
 
 def test_token_ids_are_taken_as_given_and_text_gets_the_start_token(replica: Replica) -> None:
