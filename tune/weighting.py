@@ -1,13 +1,14 @@
 """Weightings of a run's experts compared on the log-probabilities and distances that evaluation has kept.
 
-Each is computed by the code that evaluation and serving use, so its figure is what running the models would give.
+Hundreds are computed at once (``app.ensemble.many``), with the figure that running the models would give each.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -21,20 +22,22 @@ from app.config.schema import Config
 from app.core.errors import MissingArtifact
 from app.core.records import FloatArray, JsonObject
 from app.core.seeding import derive_seed
-from app.ensemble.mixing import mix_log_probs
-from app.ensemble.routing import document_weights
+from app.ensemble.many import Candidate, Prior, document_log_probs
 from app.ensemble.rules import RULES, WeightingSettings
 from app.evaluation.scores import ScoredDocuments, load_scores, scored_documents
 from app.evaluation.systems import DENSE
 from app.lineage.adapted import made_stage
 from app.lineage.inputs import EVALUATE
 from app.lineage.lineage import Lineage
+from app.lineage.parts import Part, read_parts
 from app.lineage.settings import weighting_settings
 from app.reporting.tables import change_of_log, text_table
+from app.tokens.dataset import TokenCorpus
 
-_TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-_POWERS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-_FORGETTING = (0.9, 0.97, 0.99, 0.997, 1.0)
+_TEMPERATURES = tuple(round(0.01 * 10 ** (step / 6), 4) for step in range(13))
+_POWERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
+_FORGETTING = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.997, 0.999, 1.0)
+_TOPS = (0, 1, 2, 4)
 _SHOWN = 10
 
 
@@ -54,59 +57,71 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
 
     Raises MissingArtifact where the run is not evaluated.
     """
-    started = time.monotonic()
-    own, kept = read_kept(config, store)
+    own, kept, priors = read_kept(config, store)
     halves = [part_of(kept, wanted) for wanted in (0, 1)]
-    tried = list(candidates(kept.unit, kept.scores.shape[1], own))
-    figures = [mean_log_ratio(halves[0], settings) for settings in tried]
+    tried = list(candidates(kept.unit, kept.scores.shape[1], own, priors))
+    started = time.monotonic()
+    figures = mean_log_ratios(halves[0], tried)
+    seconds = time.monotonic() - started
     order = np.argsort(figures, kind="stable")
     best = tried[int(order[0])]
-    found, before = mean_log_ratio(halves[1], best), mean_log_ratio(halves[1], own)
-    rows = [[_named(tried[place]), change_of_log(figures[place])] for place in order[:_SHOWN].tolist()]
+    found, before = mean_log_ratios(halves[1], [best, Candidate(own)]).tolist()
+    names = {prior: name for name, prior in reversed(priors.items())}
+    rows = [[_named(tried[place], names), change_of_log(figures[place])] for place in order[:_SHOWN].tolist()]
     text = [
         text_table(["weighting", "mean change on the half that chooses"], rows),
-        f"best     {_named(best)}: {change_of_log(found)} on the other half; the run's own {_named(own)}:"
-        f" {change_of_log(before)}",
-        f"tried    {len(tried)} weightings in {time.monotonic() - started:.0f} s on {len(halves[0].documents)}"
-        f" documents, {len(halves[1].documents)} held back; no language told",
+        f"best     {_named(best, names)}: {change_of_log(found)} on the other half; the run's own"
+        f" {_named(Candidate(own), names)}: {change_of_log(before)}",
+        f"tried    {len(tried)} weightings in {seconds:.1f} s ({len(tried) / seconds:.0f} a second) on"
+        f" {len(halves[0].documents)} documents of {halves[0].documents.num_tokens} tokens,"
+        f" {len(halves[1].documents)} held back; no language told",
     ]
     return {
         "tried": len(tried),
-        "best": dict(asdict(best)),
-        "chosen_on": {"documents": len(halves[0].documents), "mean_log_ratio": figures[int(order[0])]},
+        "seconds": seconds,
+        "settings_per_second": len(tried) / seconds,
+        "best": {**asdict(best.settings), "prior": names[best.prior]},
+        "prior": list(best.prior) if best.prior else None,
+        "chosen_on": {"documents": len(halves[0].documents), "mean_log_ratio": float(figures[order[0]])},
         "held_back": {"documents": len(halves[1].documents), "mean_log_ratio": found, "own_mean_log_ratio": before},
         "text": "\n".join(text),
     }
 
 
-def candidates(unit: str, k: int, own: WeightingSettings) -> Iterator[WeightingSettings]:
-    """The settings that are tried; rules by distance only where distances do not need the language told."""
-    tops = [m for m in (0, 1, 2, 4) if m < k]
-    for power in _POWERS:
-        for forgetting in _FORGETTING:
-            for top_m in tops:
-                yield WeightingSettings(
-                    "posterior", own.temperature, top_m, power, forgetting, own.drop_below, own.rescore_every
-                )
-    for name in (name for name, rule in RULES.items() if name not in ("posterior", "fixed")):
-        by_distance = RULES[name].needs.distances
-        if by_distance and unit == "language":
+def candidates(
+    unit: str, k: int, own: WeightingSettings, priors: Mapping[str, Prior] | None = None
+) -> Iterator[Candidate]:
+    """What is tried; rules by distance only where distances do not need the language told. priors: by name."""
+    tops = [m for m in _TOPS if m < k]
+    different = list(dict.fromkeys((priors or {"uniform": None}).values()))
+    for prior, power, forgetting, top_m in itertools.product(different, _POWERS, _FORGETTING, tops):
+        numbers = (top_m, power, forgetting, own.drop_below, own.rescore_every)
+        yield Candidate(WeightingSettings("posterior", own.temperature, *numbers), prior)
+    for name, rule in RULES.items():
+        if name == "posterior" or (rule.needs.distances and unit == "language"):
             continue
-        for temperature in _TEMPERATURES if by_distance and name != "one_hot" else (own.temperature,):
-            for top_m in tops:
-                yield WeightingSettings(name, temperature, top_m)
+        temperatures = _TEMPERATURES if rule.needs.distances and name != "one_hot" else (own.temperature,)
+        from_priors: list[Prior] = different if rule.uses_prior else [None]
+        if name == "fixed":
+            from_priors = [prior for prior in different if prior is not None]  # an equal one is ``uniform``
+        for prior, temperature, top_m in itertools.product(from_priors, temperatures, tops):
+            yield Candidate(WeightingSettings(name, temperature, top_m), prior)
 
 
-def mean_log_ratio(kept: Kept, settings: WeightingSettings) -> float:
-    """Mean over languages of log(ppl / ppl(dense)) of the mixture with these weights, no language told."""
-    weights = document_weights(settings, kept.documents.length, kept.scores, kept.distances).weights
-    gained = mix_log_probs(kept.scores, weights) - kept.dense
-    langs = np.repeat(np.asarray(kept.documents.langs), kept.documents.length)
-    return float(np.mean([-gained[langs == lang].mean() for lang in sorted(set(kept.documents.langs))]))
+def mean_log_ratios(kept: Kept, tried: Sequence[Candidate]) -> FloatArray:
+    """(S,) mean over languages of log(ppl / ppl(dense)) of the mixture under each weighting, no language told."""
+    documents, langs = kept.documents, np.asarray(kept.documents.langs)
+    gained = document_log_probs(tried, documents.length, kept.scores, kept.distances)
+    gained -= np.add.reduceat(kept.dense, documents.offset)
+    by_language = [
+        -gained[:, langs == lang].sum(axis=1) / documents.length[langs == lang].sum() for lang in sorted(set(langs))
+    ]
+    mean: FloatArray = np.mean(by_language, axis=0)
+    return mean
 
 
-def read_kept(config: Config, store: Store) -> tuple[WeightingSettings, Kept]:
-    """The run's own weighting (untold) and what is kept of it, through the configuration in its folder."""
+def read_kept(config: Config, store: Store) -> tuple[WeightingSettings, Kept, dict[str, Prior]]:
+    """The run's own weighting (untold), what is kept of it, and the priors to try, through the config in its folder."""
     run = store.run(config.run.name)
     if not run.exists(CONFIG):
         raise MissingArtifact(f"{run.uri} holds no run; run {EVALUATE} with its config first, or name another (--run)")
@@ -122,7 +137,27 @@ def read_kept(config: Config, store: Store) -> tuple[WeightingSettings, Kept]:
     own = weighting_settings(lineage.config)
     if own.name == "auto" or (allocator.unit == "language" and own.name in RULES and RULES[own.name].needs.distances):
         own = WeightingSettings(**{**asdict(own), "name": "posterior"})
-    return own, Kept(documents, scores, distances, loaded[DENSE][1].astype(np.float64), allocator.unit)
+    kept = Kept(documents, scores, distances, loaded[DENSE][1].astype(np.float64), allocator.unit)
+    return own, kept, part_priors(lineage)
+
+
+def part_priors(lineage: Lineage) -> dict[str, Prior]:
+    """Name -> prior: equal weights, and each expert's share of the text that all hold, in tokens and in documents."""
+    priors: dict[str, Prior] = {"uniform": None}
+    parts = read_parts(lineage.allocation.finished(), lineage.token_corpus)
+    held = {
+        "tokens": [sum(part.tokens.values()) for part in parts],
+        "documents": documents_held(lineage.allocation.finished(), lineage.token_corpus, parts),
+    }
+    return priors | {name: tuple(count / sum(counts) for count in counts) for name, counts in held.items()}
+
+
+def documents_held(allocation: StageFolder, corpus: TokenCorpus, parts: Sequence[Part]) -> list[int]:
+    """Training documents of each expert: as assigned, or all of its languages."""
+    assigned = allocation.manifest().counts.get("documents_per_expert")
+    if isinstance(assigned, list):
+        return [int(str(count)) for count in assigned]
+    return [sum(corpus.counts.documents(lang, "train") for lang in part.tokens) for part in parts]
 
 
 def _evaluation(lineage: Lineage) -> StageFolder:
@@ -152,12 +187,14 @@ def part_of(kept: Kept, half: int) -> Kept:
     return Kept(named, kept.scores[tokens], kept.distances[tokens], kept.dense[tokens], kept.unit)
 
 
-def _named(settings: WeightingSettings) -> str:
+def _named(candidate: Candidate, names: Mapping[Prior, str]) -> str:
     """The settings that the rule looks at."""
-    rule = RULES[settings.name]
+    settings, rule = candidate.settings, RULES[candidate.settings.name]
     words = [settings.name]
     if rule.needs.distances and settings.name != "one_hot":
         words.append(f"T={settings.temperature:g}")
     if settings.name == "posterior":
         words += [f"power={settings.power:g}", f"forgetting={settings.forgetting:g}"]
+    if candidate.prior:
+        words.append(f"prior={names[candidate.prior]}")
     return " ".join([*words, *([f"top_m={settings.top_m}"] if settings.top_m else [])])

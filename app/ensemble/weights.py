@@ -28,7 +28,7 @@ from app.core.errors import ConfigError
 from app.core.records import FloatArray, IntArray
 from app.ensemble.rules import Needs, WeightingSettings, resolved_settings, rule_of
 
-_LEAST_LOG_PROB = -1e4
+LEAST_LOG_PROB = -1e4
 """Scores are cut here, nats: a token that every expert rules out leaves the weights as they were, not undefined."""
 
 
@@ -119,7 +119,7 @@ class WeightState:
 
     def _add(self, evidence: FloatArray, log_probs: FloatArray) -> FloatArray:
         added: FloatArray = self.settings.forgetting * evidence + self.settings.power * np.maximum(
-            log_probs, _LEAST_LOG_PROB
+            log_probs, LEAST_LOG_PROB
         )
         return added
 

@@ -9,31 +9,35 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
+from app.ensemble.many import Candidate
 from app.ensemble.rules import WeightingSettings
 from app.evaluation.scores import scored_documents
-from tune.weighting import Kept, best_weighting, candidates, mean_log_ratio, part_of, read_kept
+from tune.weighting import Kept, best_weighting, candidates, mean_log_ratios, part_of, read_kept
 
 
 def test_the_runs_own_weighting_has_the_figure_that_evaluation_found(tiny_run: tuple[Config, Store]) -> None:
     config, store = tiny_run
-    own, kept = read_kept(config, store)
+    own, kept, priors = read_kept(config, store)
     summary = store.run(config.run.name).read_json("evaluation/summary.json")
     assert own.name == "posterior"
-    assert mean_log_ratio(kept, own) == pytest.approx(float(str(summary["mean_log_perplexity_ratio"])), abs=1e-5)
+    found = mean_log_ratios(kept, [Candidate(own)]).item()
+    assert found == pytest.approx(float(str(summary["mean_log_perplexity_ratio"])), abs=1e-5)
+    assert priors["uniform"] is None and priors["documents"] == (0.5, 0.5)  # two languages each, of as many documents
+    assert sum(priors["tokens"] or ()) == pytest.approx(1) and priors["tokens"] != priors["documents"]
 
 
 def test_the_best_on_one_half_is_reported_on_the_other(tiny_run: tuple[Config, Store]) -> None:
     config, store = tiny_run
     found = best_weighting(config, store)
-    assert isinstance(found["tried"], int) and found["tried"] > 30
-    own, kept = read_kept(config, store)
-    best = WeightingSettings(**found["best"])  # type: ignore[arg-type]
-    held_back, chosen_on = found["held_back"], found["chosen_on"]
-    assert isinstance(held_back, dict) and isinstance(chosen_on, dict)
-    assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratio(part_of(kept, 1), best))
-    half = part_of(kept, 0)
-    figures = [mean_log_ratio(half, settings) for settings in candidates(kept.unit, 2, own)]
-    assert chosen_on["mean_log_ratio"] == min(figures)
+    assert isinstance(found["tried"], int) and found["tried"] > 500
+    own, kept, priors = read_kept(config, store)
+    best, held_back, chosen_on = found["best"], found["held_back"], found["chosen_on"]
+    assert isinstance(best, dict) and isinstance(held_back, dict) and isinstance(chosen_on, dict)
+    prior = priors[str(best.pop("prior"))]
+    one = Candidate(WeightingSettings(**best), prior)  # type: ignore[arg-type]
+    assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratios(part_of(kept, 1), [one]).item())
+    figures = mean_log_ratios(part_of(kept, 0), list(candidates(kept.unit, 2, own, priors)))
+    assert chosen_on["mean_log_ratio"] == figures.min()
 
 
 def test_halves_are_disjoint_even_and_keep_each_documents_tokens_together() -> None:
@@ -52,10 +56,19 @@ def test_halves_are_disjoint_even_and_keep_each_documents_tokens_together() -> N
 
 def test_rules_by_distance_are_tried_only_where_no_language_is_needed_for_it() -> None:
     own = WeightingSettings()
-    assert "tfidf" not in {settings.name for settings in candidates("language", 4, own)}
+    assert "tfidf" not in {each.settings.name for each in candidates("language", 4, own)}
     by_document = list(candidates("document", 4, own))
-    assert len({settings.temperature for settings in by_document if settings.name == "tfidf"}) == 7
+    assert len({each.settings.temperature for each in by_document if each.settings.name == "tfidf"}) == 13
     assert len(by_document) == len(set(by_document))
+
+
+def test_each_prior_is_tried_once_with_the_rules_that_look_at_it() -> None:
+    half = (0.5, 0.5)
+    found = list(candidates("document", 2, WeightingSettings(), {"uniform": None, "tokens": half, "documents": half}))
+    assert {each.prior for each in found if each.settings.name in ("posterior", "bayes")} == {None, half}
+    assert {each.prior for each in found if each.settings.name == "fixed"} == {half}
+    assert {each.prior for each in found if each.settings.name in ("tfidf", "uniform", "one_hot")} == {None}
+    assert len(found) == len(set(found))
 
 
 def test_an_unknown_run_is_named(tmp_path: Path) -> None:
