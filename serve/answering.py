@@ -20,6 +20,8 @@ from serve.problems import described
 from serve.text_stream import DONE, EventStream, event
 
 T = TypeVar("T")
+_UNREAD_S = 10.0
+"""What a stream may take longer than its answer, for a client that reads slowly."""
 _GONE = 499
 """Nobody reads this status: the client has closed the connection."""
 
@@ -87,7 +89,8 @@ class Answering:
                 return Response(status_code=_GONE)
             if asked.stream:
                 streaming = True
-                return EventStream(_events(_started(asked, first), asked, first, running), close)
+                events = _events(_started(asked, first), asked, first, running)
+                return EventStream(events, close, self._limits.timeout_s + _UNREAD_S)
             whole = await _unless_gone(request, _whole(_started(asked, first), asked, first, running))
             return Response(status_code=_GONE) if whole is None else whole
         finally:

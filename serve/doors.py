@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import hashlib
 import hmac
 import ipaddress
 import os
@@ -18,6 +20,7 @@ from serve.problems import problem
 API_KEYS = "XELM_API_KEYS"
 """Environment variable: keys that open the API, comma-separated."""
 OPEN_PATHS = ("/health", "/ready")
+_LENGTH_DIGITS = 18
 
 
 def keys_of(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -45,7 +48,7 @@ class KeyDoor:
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
-        self._keys = [key.encode() for key in keys]
+        self._keys = [_digest(key.encode()) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in or answer 401."""
@@ -66,36 +69,57 @@ class KeyDoor:
                 given = b""
         elif kind.lower() != "bearer":
             given = b""
-        fits = [hmac.compare_digest(key, given) for key in self._keys]  # all of them: the time tells nothing
+        digest = _digest(given)  # of one length, so that the time does not tell that of a key
+        fits = [hmac.compare_digest(key, digest) for key in self._keys]  # all of them: the time tells nothing
         return any(fits)
 
 
 class BodyLimit:
-    """Answers 413 to a body of more than ``most`` bytes, whether its length was said or not; reads it whole."""
+    """Reads a body whole. Answers 413 to one of more than ``most`` bytes, whether its length was said or not, and 408
+    to one that takes more than ``seconds`` to come.
+    """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, most: int, seconds: float) -> None:
+        self._app, self._most, self._seconds = app, most, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is small enough."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        said = Headers(scope=scope).get("content-length", "0")
-        body, whole = b"", said.isdigit() and int(said) > self._most
-        first: Message | None = None
-        while not whole and len(body) <= self._most:
-            first = await receive()
-            body += first.get("body", b"")
-            whole = not first.get("more_body", False)
-        if first is None or len(body) > self._most:
+        try:
+            async with asyncio.timeout(self._seconds):
+                read = await self._read(scope, receive)
+        except TimeoutError:
+            await problem(408, f"the body took longer than {self._seconds:g} s to come")(scope, receive, send)
+            return
+        if read is None:
             await problem(413, f"the body is larger than the {self._most} bytes allowed")(scope, receive, send)
             return
-        read: Message | None = first if first["type"] == "http.disconnect" else {"type": "http.request", "body": body}
+
+        messages = [read]
 
         async def replayed() -> Message:
-            nonlocal read
-            message, read = read, None
-            return await receive() if message is None else message
+            return messages.pop() if messages else await receive()
 
         await self._app(scope, replayed, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> Message | None:
+        """The body in one message, or that the client is gone; None if it is too large."""
+        said = Headers(scope=scope).get("content-length", "")
+        if said.isascii() and said.isdigit() and (len(said) > _LENGTH_DIGITS or int(said) > self._most):
+            return None
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return message
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._most:
+                return None
+        return {"type": "http.request", "body": bytes(body)}
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

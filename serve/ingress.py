@@ -69,7 +69,7 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
 
     api = FastAPI(title="X-ELM", docs_url=None, redoc_url=None, lifespan=lifespan)
     install_problems(api)
-    api.add_middleware(BodyLimit, most=limits.body_bytes)
+    api.add_middleware(BodyLimit, most=limits.body_bytes, seconds=limits.body_s)
     api.add_middleware(KeyDoor, keys=keys)
     api.add_middleware(Counted, measures=measures)
 

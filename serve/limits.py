@@ -9,14 +9,15 @@ from serve.messages import Job
 
 
 class ServingLimits(BaseModel):
-    """body_bytes: of a request; prompts, n, max_tokens, stops, stop_characters: in one request; texts: prompts times n;
-    concurrent: requests that are being answered, by one ingress; waiting: texts that wait for a slot, in one replica;
-    timeout_s: for a whole answer.
+    """body_bytes: of a request; body_s: for it to come; prompts, n, max_tokens, stops, stop_characters: in one request;
+    texts: prompts times n; concurrent: requests that are being answered, by one ingress; waiting: texts that wait for a
+    slot, in one replica; timeout_s: for a whole answer.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     body_bytes: int = Field(default=2_000_000, ge=1)
+    body_s: float = Field(default=30.0, gt=0)
     prompts: int = Field(default=128, ge=1)
     n: int = Field(default=16, ge=1)
     texts: int = Field(default=128, ge=1)

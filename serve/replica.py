@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.core.errors import ServingError
+from app.ensemble.client import require_room
 from app.ensemble.engine import Engine, Limits
 from app.ensemble.requests import FinishReason, Request, Update, Work
 from app.ensemble.sampling import Sampling
@@ -132,6 +133,8 @@ class Replica:
     def _read(self, job: Job) -> tuple[list[list[int]], list[Plan], tuple[TextLanguage, ...]]:
         """Ids of each prompt, its plan and its language; no languages for a single model."""
         prompts = [self._ids(prompt) for prompt in job.prompts]
+        for ids in prompts:
+            require_room(self._capacity, len(ids), job.sampling.max_tokens)  # before more is made of them
         if job.model != MIXTURE:
             return prompts, [plan_of(self._ensemble, job.model, job.mixing)] * len(prompts), ()
         wanted = job.mixing.language is None and wants_language(self._ensemble, job.mixing)

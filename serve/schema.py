@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from app.ensemble.sampling import Sampling
 from serve.messages import Mixing, Prompt
 
-_Stop = Annotated[str, Field(min_length=1)]
-_Id = StrictInt
+_MOST_ENTRIES = 1024
+_MOST_FIELDS = 100
 _SEEDS = 1 << 63
 _MOST = 1 << 31
 _UNSUPPORTED = frozenset(
@@ -39,6 +39,26 @@ _UNSUPPORTED = frozenset(
 )
 
 
+def _few(value: Any) -> Any:
+    """Refuse an object of very many entries before each becomes an error of its own, or costs time for each token."""
+    if isinstance(value, Mapping) and len(value) > _MOST_ENTRIES:
+        raise ValueError(f"{len(value)} entries are given; at most {_MOST_ENTRIES} may be")
+    return value
+
+
+# Lists end at the first entry that is wrong: an error for each of a million would take gigabytes.
+_Stop = Annotated[str, Field(min_length=1)]
+_Name = Annotated[str, Field(max_length=200)]
+_Ids = Annotated[list[StrictInt], Field(fail_fast=True)]
+_Prompts = (
+    Annotated[list[str], Field(min_length=1, fail_fast=True)]
+    | Annotated[list[StrictInt], Field(min_length=1, fail_fast=True)]
+    | Annotated[list[_Ids], Field(min_length=1, fail_fast=True)]
+)
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Bias = Annotated[float, Field(ge=-100, le=100)]
+
+
 class _Strict(BaseModel):
     """Fields that are not here are refused: nothing that was asked for is ignored. null is what is not given."""
 
@@ -49,6 +69,8 @@ class _Strict(BaseModel):
     def _refuse_by_name(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
+        if len(value) > _MOST_FIELDS:
+            raise ValueError(f"{len(value)} fields are given; no object here has so many")
         given = {name: item for name, item in value.items() if item is not None}
         if known := sorted(_UNSUPPORTED & given.keys() - cls.model_fields.keys()):
             raise ValueError(f"{known[0]} is a field of OpenAI's API that this server does not support; leave it out")
@@ -62,11 +84,13 @@ class XelmOptions(_Strict):
     answer holds the weights of each token.
     """
 
-    language: str | None = None
-    weighting: str | None = None
+    language: _Name | None = None
+    weighting: _Name | None = None
     temperature: float | None = Field(default=None, ge=1e-6, allow_inf_nan=False)
     top_m: int | None = Field(default=None, ge=0)
-    experts: list[str] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
+    experts: (
+        Annotated[list[_Name], Field(fail_fast=True)] | Annotated[dict[_Name, _Weight], BeforeValidator(_few)] | None
+    ) = None
     per_token: bool = False
 
     def mixing(self) -> Mixing:
@@ -85,7 +109,7 @@ class StreamOptions(_Strict):
 class GenerationRequest(_Strict):
     """What both kinds of completion have in common. Ranges are the engine's (``app.ensemble.sampling``)."""
 
-    model: str = "ensemble"
+    model: _Name = "ensemble"
     temperature: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0, lt=_MOST)
@@ -93,10 +117,10 @@ class GenerationRequest(_Strict):
     repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
-    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = {}
+    logit_bias: Annotated[dict[int, _Bias], BeforeValidator(_few)] = {}
     seed: int | None = Field(default=None, ge=-_SEEDS, lt=_SEEDS)
-    stop: _Stop | list[_Stop] | None = None
-    stop_token_ids: list[_Id] = []
+    stop: _Stop | Annotated[list[_Stop], Field(fail_fast=True)] | None = None
+    stop_token_ids: _Ids = []
     n: int = Field(default=1, ge=1, lt=_MOST)
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -137,7 +161,7 @@ class GenerationRequest(_Strict):
 class CompletionRequest(GenerationRequest):
     """``POST /v1/completions``. logprobs: alternatives for each token; echo: the prompt is part of the text."""
 
-    prompt: str | Annotated[list[str] | list[_Id] | list[list[_Id]], Field(min_length=1)]
+    prompt: str | _Prompts
     max_tokens: int = Field(default=16, ge=0, lt=_MOST)
     echo: bool = False
     logprobs: Annotated[StrictInt, Field(ge=0, le=5)] | None = None
@@ -163,7 +187,7 @@ class ChatMessage(_Strict):
 class ChatRequest(GenerationRequest):
     """``POST /v1/chat/completions``, for models whose tokenizer has a chat template."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     max_tokens: int | None = Field(default=None, ge=1, lt=_MOST)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=_MOST)
     logprobs: bool = False
@@ -184,12 +208,12 @@ class TokenizeRequest(_Strict):
     """``POST /tokenize``: token ids of a text, the start token first unless ``add_special_tokens`` is false."""
 
     prompt: str
-    model: str = "ensemble"
+    model: _Name = "ensemble"
     add_special_tokens: bool = True
 
 
 class DetokenizeRequest(_Strict):
     """``POST /detokenize``: text of token ids, special tokens left out."""
 
-    tokens: list[_Id]
-    model: str = "ensemble"
+    tokens: _Ids
+    model: _Name = "ensemble"

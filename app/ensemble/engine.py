@@ -131,7 +131,7 @@ class Engine:
             one.ask = one.program.send(replies)  # type: ignore[arg-type]
         except StopIteration:
             one.ask = []
-        except XelmError as problem:
+        except Exception as problem:  # also a bug: it is this text's alone, and the others go on
             one.ask, error = [], problem
         steps, sequence.ready = sequence.ready, []
         prompt: Items[Step] = ()

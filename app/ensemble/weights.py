@@ -207,12 +207,13 @@ def top_m(weights: FloatArray, m: int) -> FloatArray:
 def _log_prior(given: FloatArray | Sequence[float] | None, k: int) -> FloatArray:
     prior = np.ones(k) if given is None else np.asarray(given, dtype=np.float64)
     usable = prior.shape[-1:] == (k,) and bool(np.isfinite(prior).all()) and prior.min() >= 0
-    if not usable or (prior.sum(axis=-1) <= 0).any():
+    if not usable or (prior.max(axis=-1) <= 0).any():
         raise ConfigError(
             f"the experts' prior weights are {given}; give {k} numbers of at least 0, one for each expert, not all 0"
         )
+    scaled = prior / prior.max(axis=-1, keepdims=True)  # their sum may be more than a float holds
     with np.errstate(divide="ignore"):
-        logs: FloatArray = np.log(prior / prior.sum(axis=-1, keepdims=True))
+        logs: FloatArray = np.log(scaled / scaled.sum(axis=-1, keepdims=True))
     return logs
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import base64
+import hashlib
 import hmac
 import json
+from typing import Any
 
 import pytest
 
 from app.core.errors import ConfigError
-from serve.doors import keys_of, require_keys
+from serve.doors import BodyLimit, keys_of, require_keys
 from serve.limits import ServingLimits
 from tests.support.serving import post, served
 
@@ -46,13 +49,13 @@ def test_a_key_is_compared_with_all_keys_in_constant_time(monkeypatch: pytest.Mo
     compared = []
 
     def noted(key: bytes, given: bytes) -> bool:
-        compared.append(key)
+        compared.append((key, len(given)))
         return key == given
 
     monkeypatch.setattr(hmac, "compare_digest", noted)
     with served(keys=KEYS) as client:
-        client.get("/v1/models", headers={"Authorization": "Bearer one"})
-    assert compared == [b"one", b"two"]
+        assert client.get("/v1/models", headers={"Authorization": "Bearer one"}).status_code == 200
+    assert compared == [(hashlib.sha256(key.encode()).digest(), 32) for key in KEYS]  # not even a key's length shows
 
 
 def test_keys_are_read_from_the_environment() -> None:
@@ -83,3 +86,38 @@ def test_a_body_beyond_the_limit_is_refused_whether_its_length_is_said_or_not() 
             answer = client.post("/v1/completions", content=content, headers=headers)
             assert answer.status_code == 413 and f"the {len(body)} bytes allowed" in answer.json()["error"]["message"]
         assert post(client, prompt="1", max_tokens=1).status_code == 200
+
+
+def through(messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], most: int = 5) -> list[dict[str, Any]]:
+    """What is sent back by a door before an application that echoes, if the client goes silent after its messages."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        if not messages:
+            await asyncio.sleep(60)
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def echo(_scope: Any, receive: Any, send: Any) -> None:
+        await send(await receive())
+
+    asyncio.run(BodyLimit(echo, most, 0.1)({"type": "http", "headers": headers}, receive, send))  # type: ignore[arg-type]
+    return sent
+
+
+def test_a_body_that_does_not_come_to_its_end_is_left_after_a_while() -> None:
+    status, body = through([{"type": "http.request", "body": b"a", "more_body": True}], [])
+    assert status["status"] == 408 and b"longer than 0.1 s" in body["body"]
+
+
+@pytest.mark.parametrize("length", [b"\xb2", b"-1", b"x", b"", b"2"])
+def test_a_length_that_is_no_number_is_not_believed(length: bytes) -> None:
+    message = {"type": "http.request", "body": b"ab", "more_body": False}
+    assert through([message], [(b"content-length", length)]) == [{"type": "http.request", "body": b"ab"}]
+
+
+@pytest.mark.parametrize("length", [b"6", b"9" * 5000])
+def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(length: bytes) -> None:
+    assert through([], [(b"content-length", length)])[0]["status"] == 413

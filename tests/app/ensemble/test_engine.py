@@ -289,10 +289,11 @@ def test_stop_strings_and_ids_end_a_text_before_them() -> None:
     assert updates[-1].finish == "stop"
 
 
-def test_a_fault_of_one_request_ends_that_request_alone() -> None:
+@pytest.mark.parametrize("fault", [ServingError("no such thing"), ValueError("no such thing")])  # also a bug
+def test_a_fault_of_one_request_ends_that_request_alone(fault: Exception) -> None:
     class Faulty(Fixed):
         def observe(self, text: str, token: int, log_probs: np.ndarray) -> None:
-            raise ServingError("no such thing")
+            raise fault
 
     engine = Engine(ToyClient(TOYS))
     updates = finished(

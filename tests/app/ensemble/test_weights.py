@@ -161,6 +161,14 @@ def test_an_unusable_prior_is_refused(prior: tuple[float, ...]) -> None:
         start_weights(PLAIN, 2, prior=prior)
 
 
+@pytest.mark.parametrize(
+    ("prior", "expected"), [((1.7e308, 1.7e308), 0.5), ((5e-324, 0.0), 1.0), ((1e308, 3e307), 1 / 1.3)]
+)
+def test_a_prior_may_be_as_large_or_small_as_a_float(prior: tuple[float, ...], expected: float) -> None:
+    state = start_weights(WeightingSettings("fixed"), 2, prior=prior)
+    assert state.weights()[0] == pytest.approx([expected, 1 - expected])
+
+
 def test_top_m_renormalises_the_largest() -> None:
     assert top_m(np.array([[0.5, 0.2, 0.3]]), 2)[0] == pytest.approx([0.625, 0.0, 0.375])
 
