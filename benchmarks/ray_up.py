@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.ray_up --format json``, as root. cluster.yaml is brought up on three hosts made of namespaces
 (benchmarks/hosts.py), with machines instead of instances and one CPU each. A wrong setting, a lost machine, a polite
-stop and the same command again follow; in the end the weights are compared with those of an undisturbed run.
+stop and the same command again follow; the weights are compared with those of an undisturbed run, and in the end a new
+language joins the run.
 """
 
 from __future__ import annotations
@@ -65,15 +66,14 @@ def rehearse(budget_tokens: int) -> dict[str, Any]:
         clock.seconds["workers_after_ray_up"] = round(_joined(hosts) - up, 1)
         with laptop.dashboard():
             checks = _submitted(loud, laptop, hosts, clock)
+            finished, trained = sum(model.is_done for model in loud.every()), loud.weights()
+            checks |= {"weights_equal": len(trained) >= EXPERTS and trained == quiet.weights()}
+            checks |= {"no_step_written_twice": sum(model.steps_twice for model in loud.every()) == 0}
+            checks |= _grown(loud, laptop, clock)
         with clock.part("ray_down"):
             laptop.down()
         left = [name for name in hosts.running if any("/ray/" in line for line in hosts.processes(name))]
-        checks |= {
-            "weights_equal": len(quiet.weights()) >= EXPERTS and loud.weights() == quiet.weights(),
-            "no_step_written_twice": sum(model.steps_twice for model in loud.every()) == 0,
-            "ray_down_stops_the_head": HEAD not in left,
-        }
-    finished = sum(model.is_done for model in loud.every())
+        checks |= {"ray_down_stops_the_head": HEAD not in left}
     return {
         "hosts": len(hosts.addresses),
         "experts": EXPERTS,
@@ -132,6 +132,25 @@ def _submitted(run: Run, laptop: Laptop, hosts: Hosts, clock: Clock) -> dict[str
         "stop_saves_and_ends_with_75": stopped.code == 75 and _says(stopped, "stopped as asked, everything is saved"),
         "same_command_finishes": finished.code == 0 and finished.client_code == 0 and finished.reached_ray,
         "client_tells_of_failure": wrong.client_code != 0 and stopped.client_code != 0,
+    }
+
+
+def _grown(run: Run, laptop: Laptop, clock: Clock) -> dict[str, bool]:
+    """The finished run evaluated, and a new language added to it, both as jobs of the cluster."""
+    before = run.weights()
+    joined = ("cluster.address=auto", "baselines={}", "evaluation.max_documents_per_language=4")
+    with clock.part("evaluation"):
+        evaluated = laptop.submit("evaluated", run.command("evaluate", *joined)).wait()
+    new = ("adaptation.languages=sv", "adaptation.budget_tokens=40960", "adaptation.sample_documents=4")
+    with clock.part("new_language"):
+        adapted = laptop.submit("adapted", run.command("adapt", *joined, *new)).wait()
+    after = run.weights()
+    return {
+        "submitted_evaluation_finishes": evaluated.code == 0,
+        "submitted_round_adds_an_expert_and_leaves_the_others": adapted.code == 0
+        and _says(adapted, "version 2 of run chaos")
+        and len(after) == len(before) + 1
+        and before.items() <= after.items(),
     }
 
 

@@ -21,7 +21,7 @@ def _work() -> Step:
 
 
 def _foresee() -> Step:
-    from app.pipelines.adapt import foresee_adaptation
+    from app.pipelines.foresee import foresee_adaptation
 
     return foresee_adaptation
 

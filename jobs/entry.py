@@ -43,6 +43,7 @@ def run_job(
     foresee: Callable[[], Step] | None = None,
     package: str = "jobs",
     then: Callable[[Typed], dict[str, str]] | None = None,
+    changes_run: bool = False,
 ) -> int:
     """Parse the command line, then forecast (``--dry-run``) or work. Returns the exit status: 0, 1 failed, 2 bad
     usage, 75 stopped early, 130 interrupted.
@@ -51,7 +52,8 @@ def run_job(
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
     that it sets; switches: the same for options without a value, which set it to true. is_long: looks at the machines
     before it starts, and shows signs of life. cuts: whether it needs the corpus to be cut. foresee: what a dry run says
-    first. package: where the command is. then: what can be typed after it, printed below its text.
+    first. package: where the command is. then: what can be typed after it, printed below its text. changes_run: it
+    writes into the run's folder, as all long jobs do: it waits while another works at the run.
     """
     named = {**(shortcuts or {}), **(switches or {})}
     arguments = _parser(f"{package}.{name}", description, shortcuts or {}, switches or {}).parse_args(argv)
@@ -62,7 +64,7 @@ def run_job(
             if is_long:
                 meanwhile.enter_context(ends_on_signals())
                 meanwhile.enter_context(signs_of_life())
-            result, typed = _result(name, arguments, named, work, is_long, cuts, foresee)
+            result, typed = _result(name, arguments, named, work, is_long, cuts, foresee, changes_run)
             if then and not arguments.dry_run:
                 result["next"] = then(typed)
     except (Exception, KeyboardInterrupt) as error:
@@ -81,6 +83,7 @@ def _result(
     is_long: bool,
     cuts: bool,
     foresee: Callable[[], Step] | None,
+    changes_run: bool,
 ) -> tuple[JsonObject, Typed]:
     from app.artifacts.store import Store
     from app.config.load import load_config, resolved
@@ -109,13 +112,16 @@ def _result(
         planned = {**first, "problems": foreseen(config, store), **forecast(config, store), "config": resolved(config)}
         return {"job": name, "dry_run": True, **planned}, typed
     step = work()
-    if not is_long:
-        return {"job": name, "run": config.run.name, **step(config, store)}, typed
     from app.artifacts.layout import DRIVER
     from app.artifacts.lease import held
-    from app.doctor.preflight import ready
 
-    with ready(config, store, cuts), held(store.run(config.run.name), DRIVER, f"jobs.{name}"):
+    with ExitStack() as meanwhile:
+        if is_long:
+            from app.doctor.preflight import ready
+
+            meanwhile.enter_context(ready(config, store, cuts))
+        if is_long or changes_run:
+            meanwhile.enter_context(held(store.run(config.run.name), DRIVER, f"jobs.{name}"))
         return {"job": name, "run": config.run.name, **step(config, store)}, typed
 
 

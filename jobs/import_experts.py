@@ -11,7 +11,7 @@ from jobs.entry import Step, run_job
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
     shortcuts = {"experts": "imported.experts"}
-    return run_job("import_experts", argv, __doc__ or "", _work, shortcuts=shortcuts)
+    return run_job("import_experts", argv, __doc__ or "", _work, shortcuts=shortcuts, changes_run=True)
 
 
 def _work() -> Step:

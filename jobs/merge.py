@@ -10,7 +10,7 @@ from jobs.entry import Step, run_job
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    return run_job("merge", argv, __doc__ or "", _work)
+    return run_job("merge", argv, __doc__ or "", _work, changes_run=True)
 
 
 def _work() -> Step:

@@ -23,6 +23,7 @@ from app.core.errors import MissingArtifact
 from app.core.records import FloatArray, JsonObject
 from app.core.seeding import derive_seed
 from app.ensemble.many import Candidate, Prior, document_log_probs
+from app.ensemble.prior import fit_prior
 from app.ensemble.rules import RULES, WeightingSettings
 from app.evaluation.scores import ScoredDocuments, load_scores, scored_documents
 from app.evaluation.systems import DENSE
@@ -31,6 +32,7 @@ from app.lineage.inputs import EVALUATE
 from app.lineage.lineage import Lineage
 from app.lineage.parts import Part, read_parts
 from app.lineage.settings import weighting_settings
+from app.pipelines.evaluate import language_shares
 from app.reporting.tables import change_of_log, text_table
 from app.tokens.dataset import TokenCorpus
 
@@ -43,13 +45,17 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a run. scores, distances: (tokens, k); dense: (tokens,) nats; unit: of the allocation."""
+    """What is kept of a run. scores, distances: (tokens, k); dense: (tokens,) nats; unit: of the allocation.
+
+    shares: language -> share of its training text that each expert holds.
+    """
 
     documents: ScoredDocuments
     scores: FloatArray
     distances: FloatArray
     dense: FloatArray
     unit: str
+    shares: Mapping[str, Prior]
 
 
 def best_weighting(config: Config, store: Store) -> JsonObject:
@@ -66,6 +72,7 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
     order = np.argsort(figures, kind="stable")
     best = tried[int(order[0])]
     found, before = mean_log_ratios(halves[1], [best, Candidate(own)]).tolist()
+    told = told_priors(halves, best.settings if best.settings.name == "posterior" else WeightingSettings())
     names = {prior: name for name, prior in reversed(priors.items())}
     rows = [[_named(tried[place], names), change_of_log(figures[place])] for place in order[:_SHOWN].tolist()]
     text = [
@@ -75,6 +82,7 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
         f"tried    {len(tried)} weightings in {seconds:.1f} s ({len(tried) / seconds:.0f} a second) on"
         f" {len(halves[0].documents)} documents of {halves[0].documents.num_tokens} tokens,"
         f" {len(halves[1].documents)} held back; no language told",
+        f"told     the posterior from a prior of each document's language, on the other half: {_told_text(told)}",
     ]
     return {
         "tried": len(tried),
@@ -84,6 +92,7 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
         "prior": list(best.prior) if best.prior else None,
         "chosen_on": {"documents": len(halves[0].documents), "mean_log_ratio": float(figures[order[0]])},
         "held_back": {"documents": len(halves[1].documents), "mean_log_ratio": found, "own_mean_log_ratio": before},
+        "told": told,
         "text": "\n".join(text),
     }
 
@@ -106,6 +115,33 @@ def candidates(
             from_priors = [prior for prior in different if prior is not None]  # an equal one is ``uniform``
         for prior, temperature, top_m in itertools.product(from_priors, temperatures, tops):
             yield Candidate(WeightingSettings(name, temperature, top_m), prior)
+
+
+def told_priors(halves: Sequence[Kept], settings: WeightingSettings) -> JsonObject:
+    """The posterior where the language of each document is told: from a prior of that language, fitted by EM on the
+    first half, and from the shares of its training text that the experts hold.
+
+    ``em`` and ``shares``: mean log ratio to dense on the second half; ``priors``: language -> weight of each expert.
+    """
+    fitted = {}
+    for lang, part in _by_language(halves[0]).items():
+        fitted[lang] = fit_prior(np.add.reduceat(part.scores, part.documents.offset)).prior.tolist()
+    parts = _by_language(halves[1])
+    found: JsonObject = {"priors": dict(fitted)}
+    for name, priors in (("em", fitted), ("shares", halves[1].shares)):
+        told = [mean_log_ratios(part, [Candidate(settings, tuple(priors[lang] or ()))]) for lang, part in parts.items()]
+        found[name] = float(np.mean(told))
+    return found
+
+
+def _by_language(kept: Kept) -> dict[str, Kept]:
+    langs = np.asarray(kept.documents.langs)
+    return {lang: _only(kept, np.flatnonzero(langs == lang).tolist()) for lang in sorted(set(kept.documents.langs))}
+
+
+def _told_text(told: JsonObject) -> str:
+    em, shares = (change_of_log(float(str(told[name]))) for name in ("em", "shares"))
+    return f"fitted by EM {em}; shares of training text {shares}"
 
 
 def mean_log_ratios(kept: Kept, tried: Sequence[Candidate]) -> FloatArray:
@@ -137,7 +173,8 @@ def read_kept(config: Config, store: Store) -> tuple[WeightingSettings, Kept, di
     own = weighting_settings(lineage.config)
     if own.name == "auto" or (allocator.unit == "language" and own.name in RULES and RULES[own.name].needs.distances):
         own = WeightingSettings(**{**asdict(own), "name": "posterior"})
-    kept = Kept(documents, scores, distances, loaded[DENSE][1].astype(np.float64), allocator.unit)
+    shares = {lang: tuple(held.tolist()) for lang, held in language_shares(lineage).items()}
+    kept = Kept(documents, scores, distances, loaded[DENSE][1].astype(np.float64), allocator.unit, shares)
     return own, kept, part_priors(lineage)
 
 
@@ -176,15 +213,21 @@ def part_of(kept: Kept, half: int) -> Kept:
     for lang in sorted(set(documents.langs)):
         mine = [n for n, other in enumerate(documents.langs) if other == lang]
         chosen += sorted(mine, key=lambda n: derive_seed(0, "half", documents.doc_ids[n]))[half::2]
+    return _only(kept, chosen)
+
+
+def _only(kept: Kept, chosen: Sequence[int]) -> Kept:
+    """Some of the documents, in this order."""
+    documents = kept.documents
     places = [np.arange(documents.offset[n], documents.offset[n] + documents.length[n]) for n in chosen]
     tokens = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
     named = scored_documents(
         [documents.doc_ids[n] for n in chosen],
         [documents.langs[n] for n in chosen],
-        documents.length[chosen].tolist(),
-        documents.bytes[chosen].tolist(),
+        documents.length[list(chosen)].tolist(),
+        documents.bytes[list(chosen)].tolist(),
     )
-    return Kept(named, kept.scores[tokens], kept.distances[tokens], kept.dense[tokens], kept.unit)
+    return Kept(named, kept.scores[tokens], kept.distances[tokens], kept.dense[tokens], kept.unit, kept.shares)
 
 
 def _named(candidate: Candidate, names: Mapping[Prior, str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.allocation.uriel import donor_ranking
 from app.core.errors import AllocationError
 from app.core.languages import normalise
-from app.core.records import JsonObject
+from app.core.records import FloatArray, JsonObject
 
 Rank = Callable[[str, Sequence[str]], Sequence[tuple[str, float]]]
 """(new language, candidates) -> candidates with their distance, the nearest first."""
@@ -45,19 +45,18 @@ def plan_rounds(
 
     owners: language -> the expert that holds it. experts: all names that are taken. last_round: of the ensemble so far.
     in_turn: a round for each group, which may branch from the groups before. The donor of a group is the language
-    nearest to any of its own. Raises AllocationError for a language that is held already, and for one that nobody can
-    be a donor of.
+    nearest to any of its own. Raises AllocationError as ``require_new`` does, and for a language that nobody can be a
+    donor of.
     """
+    require_new(owners, groups)
     held, taken = dict(owners), list(experts)
     planned: list[NewExpert] = []
     for number, group in enumerate(groups):
-        if again := [lang for lang in group if lang in held or lang in [x for e in planned for x in e.languages]]:
-            owner = held.get(again[0], "an expert of the same round")
-            raise AllocationError(f"language {again[0]!r} belongs to {owner} already; give only new languages")
         ranked = sorted((distance, lang) for new in group for lang, distance in rank(new, sorted(held)))
         if not ranked:
             raise AllocationError(
                 f"no donor is known for {'+'.join(group)}: it has no syntax features; set adaptation.ranking=perplexity"
+                " or representation"
             )
         donor = ranked[0][1]
         turn = last_round + 1 + (number if in_turn else 0)
@@ -67,6 +66,15 @@ def plan_rounds(
         if in_turn:
             held |= dict.fromkeys(group, expert.name)
     return planned
+
+
+def require_new(owners: Mapping[str, str], groups: Sequence[Sequence[str]]) -> None:
+    """Raises AllocationError for a language that an expert holds already, or that is given twice."""
+    held = dict(owners)
+    for lang in (lang for group in groups for lang in group):
+        if lang in held:
+            raise AllocationError(f"language {lang!r} belongs to {held[lang]} already; give only new languages")
+        held[lang] = "an expert of the same round"
 
 
 def rankings(
@@ -86,6 +94,18 @@ def ranked_by_expert(surprise: Mapping[str, float], owners: Mapping[str, str], t
         near = {code: place for place, (code, _) in enumerate(typology(lang, candidates))}
         order = sorted(candidates, key=lambda code: (surprise[owners[code]], near.get(code, len(near)), code))
         return [(code, surprise[owners[code]]) for code in order]
+
+    return rank
+
+
+def ranked_by_distance(distances: FloatArray, languages: Sequence[str]) -> Rank:
+    """By a table of distances. distances: (n, n) of ``languages``; candidates that are not in it are left out."""
+    place = {lang: row for row, lang in enumerate(languages)}
+
+    def rank(lang: str, candidates: Sequence[str]) -> list[tuple[str, float]]:
+        known = [code for code in candidates if code in place and code != lang] if lang in place else []
+        found = [(code, float(distances[place[lang], place[code]])) for code in known]
+        return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
     return rank
 

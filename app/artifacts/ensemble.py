@@ -54,26 +54,41 @@ class EnsembleRecord:
     format: int = FORMAT
 
 
-def write_ensemble(run: Folder, record: EnsembleRecord) -> EnsembleRecord:
+def write_ensemble(run: Folder, record: EnsembleRecord, grown_from: int | None = None) -> EnsembleRecord:
     """Add ``record`` as the next version and make it the current one; a record equal to the current one adds nothing.
 
-    Returns the record as it is current now.
+    grown_from: the version that it was made from, which must still be the current one. Whoever grows a version holds
+    the run's driver lease (``app.artifacts.lease``), which keeps others away; this is the net below it, for a lease
+    that was lost. Raises StaleArtifact. Returns the record as it is current now.
     """
-    known = ensemble_versions(run)
-    if known and replace(read_ensemble(run, ""), version=0) == replace(record, version=0):
-        return read_ensemble(run, "")
-    added = replace(record, version=max(known, default=0) + 1)
+    if grown_from is not None:
+        require_current(run, grown_from)
+    added = replace(record, version=next_version(run, record))
+    if run.exists(CURRENT_ENSEMBLE) and read_ensemble(run, "") == added:
+        return added
     run.write_json(ensemble_name(added.version), asdict(added))
     run.write_json(CURRENT_ENSEMBLE, {"version": added.version})
     return added
+
+
+def next_version(run: Folder, record: EnsembleRecord) -> int:
+    """The number that ``write_ensemble`` gives this record: that of the current version if they are equal, or of the
+    newest one, which whoever wrote it did not live to make current; else the next that is free.
+    """
+    known = ensemble_versions(run)
+    written = [read_ensemble(run, "").version] if run.exists(CURRENT_ENSEMBLE) else []
+    for version in [*written, *known[-1:]]:
+        if replace(_read_version(run, version), version=0) == replace(record, version=0):
+            return version
+    return max(known, default=0) + 1
 
 
 def require_current(run: Folder, version: int) -> None:
     """Raises StaleArtifact unless ``version`` is still the current one: whoever grew it would drop what came since."""
     if (now := read_ensemble(run, "").version) != version:
         raise StaleArtifact(
-            f"{run.uri} went from version {version} to {now} meanwhile, so this round was not registered; run the same"
-            " command again: what is trained for it and still fits is found"
+            f"{run.uri} went from version {version} to {now} meanwhile, so what was made from {version} was not"
+            " registered; run the same command again: what is made already and still fits is found"
         )
 
 
@@ -107,6 +122,10 @@ def read_ensemble(run: Folder, cure: str, version: int | None = None) -> Ensembl
         version = from_json(_Current, run.read_json(CURRENT_ENSEMBLE), f"{run.uri}/{CURRENT_ENSEMBLE}").version
     elif version not in (known := ensemble_versions(run)):
         raise MissingArtifact(f"{run.uri} has no version {version}; there are {', '.join(map(str, known))}")
+    return _read_version(run, version)
+
+
+def _read_version(run: Folder, version: int) -> EnsembleRecord:
     name = ensemble_name(version)
     return parse_ensemble(run.read_json(name), f"{run.uri}/{name}")
 

@@ -16,9 +16,9 @@ class AdaptationConfig(Section):
     """New languages; `kk+az` gives two of them one expert."""
     in_turn: bool = False
     """One round for each, in this order, so that a later one may branch from an earlier one's expert."""
-    ranking: Literal["typology", "perplexity"] = "typology"
-    """Who is the donor: the nearest language by syntax features, or the nearest of those of the expert that finds a
-    sample of the new text least surprising."""
+    ranking: Literal["typology", "perplexity", "representation"] = "typology"
+    """Who is the donor: the nearest language by syntax features; or of those of the expert that finds a sample of the
+    new text least surprising; or by the seed's mean hidden states on a sample. All are shown, this one is taken."""
     donor_share: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of the donor's text in the new expert's training rows."""
     budget_tokens: NonNegativeInt = 0
@@ -26,7 +26,7 @@ class AdaptationConfig(Section):
     lapt: bool = True
     """Train `dense` on each new language alone too, with as many tokens in all and with as many of the new language."""
     sample_documents: NonNegativeInt = 100
-    """Held-out documents per new language that `ranking: perplexity` looks at, and that the tokenizer is tried on."""
+    """Held-out documents per new language by which donors are ranked."""
     remove: Names = ()
     """Languages whose added experts leave the ensemble; their models stay in the store."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.adaptation.rounds import NewExpert
 from app.artifacts.ensemble import EnsembleRecord
-from app.artifacts.layout import RUN
+from app.artifacts.layout import RUN, Stage
 from app.artifacts.store import StageFolder, Store
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
@@ -43,9 +43,7 @@ class AdaptationText(Lineage):
     @cached_property
     def tokenizer(self) -> PlannedStage:
         """The one of the ensemble, which is there."""
-        folder = self.store.stage("tokenizer", self._tokenizer, SEED)
-        manifest = folder.manifest()
-        return PlannedStage(StageInputs("tokenizer", manifest.fields, manifest.parents, SEED), folder)
+        return made_before(self.store, "tokenizer", self._tokenizer, SEED)
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,15 @@ class ScoredText:
 
 def first_text(config: Config, store: Store, tokenizer: PlannedStage) -> ScoredText:
     """The text that the run itself was evaluated on. Raises MissingArtifact."""
-    key = made_stage(config, store, "tokens")
-    folder = store.stage("tokens", key, TOKENIZE)
-    manifest = folder.manifest()
-    tokens = PlannedStage(StageInputs("tokens", manifest.fields, manifest.parents, TOKENIZE), folder)
+    tokens = made_before(store, "tokens", made_stage(config, store, "tokens"), TOKENIZE)
     return ScoredText(config, store, tokens, tokenizer)
+
+
+def made_before(store: Store, stage: Stage, key: str, made_by: str) -> PlannedStage:
+    """A finished stage by its key alone. Raises MissingArtifact."""
+    folder = store.stage(stage, key, made_by)
+    manifest = folder.manifest()
+    return PlannedStage(StageInputs(stage, manifest.fields, manifest.parents, made_by), folder)
 
 
 def made_stage(config: Config, store: Store, name: str) -> str:
@@ -133,12 +135,17 @@ def round_tasks(
         models[new.name] = experts[-1].key
         if config.adaptation.lapt and _DENSE in record.models:
             alone = {lang: 1 / len(new.languages) for lang in new.languages}
-            for what, tokens in (("total", budget), ("new", round(budget * (1 - share)))):
-                name = f"lapt_{'_'.join(new.languages)}_{what}"
+            for name, tokens in lapt_budgets(config, new, budget).items():
                 lapt[name] = branched_task(
                     config, store, _parents(text, record.models[_DENSE]), name, alone, tokens, new.round
                 )
     return experts, lapt
+
+
+def lapt_budgets(config: Config, new: NewExpert, budget: int) -> dict[str, int]:
+    """Name -> training tokens of the two LAPT models beside an expert that has ``budget`` tokens."""
+    name = f"lapt_{'_'.join(new.languages)}"
+    return {f"{name}_total": budget, f"{name}_new": round(budget * (1 - config.adaptation.donor_share))}
 
 
 def _parents(text: AdaptationText, model: str) -> Parents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from app.allocation.uriel import read_typology
 from app.artifacts.counts import AllocationCounts
 from app.artifacts.layout import ASSIGNMENT, PROBE_FOUND, RUN
 from app.artifacts.store import StageFolder, Store
-from app.core.errors import AllocationError
+from app.core.errors import AllocationError, XelmError
 from app.core.records import FloatArray, IntArray, JsonObject
 from app.pipelines.allocate import read_column
 from app.reporting.comparison import ComparedRun
 from app.reporting.tables import per_language
+
+log = logging.getLogger(__name__)
 
 _LEAST_FEATURES = 30
 
@@ -54,14 +57,46 @@ def groupings(store: Store, runs: Sequence[ComparedRun]) -> JsonObject:
     }
 
 
+def groupings_beside(store: Store, name: str, runs: Sequence[ComparedRun]) -> JsonObject:
+    """``agreement`` and ``balance`` of one run's cut beside each other cut of the same text in the store; empty where
+    there is none. Another run that cannot be read is left out, saying so.
+    """
+    keys = {run.name: _keys(store, run.name) for run in runs}
+    mine = keys.get(name, {})
+    if "allocation" not in mine or "tokens" not in mine:
+        return {}
+    cuts: dict[str, RunCut] = {}
+    for run in sorted(runs, key=lambda run: (run.name != name, run.name)):
+        found = keys[run.name]
+        if found.get("tokens") != mine["tokens"] or found.get("allocation", "") in ("", *cuts):
+            continue
+        try:
+            if (cut := _read_cut(store, run)) is not None:
+                cuts[found["allocation"]] = cut
+        except XelmError as error:
+            log.warning("report: run %s is not compared with: %s", run.name, error)
+    own = cuts.pop(mine["allocation"], None)
+    if own is None or not cuts:
+        return {}
+    return {
+        "agreement": [_pair(own, cut) for cut in cuts.values()],
+        "balance": {cut.run: balance(np.concatenate(list(cut.labels.values()))) for cut in (own, *cuts.values())},
+    }
+
+
+def _keys(store: Store, run: str) -> dict[str, str]:
+    """Readable name -> key of what a run has made."""
+    folder = store.run(run)
+    made = folder.read_json(RUN) if folder.exists(RUN) else {}
+    return {name: str(entry["key"]) for name, entry in made.items() if isinstance(entry, dict)}
+
+
 def _read_cut(store: Store, run: ComparedRun) -> RunCut | None:
     """None for a run whose allocation or text is not in the store, as one of imported experts."""
-    folder = store.run(run.name)
-    made = folder.read_json(RUN) if folder.exists(RUN) else {}
-    found = {name: entry["key"] for name, entry in made.items() if isinstance(entry, dict)}
+    found = _keys(store, run.name)
     if "allocation" not in found or "tokens" not in found:
         return None
-    stage, tokens = store.stage("allocation", str(found["allocation"])), store.stage("tokens", str(found["tokens"]))
+    stage, tokens = store.stage("allocation", found["allocation"]), store.stage("tokens", found["tokens"])
     if not (stage.is_complete and tokens.is_complete):
         return None
     counts = stage.counts(AllocationCounts)
@@ -79,8 +114,7 @@ def _read_cut(store: Store, run: ComparedRun) -> RunCut | None:
             for number, cluster in enumerate(clusters)
             for lang in cluster
         }
-    seed = str(found.get("seed", ""))
-    return RunCut(run.name, tokens.key, seed, stage, labels, clusters, changes)
+    return RunCut(run.name, tokens.key, found.get("seed", ""), stage, labels, clusters, changes)
 
 
 def _pair(one: RunCut, other: RunCut) -> JsonObject:

@@ -33,13 +33,14 @@ UNLESS_CONFIGURED = {"merged": MergeConfig()}
 def merge_run(config: Config, store: Store) -> JsonObject:
     """Make the merges of the config, or one with equal weights, and add them to the run's ensemble as a new version.
 
-    Raises MissingArtifact if the run has no ensemble, and what ``make_merges`` raises.
+    Raises MissingArtifact if the run has no ensemble, StaleArtifact if it has moved on meanwhile, and what
+    ``make_merges`` raises.
     """
     run = store.run(config.run.name)
     record = read_ensemble(run, f"run {EVALUATE} with this config first")
     made = make_merges(store, record.experts, record.shares, config.merges or UNLESS_CONFIGURED)
     models = {**record.models, **{name: stage.key for name, stage in made.items()}}
-    version = write_ensemble(run, replace(record, models=models)).version
+    version = write_ensemble(run, replace(record, models=models), grown_from=record.version).version
     weights: JsonObject = {name: dict(merged_from(stage)) for name, stage in made.items()}
     return {"merged": weights, "version": version}
 

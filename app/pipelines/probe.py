@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,18 +30,30 @@ from app.training.saving import NoCheckpoints
 
 def make_probes(lineage: Lineage) -> dict[str, FloatArray]:
     """The distances between the languages by each probe that the strategy needs; empty where it needs none."""
-    return {name: _distances(lineage, name, stage) for name, stage in lineage.probes.items()}
+    return {
+        name: probe_distances(
+            name, measured_languages(lineage.config, name, stage, lineage.languages, lineage.tokens, lineage.seed)
+        )
+        for name, stage in lineage.probes.items()
+    }
 
 
-def _distances(lineage: Lineage, probe: str, stage: PlannedStage) -> FloatArray:
-    languages = lineage.languages
+def measured_languages(
+    config: Config,
+    probe: str,
+    stage: PlannedStage,
+    languages: Sequence[str],
+    text: PlannedStage,
+    model: PlannedStage,
+) -> list[FloatArray]:
+    """What a probe says of each of the languages, in their order, kept in ``stage``. text: tokens; model: the seed."""
     if not stage.is_complete:
         started = time.monotonic()
-        config, tokens, seed = lineage.config, lineage.tokens.finished(), lineage.seed.finished()
+        tokens, seed = text.finished(), model.finished()
         waiting = [number for number, lang in enumerate(languages) if not stage.folder.exists(_file(lang))]
 
         def measure(number: int) -> dict[str, int]:
-            found = measured(config, probe, tokens, seed, languages, languages[number])
+            found = measured(config, probe, tokens, seed, tuple(languages), languages[number])
             sink = io.BytesIO()
             np.save(sink, found, allow_pickle=False)
             stage.folder.write(_file(languages[number]), sink.getvalue())
@@ -50,8 +62,7 @@ def _distances(lineage: Lineage, probe: str, stage: PlannedStage) -> FloatArray:
         with ray_session(config.cluster):
             run_part_tasks(f"probe {probe}", "languages", measure, waiting)
         stage.publish({"languages": list(languages)}, time.monotonic() - started)
-    found = [np.load(io.BytesIO(stage.folder.read(_file(lang))), allow_pickle=False) for lang in languages]
-    return probe_distances(probe, found)
+    return [np.load(io.BytesIO(stage.folder.read(_file(lang))), allow_pickle=False) for lang in languages]
 
 
 def _file(lang: str) -> str:

@@ -32,6 +32,8 @@ from app.lineage.runs import Made
 from app.lineage.settings import allocation_settings
 from app.lineage.tasks import named
 from app.pipelines.about import about_run
+from app.pipelines.compare import finished_runs
+from app.pipelines.groupings import groupings_beside
 from app.planning.ledger import model_records
 from app.planning.plan import price_record
 from app.reporting.html import ReportRecords, render_report
@@ -81,6 +83,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         terms=allocation.read_json(TOP_TERMS) if allocation.exists(TOP_TERMS) else {},
         probe=allocation.read_json(PROBE_FOUND) if allocation.exists(PROBE_FOUND) else {},
         adaptation=_newest_round(lineage.run),
+        groupings=groupings_beside(store, config.run.name, finished_runs(store)),
         published=_published(config),
         data_card=shards.read_json(DATA_CARD),
         tokens=dict(tokens.manifest().counts),

@@ -96,15 +96,20 @@ def planned_work(config: Config, size: ModelSize) -> list[Work]:
     }
     if config.seed.source == "trained":
         budgets = {SEED: config.seed.budget_tokens, **budgets}
-    per_token = training_flops_per_token(size.parameters, size.layers, size.width, training.sequence_length)
     works = []
     for name, budget in budgets.items():
         baseline = config.baselines.get(name)
         step = baseline_tokens_per_step(config, baseline) if baseline else training.tokens_per_step
-        steps = steps_for(budget, step)
-        tokens = steps * step
-        works.append(Work(name, tokens, steps, tokens * per_token))
+        works.append(model_work(config, size, name, budget, step))
     return works
+
+
+def model_work(config: Config, size: ModelSize | None, name: str, budget: int, tokens_per_step: int) -> Work:
+    """One training run of so many tokens; 0 FLOPs where the model's size is unknown."""
+    steps = steps_for(budget, tokens_per_step)
+    tokens, length = steps * tokens_per_step, config.training.sequence_length
+    per_token = training_flops_per_token(size.parameters, size.layers, size.width, length) if size else 0
+    return Work(name, tokens, steps, tokens * per_token)
 
 
 def chosen_gpu(config: Config) -> costs.Gpu:

@@ -8,6 +8,7 @@ from app.core.languages import display_name
 from app.core.records import JsonObject
 from app.reporting.cells import Cell, Picture, Section, Table, language_cell, mapping, number, sequence
 from app.reporting.plots import family_tree_picture
+from app.reporting.rounds import UNITS, nearest_text
 from app.reporting.tables import mean_change_text
 
 _BEFORE, _BEFORE_TOLD, _AFTER_TOLD = "before", "before_told", "after_told"
@@ -20,14 +21,16 @@ _NOTES = (
 
 def adaptation_section(report: JsonObject) -> Section | None:
     """report: what ``jobs.adapt`` found: ``family_tree``, ``old`` and ``new`` (``systems``, ``per_language``),
-    ``unchanged``, ``version``.
+    ``unchanged``, ``version``, ``rankings`` and which was chosen (``donors_by``), ``not_computed``.
     """
     if not report:
         return None
     tree = [mapping(node) for node in sequence(report["family_tree"])]
     kept = "are untouched: their digests are what they were" if report["unchanged"] else "HAVE CHANGED"
     notes = [f"Version {report['version']} of the ensemble. The experts that there were {kept}.", _NOTES]
+    notes += [f"Ranking not computed: {name}: {why}." for name, why in mapping(report["not_computed"]).items()]
     tables = [
+        _donors(report),
         _systems(mapping(report["new"]), "New languages: mean change"),
         _languages(mapping(report["new"]), "New languages: perplexity, change against dense"),
         _systems(mapping(report["old"]), "Old languages: mean change"),
@@ -35,6 +38,18 @@ def adaptation_section(report: JsonObject) -> Section | None:
     drawn = [(str(node["expert"]), str(node["parent"]), _label(node)) for node in tree]
     picture = Picture(family_tree_picture(drawn), f"Family tree of {len(tree)} experts")
     return Section("New languages", tables, notes, [picture])
+
+
+def _donors(report: JsonObject) -> Table:
+    """A row for each new language, a column for each ranking, the one that was chosen marked."""
+    ranked = {name: mapping(found) for name, found in mapping(report["rankings"]).items()}
+    chosen = report["donors_by"]
+    header = [f"{name} (chosen): {UNITS[name]}" if name == chosen else f"{name}: {UNITS[name]}" for name in ranked]
+    rows = [
+        [language_cell(lang), *(Cell(nearest_text(found[lang]), "text") for found in ranked.values())]
+        for lang in next(iter(ranked.values()))
+    ]
+    return Table(["language", *header], rows, "Nearest donors by each ranking")
 
 
 def _label(node: Mapping[str, object]) -> str:

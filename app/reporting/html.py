@@ -39,7 +39,8 @@ class ReportRecords:
     features: known syntax features of each language of the tree.
     terms: expert -> its top terms.
     probe: ``probe``, ``languages``, and ``distances`` (one for each pair of languages) that the cut rests on.
-    adaptation: ``family_tree``, ``old``, ``new``, ``unchanged`` and ``version`` of the newest round of new languages.
+    adaptation: what ``adaptation_section`` shows of the newest round of new languages.
+    groupings: ``agreement`` and ``balance`` of the cut beside other cuts of the same text in the store.
     published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
     tokens: ``<lang>/<split>`` -> documents, tokens, bytes.
@@ -59,6 +60,7 @@ class ReportRecords:
     terms: JsonObject = field(default_factory=dict)
     probe: JsonObject = field(default_factory=dict)
     adaptation: JsonObject = field(default_factory=dict)
+    groupings: JsonObject = field(default_factory=dict)
     published: JsonObject = field(default_factory=dict)
     data_card: JsonObject = field(default_factory=dict)
     tokens: JsonObject = field(default_factory=dict)
@@ -122,6 +124,7 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         tree_section(records.merges, len(sequence(records.allocation.get("experts"))), records.features),
         terms_section(records.terms),
         probe_section(records.probe),
+        groupings_section(records.groupings),
         adaptation_section(records.adaptation),
         loss_section(records.curves),
         status_section(records.models),

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,27 @@ def test_what_a_library_prints_is_not_taken_for_the_result(capsys: pytest.Captur
     assert run_job("x", ["--format", "json"], "", lambda: talks) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["done"] is True and "(raylet)" in printed.err
+
+
+@pytest.mark.parametrize("changes_run", [True, False])
+def test_a_job_that_changes_a_run_holds_its_lease_meanwhile(
+    changes_run: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def works(config: Config, store: Store) -> JsonObject:
+        run = store.run(config.run.name)
+        return {"holder": run.read_json("driver.json")["what"] if run.exists("driver.json") else None}
+
+    options = ["--format", "json", f"--set=artifacts.root={tmp_path}"]
+    assert run_job("x", options, "", lambda: works, changes_run=changes_run) == 0
+    assert json.loads(capsys.readouterr().out)["holder"] == ("jobs.x" if changes_run else None)
+    assert not (tmp_path / "runs/demo/driver.json").exists()
+
+
+@pytest.mark.parametrize("job", ["merge", "import_experts"])
+def test_jobs_that_write_versions_change_their_run(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, given = import_module(f"jobs.{job}"), {}
+    monkeypatch.setattr(module, "run_job", lambda *_, **options: given.update(options) or 0)
+    assert module.main([]) == 0 and given["changes_run"] is True
 
 
 def test_an_error_while_the_work_is_imported_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from app.core.errors import MissingArtifact
 from app.ensemble.many import Candidate
 from app.ensemble.rules import WeightingSettings
 from app.evaluation.scores import scored_documents
-from tune.weighting import Kept, best_weighting, candidates, mean_log_ratios, part_of, read_kept
+from tune.weighting import Kept, best_weighting, candidates, mean_log_ratios, part_of, read_kept, told_priors
 
 
 def test_the_runs_own_weighting_has_the_figure_that_evaluation_found(tiny_run: tuple[Config, Store]) -> None:
@@ -36,6 +36,7 @@ def test_the_best_on_one_half_is_reported_on_the_other(tiny_run: tuple[Config, S
     prior = priors[str(best.pop("prior"))]
     one = Candidate(WeightingSettings(**best), prior)  # type: ignore[arg-type]
     assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratios(part_of(kept, 1), [one]).item())
+    assert isinstance(found["told"], dict) and list(found["told"]["priors"]) == ["de", "en", "hi", "ja"]  # type: ignore[arg-type]
     figures = mean_log_ratios(part_of(kept, 0), list(candidates(kept.unit, 2, own, priors)))
     assert chosen_on["mean_log_ratio"] == figures.min()
 
@@ -44,7 +45,7 @@ def test_halves_are_disjoint_even_and_keep_each_documents_tokens_together() -> N
     length = [2, 3, 1, 2, 4, 1]
     tokens = np.arange(13.0)
     documents = scored_documents([f"d{n}" for n in range(6)], ["de", "de", "de", "de", "fr", "fr"], length, [9] * 6)
-    kept = Kept(documents, np.stack([tokens, -tokens], axis=1), np.ones((13, 2)), tokens, "document")
+    kept = Kept(documents, np.stack([tokens, -tokens], axis=1), np.ones((13, 2)), tokens, "document", {})
     halves = [part_of(kept, half) for half in (0, 1)]
     assert [list(half.documents.langs) for half in halves] == [["de", "de", "fr"]] * 2
     assert not set(halves[0].documents.doc_ids) & set(halves[1].documents.doc_ids)
@@ -52,6 +53,25 @@ def test_halves_are_disjoint_even_and_keep_each_documents_tokens_together() -> N
         for place, name in enumerate(half.documents.doc_ids):
             number = int(name[1:])
             assert half.dense[half.documents.tokens(place)].tolist() == tokens[documents.tokens(number)].tolist()
+
+
+def test_a_languages_own_prior_is_learned_on_one_half_and_pays_on_the_other() -> None:
+    """Each language's texts are certain of an expert of its own, but only after their first token."""
+    length, langs = [2] * 8, ["de", "fr"] * 4
+    scores = np.full((16, 2), -9.0)
+    for document, lang in enumerate(langs):
+        scores[2 * document : 2 * document + 2, int(lang == "fr")] = -1.0
+    documents = scored_documents([f"d{n}" for n in range(8)], langs, length, [9] * 8)
+    kept = Kept(
+        documents, scores, np.ones((16, 2)), np.full(16, -1.0), "document", {"de": (0.1, 0.9), "fr": (0.9, 0.1)}
+    )
+    halves = [part_of(kept, half) for half in (0, 1)]
+    told = told_priors(halves, WeightingSettings())
+    # two texts of each language and one text's worth for all: the own expert has 2.5 / 3
+    assert told["priors"]["de"] == pytest.approx([2.5 / 3, 0.5 / 3], abs=1e-3)  # type: ignore[call-overload,index]
+    untold = mean_log_ratios(halves[1], [Candidate(WeightingSettings())]).item()
+    assert told["em"] < untold < told["shares"]  # type: ignore[operator]
+    assert told["em"] == pytest.approx(-np.log(2.5 / 3) / 2, abs=1e-3)
 
 
 def test_rules_by_distance_are_tried_only_where_no_language_is_needed_for_it() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from app.adaptation.rounds import (
@@ -9,6 +10,7 @@ from app.adaptation.rounds import (
     family_tree,
     parse_groups,
     plan_rounds,
+    ranked_by_distance,
     ranked_by_expert,
     rankings,
     tree_text,
@@ -68,6 +70,13 @@ def test_by_surprise_the_languages_of_the_least_surprised_expert_come_first() ->
     typology = lambda *_: [("a", 0.1), ("c", 0.2), ("b", 0.3)]  # noqa: E731
     ranked = ranked_by_expert({"one": 5.0, "two": 4.0}, owners, typology)("x", ["a", "b", "c"])
     assert ranked == [("c", 4.0), ("b", 4.0), ("a", 5.0)]
+
+
+def test_by_a_table_of_distances_those_that_are_in_it_are_ranked() -> None:
+    distances = np.array([[0.0, 0.4, 0.2], [0.4, 0.0, 0.1], [0.2, 0.1, 0.0]])
+    ranked = ranked_by_distance(distances, ["a", "b", "x"])
+    assert ranked("x", ["a", "b", "c", "x"]) == [("b", 0.1), ("a", 0.2)]
+    assert ranked("y", ["a", "b"]) == []
 
 
 def test_the_tree_shows_each_expert_below_its_parent() -> None:

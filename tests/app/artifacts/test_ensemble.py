@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from app.artifacts.ensemble import (
     EnsembleRecord,
     ExpertRecord,
     ensemble_versions,
+    next_version,
     read_ensemble,
     require_current,
     write_ensemble,
@@ -50,6 +51,19 @@ def test_what_was_grown_from_a_version_that_is_no_longer_current_is_refused(run:
     write_ensemble(run, replace(RECORD, experts=EXPERTS[:1]))
     with pytest.raises(StaleArtifact, match=r"from version 1 to 2 meanwhile"):
         require_current(run, 1)
+    with pytest.raises(StaleArtifact, match="run the same command again"):
+        write_ensemble(run, RECORD, grown_from=1)
+    assert ensemble_versions(run) == [1, 2]
+
+
+def test_a_version_whose_writer_died_before_it_was_current_is_taken_up_by_the_same_record_alone(run: Folder) -> None:
+    write_ensemble(run, RECORD)
+    grown = replace(RECORD, experts=(*EXPERTS, ExpertRecord("he", "k8", "k0", 1, ("he",), "ef")))
+    run.write_json("ensembles/0002.json", asdict(replace(grown, version=2)))
+    other = replace(RECORD, models={"seed": "seed0"})
+    assert next_version(run, other) == 3 and next_version(run, RECORD) == 1
+    assert write_ensemble(run, grown, grown_from=1) == read_ensemble(run, "") == replace(grown, version=2)
+    assert ensemble_versions(run) == [1, 2]
 
 
 def test_without_an_ensemble_the_cure_is_the_callers(run: Folder) -> None:

@@ -2,22 +2,30 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.artifacts.ensemble import ensemble_versions, read_ensemble
-from app.artifacts.store import Store
+from app.artifacts.ensemble import EnsembleRecord, ensemble_versions, read_ensemble
+from app.artifacts.store import Folder, Store
 from app.config.load import load_config
 from app.config.schema import Config
-from app.core.errors import AllocationError, ConfigError, MissingArtifact
+from app.core.errors import AllocationError, ConfigError, MissingArtifact, StaleArtifact
 from app.lineage.lineage import Lineage
-from app.pipelines.adapt import adapt_run, foresee_adaptation
+from app.pipelines import adapt
+from app.pipelines.adapt import adapt_run
 from app.pipelines.evaluate import make_evaluation
+from app.pipelines.foresee import foresee_adaptation
 from app.pipelines.report import make_report
-from jobs.adapt import main
+from app.training.model_task import ModelTask
 from serve.loading import load_ensemble
+from tests.support import fleets
+from tests.support.processes import kill_family
 from tests.support.tiny import TINY
 
 
@@ -25,30 +33,44 @@ def config_of(root: Path, *more: str) -> Config:
     return load_config("demo", overrides=[*TINY, f"artifacts.root={root}", *more])
 
 
-def test_the_papers_donors_come_without_corpus_or_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = f"--set=artifacts.root={tmp_path}"
-    assert main(["--preset", "adaptation", "--dry-run", "--format", "json", root]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["donors"] == {"az": "tr", "he": "ar", "pl": "ru", "sv": "en"}
-    assert found["rankings"]["typology"]["pl"][0][0] == "ru" and len(found["rankings"]["typology"]["pl"]) == 16
-    assert found["family_tree"][-1] == {
-        "expert": "expert-11",
-        "languages": ["sv"],
-        "donor": "en",
-        "parent": "expert-00",
-        "round": 1,
-    }
-    with pytest.raises(ConfigError, match="once the run is finished"):
-        foresee_adaptation(
-            config_of(tmp_path, "allocation.strategy=random", "adaptation.languages=sv"), Store(str(tmp_path))
-        )
-    with pytest.raises(ConfigError, match=r"adaptation\.languages is empty"):
-        foresee_adaptation(config_of(tmp_path), Store(str(tmp_path)))
+def _disturb(config: Config, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The round begun three times: its process dies with one expert trained; somebody else makes a version meanwhile;
+    it dies with its version written and not yet current.
+    """
+    run, train, write = store.run("tiny"), adapt.train_fleet, adapt.write_ensemble
+
+    def dies(config: Config, tasks: Sequence[ModelTask]) -> None:
+        train(config, tasks[:1])
+        raise Killed
+
+    def is_overtaken(config: Config, tasks: Sequence[ModelTask]) -> None:
+        train(config, tasks)
+        now = read_ensemble(run, "")
+        write(run, replace(now, models={**now.models, "merged": now.models["dense"]}))
+
+    def never_points(run: Folder, record: EnsembleRecord, grown_from: int) -> None:
+        write(run, record, grown_from=grown_from)
+        run.write_json("ensembles/current.json", {"version": grown_from})
+        raise Killed
+
+    for name, broken, error in (
+        ("train_fleet", dies, Killed),
+        ("train_fleet", is_overtaken, StaleArtifact),
+        ("write_ensemble", never_points, Killed),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(error):
+            patch.setattr(adapt, name, broken)
+            adapt_run(config, store)
+    assert read_ensemble(run, "").version == 2 and ensemble_versions(run) == [1, 2, 3]
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
 
 
 @pytest.mark.timeout(600)
 def test_languages_join_leave_and_leave_everything_else_as_it_was(
-    tiny_run: tuple[Config, Store], tmp_path: Path
+    tiny_run: tuple[Config, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny_run[1].root, tmp_path / "root")
     store = Store(str(tmp_path / "root"))
@@ -63,9 +85,19 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
         "adaptation.budget_tokens=9000",
         "adaptation.lapt=false",
     )
+    _disturb(config, store, monkeypatch)
+    foreseen: Any = foresee_adaptation(config, store)
     made: Any = adapt_run(config, store)
-    assert made["version"] == 2 and made["donors"] == {"sv": "en", "pl": "de"}
+    assert foreseen["rankings"] == made["rankings"] and not foreseen["not_computed"], "what was measured stays"
+    ranked = made["rankings"]
+    assert list(ranked) == ["typology", "perplexity", "representation"]
+    assert all(sorted(lang for lang, _ in found["sv"]) == ["de", "en", "hi", "ja"] for found in ranked.values())
+    assert all(0 < value < 2 for _, value in ranked["representation"]["sv"])
+    assert all(value > 1 for _, value in ranked["perplexity"]["sv"])
+    assert made["version"] == 3 and made["donors"] == {"sv": "en", "pl": "de"}
+    assert sorted(run.names("adaptation")) == ["0003.json"]
     grown = read_ensemble(run, "")
+    assert grown.models["merged"] and grown.version == 3
     assert grown.experts[:2] == first.experts and [expert.round for expert in grown.experts] == [0, 0, 1, 2]
     parents = {expert.name: expert.parent for expert in grown.experts}
     of_english = next(expert for expert in first.experts if "en" in expert.languages)
@@ -81,14 +113,14 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
     assert len(load_ensemble(store, "tiny", version=1).experts) == 2
 
     again: Any = adapt_run(config, store)
-    assert again["version"] == 2 and ensemble_versions(run) == [1, 2]
+    assert again["version"] == 3 and ensemble_versions(run) == [1, 2, 3]
     make_evaluation(Lineage(config, store))
-    assert read_ensemble(run, "").version == 2
+    assert read_ensemble(run, "").version == 3
     make_report(Lineage(config, store))
     assert "New languages" in (tmp_path / "root/runs/tiny/report/index.html").read_text()
 
     removed: Any = adapt_run(config_of(tmp_path / "root", "adaptation.remove=sv"), store)
-    assert removed["removed"] == ["expert-02"] and removed["version"] == 3
+    assert removed["removed"] == ["expert-02"] and removed["version"] == 4
     left = read_ensemble(run, "")
     assert [expert.name for expert in left.experts] == ["expert-00", "expert-01", "expert-03"]
     assert "sv" not in left.shares and left.shares["pl"] == (0.0, 0.0, 1.0)
@@ -102,3 +134,39 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
 def test_without_a_run_the_command_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match=r"jobs\.evaluate"):
         adapt_run(config_of(tmp_path, "adaptation.languages=sv"), Store(str(tmp_path)))
+
+
+@pytest.mark.rare
+@pytest.mark.timeout(900)
+def test_a_round_that_is_killed_while_its_expert_trains_ends_like_one_that_was_not(
+    tiny_run: tuple[Config, Store], tmp_path: Path
+) -> None:
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    shutil.copytree(tiny_run[1].root, quiet)
+    shutil.copytree(tiny_run[1].root, killed)
+    before = fleets.weights(quiet)
+
+    def command(root: Path) -> list[str]:
+        chosen = ("adaptation.languages=sv", "adaptation.budget_tokens=900000", "adaptation.lapt=false")
+        options = [f"--set={item}" for item in (*TINY, *chosen, f"artifacts.root={root}")]
+        return [sys.executable, "-m", "jobs.adapt", "--preset", "demo", *options]
+
+    def ends(root: Path) -> dict[str, Any]:
+        done = subprocess.run(command(root), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        made: dict[str, Any] = json.loads((root / "runs/tiny/ensembles/0002.json").read_text())
+        return made
+
+    def trains() -> bool:
+        return any(step.parent.name not in before for step in fleets.steps_saved(killed))
+
+    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        fleets.wait_for(trains, process)
+    finally:
+        kill_family(process)
+    assert json.loads((killed / "runs/tiny/ensembles/current.json").read_text()) == {"version": 1}
+    assert ends(killed) == ends(quiet)
+    weights = fleets.weights(killed)
+    assert weights == fleets.weights(quiet) and len(weights) == len(before) + 1
+    assert {key: weights[key] for key in before} == before

@@ -9,7 +9,7 @@ from app.artifacts.layout import PROBE_FOUND
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import Store
 from app.core.records import JsonObject
-from app.pipelines.groupings import groupings
+from app.pipelines.groupings import groupings, groupings_beside
 from app.reporting.comparison import ComparedRun
 from tests.app.pipelines.test_allocate import write_table
 
@@ -70,6 +70,22 @@ def test_a_probe_of_one_run_is_tried_on_all(store: Store) -> None:
     told = groupings(store, [near, far])["foretold"]
     assert isinstance(told, dict)
     assert told["gradient"]["correlation"] > 0.8 and told["gradient"]["cases"] == 8, "nearer company gained more"
+
+
+def test_a_run_stands_beside_each_other_cut_of_its_text_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    near = run_of(store, "near", [["de", "en"], ["fr", "ru"]], [-0.2] * 4)
+    far = run_of(store, "far", [["de", "ru"], ["fr", "en"]], [-0.1] * 4)
+    again, other, torn = (ComparedRun(name, far.summary, {}) for name in ("far-seed1", "other-text", "torn"))
+    store.run("far-seed1").write_json("run.json", store.run("far").read_json("run.json"))
+    made = store.run("far").read_json("run.json")
+    store.run("other-text").write_json("run.json", made | {"tokens": {"stage": "tokens", "key": "elsewhere"}})
+    store.run("torn").write_json("run.json", made | {"allocation": {"stage": "allocation", "key": "torn"}})
+    store.stage("allocation", "torn").write("DONE", b"")
+    found = groupings_beside(store, "near", [again, far, near, other, torn])
+    assert [(row["one"], row["other"]) for row in found["agreement"]] == [("near", "far")]  # type: ignore[index,union-attr,call-overload]
+    assert found["balance"] == {"near": 1.0, "far": 1.0}
+    assert "torn is not compared with" in caplog.text
+    assert groupings_beside(store, "near", [near, other]) == {}
 
 
 def test_a_run_of_experts_from_elsewhere_is_left_out(store: Store) -> None:

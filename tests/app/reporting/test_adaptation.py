@@ -21,6 +21,12 @@ REPORT: dict[str, Any] = {
         {"expert": "expert-00", "languages": ["de"], "parent": "seed", "round": 0},
         {"expert": "expert-01", "languages": ["pl"], "parent": "expert-00", "round": 1, "donor": "de"},
     ],
+    "donors_by": "typology",
+    "rankings": {
+        "typology": {"pl": [["ru", 0.2], ["de", 0.25], ["en", 0.3], ["ja", 0.9]]},
+        "perplexity": {"pl": [["de", 4.0]]},
+    },
+    "not_computed": {"representation": "the ensemble names no seed"},
     "new": {
         "systems": {"after": figures(-0.2, before=-0.1)},
         "per_language": {
@@ -35,7 +41,10 @@ def test_the_section_draws_the_tree_and_shows_gain_and_loss() -> None:
     section = adaptation_section(REPORT)
     assert section is not None and "Version 2" in section.notes[0] and "untouched" in section.notes[0]
     assert "expert-01: Polish (donor de)" in section.pictures[0].svg
-    new, languages, old = section.tables
+    donors, new, languages, old = section.tables
+    assert [cell.text for cell in donors.rows[0]][1:] == ["ru 0.200, de 0.250, en 0.300", "de 4.000"]
+    assert donors.header[1].startswith("typology (chosen): distance of syntax")
+    assert any("not computed: representation: the ensemble names no seed" in note for note in section.notes)
     assert [cell.text for cell in new.rows[0]][1:] == ["-18.13% [-18.13%, -18.13%]", "-9.52% [-9.52%, -9.52%]"]
     assert [cell.text for cell in languages.rows[0]][1:] == ["9.00", "7.50 (-16.7%)"]
     assert old.rows[0][2].text.startswith("+0.00%")

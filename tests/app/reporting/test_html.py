@@ -77,6 +77,10 @@ def everything() -> dict[str, Any]:
         "merges": [{"left": ["ar"], "right": ["de"], "distance": 0.25}],
         "terms": {"expert-00": ["und·"]},
         "adaptation": REPORT,
+        "groupings": {
+            "agreement": [{"one": "demo", "other": "far", "over": "languages", "rand": -0.5, "information": 0.2}],
+            "balance": {"demo": 1.0, "far": 1.5},
+        },
         "published": {
             "allocation": "typological",
             "k": 1,
