@@ -152,8 +152,9 @@ def _by_hidden_states(text: AdaptationText, record: EnsembleRecord) -> Rank:
     """By the distance of the seed's mean hidden states, as the probe ``representation`` has it."""
     names: list[str] = []
     found: list[FloatArray] = []
+    stages = _hidden_stages(text, record)
     seed = made_before(text.store, "model", record.models[SEED], MAKE_SEED)
-    for stage, languages, tokens in _hidden_stages(text, record):
+    for stage, languages, tokens in stages:
         names += languages
         found += measured_languages(text.config, _PROBE, stage, languages, tokens, seed)
     return ranked_by_distance(probe_distances(_PROBE, found), names)
