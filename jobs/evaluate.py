@@ -1,4 +1,4 @@
-"""Score seed, dense and experts on the same text and compare the ensemble with them."""
+"""Score seed, dense and experts on the same text, compare the ensemble with them, and have them write samples."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work() -> Step:
     from app.lineage.runs import recorded
     from app.pipelines.evaluate import make_evaluation
+    from app.pipelines.sample import make_samples
 
-    return recorded(make_evaluation)
+    return recorded(lambda lineage: {**make_evaluation(lineage), **make_samples(lineage)})
 
 
 if __name__ == "__main__":

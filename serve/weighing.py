@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.core.errors import ServingError
 from app.core.languages import normalise
-from app.core.records import FloatArray, IntArray
+from app.core.records import FloatArray
 from app.core.suggest import unknown_value
 from app.ensemble.requests import Weigher
-from app.ensemble.routing import ContextSource, ContextState, RequestRouter, resolve_weighting
+from app.ensemble.routing import Alone, ContextSource, ContextState, RequestRouter, resolve_weighting
 from app.ensemble.rules import RULES, rule_of
 from serve.loading import MIXTURE, LoadedEnsemble
 from serve.messages import Mixing
@@ -132,27 +131,3 @@ class _SomeContext:
     def distances(self) -> FloatArray:
         chosen: FloatArray = self._state.distances()[self._places]
         return chosen
-
-
-class Alone:
-    """The weigher of a single model."""
-
-    needs_scores = False
-
-    def weights(self) -> FloatArray:
-        """All of it."""
-        return np.ones(1)
-
-    def running(self) -> NDArray[np.bool_]:
-        """It always runs."""
-        return np.ones(1, dtype=np.bool_)
-
-    def missed(self) -> IntArray:
-        """Nothing."""
-        return np.zeros(1, dtype=np.int64)
-
-    def catch_up(self, expert: int, log_probs: FloatArray) -> None:
-        """Never asked for."""
-
-    def observe(self, text: str, token: int, log_probs: FloatArray) -> None:
-        """Nothing changes."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Stage = Literal["shards", "tokenizer", "tokens", "probe", "allocation", "model", "scores", "evaluation"]
+Stage = Literal["shards", "tokenizer", "tokens", "probe", "allocation", "model", "scores", "evaluation", "samples"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 FORMAT_VERSION = 3
@@ -41,6 +41,7 @@ SCORES_VALUES = "log_probs.npy"
 DISTANCES = "distances.npy"
 DOCUMENT_ROWS = "documents.parquet"
 EVALUATION_SUMMARY = "summary.json"
+SAMPLES = "samples.json"
 
 CONFIG = "config.yaml"
 RUN = "run.json"

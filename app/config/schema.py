@@ -144,6 +144,10 @@ class EvaluationConfig(Section):
     """Tokens after which dropped experts are looked at again; 0 means never."""
     bootstrap_samples: PositiveInt = 2000
     """Resamples of the paired bootstrap."""
+    sample_tokens: NonNegativeInt = 24
+    """Tokens of each sample of generated text on the page, as far as a row holds them; 0 generates none."""
+    sample_languages: PositiveInt = 2
+    """Languages of each expert that samples are generated in, those first of which it holds most."""
 
 
 class ImportConfig(Section):

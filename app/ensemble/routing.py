@@ -177,3 +177,27 @@ class RequestRouter:
 
     def _distances(self) -> FloatArray | None:
         return None if self._context is None else self._context.distances()[None]
+
+
+class Alone:
+    """The weigher of a single model."""
+
+    needs_scores = False
+
+    def weights(self) -> FloatArray:
+        """All of it."""
+        return np.ones(1)
+
+    def running(self) -> NDArray[np.bool_]:
+        """It always runs."""
+        return np.ones(1, dtype=np.bool_)
+
+    def missed(self) -> IntArray:
+        """Nothing."""
+        return np.zeros(1, dtype=np.int64)
+
+    def catch_up(self, expert: int, log_probs: FloatArray) -> None:
+        """Never asked for."""
+
+    def observe(self, text: str, token: int, log_probs: FloatArray) -> None:
+        """Nothing changes."""

@@ -216,3 +216,13 @@ def evaluation_inputs(config: Config, scores: Mapping[str, str], allocation_key:
         "random_seed": config.run.seed,
     }
     return StageInputs("evaluation", fields, {**scores, "allocation": allocation_key}, EVALUATE)
+
+
+def samples_inputs(config: Config, models: Mapping[str, str], tokens_key: str, allocation_key: str) -> StageInputs:
+    """Text that dense, the experts and their mixture write; models: keys by name."""
+    fields: dict[str, JsonValue] = {
+        "weighting": asdict(weighting_settings(config)),
+        "tokens": config.evaluation.sample_tokens,
+        "languages": config.evaluation.sample_languages,
+    }
+    return StageInputs("samples", fields, {**models, "tokens": tokens_key, "allocation": allocation_key}, EVALUATE)

@@ -18,6 +18,7 @@ from app.core.errors import CorruptArtifact
 from app.core.records import JsonValue
 from app.corpora.base import Corpus
 from app.corpora.sources import open_corpus
+from app.evaluation.systems import DENSE
 from app.lineage.inputs import (
     SEED_FILE_SUFFIXES,
     PlannedStage,
@@ -25,6 +26,7 @@ from app.lineage.inputs import (
     planned,
     pretrained_seed_inputs,
     probe_inputs,
+    samples_inputs,
     scores_inputs,
     seed_location,
     shards_inputs,
@@ -167,6 +169,13 @@ class Lineage:
     def scores(self, model_key: str) -> PlannedStage:
         """Where the log-probabilities of one model are or will be."""
         return planned(scores_inputs(self.config, self.tokens.key, model_key), self.store)
+
+    @cached_property
+    def samples(self) -> PlannedStage:
+        """Where text written by dense, the experts and their mixture is or will be."""
+        dense = {task.name: task.key for task in self.baselines if task.name == DENSE}
+        models = dense | {task.name: task.key for task in self.experts}
+        return planned(samples_inputs(self.config, models, self.tokens.key, self.allocation.key), self.store)
 
     @cached_property
     def _parents(self) -> Parents:

@@ -16,6 +16,7 @@ from app.lineage.runs import record
 from app.pipelines.allocate import make_allocation
 from app.pipelines.evaluate import make_evaluation
 from app.pipelines.report import make_report, result_text
+from app.pipelines.sample import make_samples
 from app.pipelines.seed import make_seed
 from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens
@@ -30,6 +31,7 @@ _STAGES = (
     ("allocate", make_allocation),
     ("train", train_all),
     ("evaluate", make_evaluation),
+    ("sample", make_samples),
     ("report", make_report),
 )
 

@@ -30,7 +30,8 @@ class Plot:
 class Cell:
     """One cell. ``kind``: CSS classes; ``style``: inline CSS; ``lang``: the language whose names are shown beside.
 
-    ``terms`` stand one by one, each in its own direction.
+    ``terms`` stand one by one, each in its own direction. ``prompt``: the beginning of a text in ``lang``, marked, that
+    ``text`` goes on from.
     """
 
     text: str = ""
@@ -39,6 +40,7 @@ class Cell:
     lang: str = ""
     plot: Plot | None = None
     terms: Sequence[str] = ()
+    prompt: str = ""
 
     @property
     def names(self) -> tuple[str, str]:

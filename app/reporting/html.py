@@ -20,6 +20,7 @@ from app.reporting.cells import Section, mapping, sequence
 from app.reporting.comparison import ComparedRun, comparison_sections
 from app.reporting.groupings import groupings_section, probe_section
 from app.reporting.results import matrix_section, perplexity_section, systems_section
+from app.reporting.samples import samples_section
 from app.reporting.sweep import SweepRecords, sweep_headline, sweep_sections
 from app.reporting.tables import headline_text, mean_change_text
 from app.reporting.training import status_section, took_section
@@ -41,6 +42,7 @@ class ReportRecords:
     probe: ``probe``, ``languages``, and ``distances`` (one for each pair of languages) that the cut rests on.
     adaptation: what ``adaptation_section`` shows of the newest round of new languages.
     groupings: ``agreement`` and ``balance`` of the cut beside other cuts of the same text in the store.
+    samples: what models write, as ``samples_section`` has it.
     published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
     tokens: ``<lang>/<split>`` -> documents, tokens, bytes.
@@ -61,6 +63,7 @@ class ReportRecords:
     probe: JsonObject = field(default_factory=dict)
     adaptation: JsonObject = field(default_factory=dict)
     groupings: JsonObject = field(default_factory=dict)
+    samples: JsonObject = field(default_factory=dict)
     published: JsonObject = field(default_factory=dict)
     data_card: JsonObject = field(default_factory=dict)
     tokens: JsonObject = field(default_factory=dict)
@@ -126,6 +129,7 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         probe_section(records.probe),
         groupings_section(records.groupings),
         adaptation_section(records.adaptation),
+        samples_section(records.samples),
         loss_section(records.curves),
         status_section(records.models),
         exposure_section(records.summary),

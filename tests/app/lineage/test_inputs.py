@@ -10,6 +10,7 @@ from app.lineage.inputs import (
     allocation_inputs,
     optimisation_fields,
     probe_inputs,
+    samples_inputs,
     scores_inputs,
     seed_location,
     shards_inputs,
@@ -73,6 +74,15 @@ def test_scores_depend_on_the_protocol_but_not_on_the_ensemble() -> None:
     paper = load_config("demo", overrides=["evaluation.protocol=paper"])
     assert scores_inputs(plain, "t", "m").key == scores_inputs(mixed, "t", "m").key
     assert scores_inputs(plain, "t", "m").key != scores_inputs(paper, "t", "m").key
+
+
+def test_samples_depend_on_models_weights_and_length_and_not_on_the_bootstrap() -> None:
+    def key(*overrides: str, dense: str = "d") -> str:
+        return samples_inputs(load_config("demo", overrides=overrides), {"dense": dense}, "tokens", "allocation").key
+
+    assert key() == key("evaluation.bootstrap_samples=7", "training.max_failures=9")
+    changed = [key("evaluation.power=2"), key("evaluation.sample_tokens=7"), key("evaluation.sample_languages=1")]
+    assert len({key(), key(dense="other"), *changed}) == 5
 
 
 def _shards(*overrides: str) -> str:

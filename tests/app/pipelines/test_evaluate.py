@@ -186,3 +186,27 @@ def test_serving_gets_the_shares_unless_the_prior_is_uniform(tmp_path: Path) -> 
     make_evaluation(plain)
     assert read_ensemble(plain.run, "").shares == {}
     assert "ensemble_told" not in cells(plain, "de")
+
+
+class Counting:
+    """Its distances say how many tokens the text has and what they add up to."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def extend(self, text: str, tokens: Any) -> None:
+        assert len(tokens) == 1 and text == f"<{tokens[0]}>"
+        self.seen += tokens
+
+    def distances(self) -> np.ndarray:
+        return np.array([len(self.seen), sum(self.seen)], dtype=np.float64)
+
+
+def test_the_distances_of_a_token_are_those_of_the_text_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocator = SimpleNamespace(context=lambda _lang: Counting())
+    tokenizer = SimpleNamespace(pieces=lambda ids: [f"<{token}>" for token in ids])
+    monkeypatch.setattr(evaluate, "load_allocator", lambda _read: allocator)
+    monkeypatch.setattr(evaluate, "load_tokenizer", lambda _place: tokenizer)
+    stage: Any = SimpleNamespace(child=lambda _name: SimpleNamespace(read=None), local=lambda _name: "")
+    rows = evaluate._context_distances(stage, stage, [np.array([7, 5, 9]), np.array([2, 4])])
+    assert rows.tolist() == [[0, 0], [1, 7], [2, 12], [0, 0], [1, 2]]

@@ -12,6 +12,7 @@ import pytest
 from app.core.records import JsonObject
 from app.reporting.html import ReportRecords, render_report
 from tests.app.reporting.test_adaptation import REPORT
+from tests.app.reporting.test_samples import SAMPLES
 from tests.support.summary import headline
 
 VOID = {"meta", "link", "line", "circle", "path", "rect", "use"}
@@ -81,6 +82,7 @@ def everything() -> dict[str, Any]:
             "agreement": [{"one": "demo", "other": "far", "over": "languages", "rand": -0.5, "information": 0.2}],
             "balance": {"demo": 1.0, "far": 1.5},
         },
+        "samples": SAMPLES,
         "published": {
             "allocation": "typological",
             "k": 1,
