@@ -66,11 +66,14 @@ def score_models(text: Scorable, models: Mapping[str, StageFolder]) -> dict[str,
             pending = {
                 task.remote(config, tokens, tokenizer, models[name], stages[name]): name for name in waiting.values()
             }
+            log.info("evaluate: scoring held-out text with %s", ", ".join(waiting.values()))
             while pending:
                 (done,), _ = ray.wait(list(pending), num_returns=1)
                 seconds, count = ray.get(done)
                 speed = format_count(count / max(seconds, 1e-9))
-                log.info("evaluate: scored %s in %s (%s tokens/s)", pending.pop(done), format_seconds(seconds), speed)
+                name, number = pending.pop(done), len(waiting) - len(pending)
+                took = format_seconds(seconds)
+                log.info("evaluate: %d of %d, %s: %s (%s tokens/s)", number, len(waiting), name, took, speed)
     return {name: stage.folder for name, stage in stages.items()}
 
 
