@@ -13,7 +13,7 @@ _AUTHOR = "the document itself"
 _END = " ∎"
 _HOW = (
     "Each model is given the marked beginning of a held-out document, not its language, and goes on with the most"
-    " probable token each time."
+    " probable token each time. ⏎: a new line."
 )
 
 
@@ -32,7 +32,8 @@ def samples_section(samples: JsonObject) -> Section | None:
         texts |= {name: _text(one) for name, one in mapping(sample["texts"]).items()}
         for place, (name, text) in enumerate(texts.items()):
             first = Cell() if place else language_cell(lang)
-            rows.append([first, Cell(name, "text"), Cell(text, "text", lang=lang, prompt=prompt)])
+            shown, begun = (" ⏎ ".join(part.split("\n")) for part in (text, prompt))
+            rows.append([first, Cell(name, "text"), Cell(shown, "text", lang=lang, prompt=begun)])
             saved.writerow([lang, name, prompt, text])
     if not rows:
         return None
