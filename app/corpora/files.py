@@ -173,7 +173,9 @@ def _choose(placed: Sequence[_Placed], wanted: set[str]) -> tuple[list[_Placed],
 def _understood(where: str, kept: Sequence[_Placed], wanted: set[str]) -> list[str]:
     """What the names were taken to say, for a person to object to."""
     size = format_bytes(sum(file.size_bytes or 0 for file, _ in kept))
-    told = Counter((place.lang, place.told_by if place.told_by == "file name" else "folders") for _, place in kept)
+    told = Counter(
+        (place.lang, "folders" if place.told_by.startswith("folder ") else place.told_by) for _, place in kept
+    )
     named = [f"{lang} by {by} ({count})" for (lang, by), count in sorted(told.items(), key=str) if lang]
     unnamed = sum(count for (lang, _), count in told.items() if lang is None)
     default = f", {next(iter(wanted))} where they say none" if len(wanted) == 1 else ""

@@ -85,13 +85,17 @@ class Progress:
                 log.info("%s", self.line(now - self._started))
 
     def line(self, seconds: float) -> str:
-        """The state after so many seconds: parts, amounts with their rates, time left."""
+        """The state after so many seconds: parts, amounts with their rates, time left.
+
+        The first part's time holds the start of Ray's workers too, so time left is told from the second on.
+        """
         total = sum(self._weights.values())
         words = [f"{self._what}: {self._finished}/{len(self._weights)} {self._parts}"]
         words += [_amount(name, count, seconds) for name, count in self._done.items()]
         if self._finished == len(self._weights):
             return f"{', '.join(words)} in {format_seconds(seconds)}"
-        left = f"about {format_seconds(seconds * (total - self._weight) / self._weight)} left" if self._weight else ""
+        more = seconds * (total - self._weight) / max(self._weight, 1e-9)
+        left = f"about {format_seconds(more)} left" if self._finished > 1 else ""
         return ", ".join([*words, f"{format_seconds(seconds)} so far", *([left] if left else [])])
 
 
@@ -143,10 +147,13 @@ def _as_raised(what: str, outcome: Mapping[str, str]) -> Exception:
 
 
 def _silence_ray_data() -> None:
-    """No plan, bars or summary of Ray Data on the terminal; its warnings, and its own log files, stay."""
+    """No plan, bars or summary of Ray Data on the terminal; its warnings, but that there are no bars, and its own log
+    files stay.
+    """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":
             handler.setLevel(logging.WARNING)

@@ -136,10 +136,11 @@ def test_a_folder_that_looks_like_a_code_does_not_take_rows_that_say_otherwise(t
 
 
 def test_what_was_understood_is_told_with_the_number_of_files(tmp_path: Path) -> None:
-    for name in ("de.jsonl", "sw/a.jsonl", "sw/b.jsonl", "c.jsonl"):
+    for name in ("de.jsonl", "sw/a.jsonl", "sw/b.jsonl", "c.jsonl", "c4-sw.tfrecord-00000-of-00001.json.gz"):
         _write(tmp_path, name, "x")
     told = _corpus(tmp_path, "de", "sw").survey().understood
-    assert "4 files to read" in told[0] and "de by file name (1); sw by folders (2)" in told[0]
+    assert "5 files to read" in told[0]
+    assert "de by file name (1); sw by file names of mC4 (1); sw by folders (2)" in told[0]
     assert "no language by name (1): their rows say" in told[0]
     (tmp_path / "sw/a.jsonl").unlink()
     assert "de where they say none" in _corpus(tmp_path / "*.jsonl", "de").survey().understood[0]

@@ -9,11 +9,13 @@ from app.pipelines.part_tasks import Progress, run_part_tasks
 
 
 def test_time_left_is_by_the_work_that_is_left_not_by_the_number_of_parts() -> None:
-    progress = Progress("shard", "files", {0: 10.0, 1: 30.0}, clock=lambda: 0.0)
-    assert progress.line(9.0) == "shard: 0/2 files, 9.0s so far"
-    progress.add(0, {"documents": 2000, "bytes": 4096})
+    progress = Progress("shard", "files", {0: 1.0, 1: 9.0, 2: 30.0}, clock=lambda: 0.0)
+    assert progress.line(9.0) == "shard: 0/3 files, 9.0s so far"
+    progress.add(0, {"documents": 1000, "bytes": 2048})
+    assert progress.line(1.0).endswith("1.0s so far")  # most of it was the start of a worker
+    progress.add(1, {"documents": 1000, "bytes": 2048})
     line = progress.line(2.0)  # a quarter of the work in 2 s: the rest takes 6
-    assert line == "shard: 1/2 files, 2k documents (1k/s), 4.0 KiB (2.0 KiB/s), 2.0s so far, about 6.0s left"
+    assert line == "shard: 2/3 files, 2k documents (1k/s), 4.0 KiB (2.0 KiB/s), 2.0s so far, about 6.0s left"
 
 
 def test_a_line_every_some_seconds_and_one_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
