@@ -6,10 +6,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 EMULATOR := .local/emulator
+HARNESS := .local/harness
 CORPUS ?= $(XELM_CORPUS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulator demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings experiment-adaptation experiment-sweep pictures constraints clean
+.PHONY: help setup emulator harness demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings experiment-adaptation experiment-sweep pictures constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -28,11 +29,15 @@ $(STAMP): pyproject.toml constraints.txt
 
 emulator: $(EMULATOR)/.installed ## the AWS emulator of a cluster test, in an environment of its own on top of .venv
 
-$(EMULATOR)/.installed: tests/deploy/emulator.txt constraints.txt $(STAMP)
-	$(RUN) -m venv $(EMULATOR)
-	$(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(EMULATOR)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
-	grep -v '^python-dateutil==' constraints.txt > $(EMULATOR)/constraints.txt
-	$(EMULATOR)/bin/python -m pip install -q -c $(EMULATOR)/constraints.txt $(PIP_ARGS) -r tests/deploy/emulator.txt
+harness: $(HARNESS)/.installed ## lm_eval, the client of a test, in an environment of its own on top of .venv
+
+$(EMULATOR)/.installed: tests/deploy/emulator.txt
+$(HARNESS)/.installed: tests/serve/harness.txt
+$(EMULATOR)/.installed $(HARNESS)/.installed: constraints.txt $(STAMP)
+	$(RUN) -m venv $(@D)
+	$(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	grep -v '^python-dateutil==' constraints.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install -q -c $(@D)/constraints.txt $(PIP_ARGS) -r $(filter tests/%,$^)
 	@touch $@
 
 demo: setup ## the main job on the embedded text: offline, CPU, minutes
@@ -53,7 +58,7 @@ test: check ## check, and the default tests
 test-cluster: setup ## the tests that start several Ray nodes, a server or a browser
 	$(RUN) -m pytest -q -m "cluster and not (rare or gpu or network)"
 
-test-all: test test-cluster emulator ## every test but those for a GPU and for the network: also what is long and rarely breaks
+test-all: test test-cluster emulator harness ## every test but those for a GPU and for the network: also what is long and rarely breaks
 	$(RUN) -m pytest -q -m "(rare or slow) and not (gpu or network)"
 
 experiment: setup ## the comparison on real text: make experiment CORPUS=<folder in mC4's layout>
