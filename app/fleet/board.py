@@ -104,9 +104,9 @@ class ProgressBoard:
         total = sum(task.spec.budget_tokens for task in self._tasks)
         done = sum(self._fleet.member(task.key).state == "done" for task in self._tasks)
         left = self._pace.seconds_left(running, total - seen - sum(running.values()))
-        time_left = f", about {format_seconds(left)} of training left" if left is not None else ""
+        time_left = f", about {format_seconds(left)} of this training left" if left is not None else ""
         share = f"{seen / total:.0%} of {format_count(total)} tokens"
-        return f"{done} of {len(self._tasks)} models done, {share}{time_left}"
+        return f"{done} of {len(self._tasks)} model{'s' * (len(self._tasks) != 1)} done, {share}{time_left}"
 
     def _watch(self) -> None:
         looks = 0

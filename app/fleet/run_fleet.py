@@ -67,7 +67,8 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None =
     run.remove(STOP)
     started = time.monotonic()
     with ray_session(config.cluster), ray_machines(config, run, cpus) as machines:
-        log.info("train: %d models, %d at once", sum(not done for *_, done in work), machines.slots())
+        count = sum(not done for *_, done in work)
+        log.info("train: %d model%s, at most %d at once", count, "s" * (count != 1), machines.slots())
         with ProgressBoard(list(unique.values()), fleet) as board:
 
             def changed(state: Fleet) -> None:
