@@ -47,7 +47,7 @@ class Spread:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes no change."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:

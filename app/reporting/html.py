@@ -144,7 +144,7 @@ def _figures(summary: JsonObject) -> list[tuple[str, str]]:
     compared = summary["languages_compared"]
     figures = [
         (f"{summary['wins_over_dense']} of {compared}", "languages with lower perplexity than dense"),
-        (f"{summary['clear_wins_over_dense']}", "clear wins: the interval excludes no change"),
+        (f"{summary['clear_wins_over_dense']}", "clear wins: the interval excludes 0"),
         _mean_change(summary, "mean change of perplexity against dense, languages not told"),
     ]
     if told := mapping(summary["systems"]).get("ensemble_told"):

@@ -38,7 +38,7 @@ def perplexity_section(summary: JsonObject) -> Section | None:
     notes = [
         "Perplexity per token of the seed's tokenizer, lower is better; bold is the lowest of the row. Compare within"
         " a row only: text and tokens differ between languages. Interval: paired bootstrap over documents (95 %);"
-        " ✓ lower and ✗ higher perplexity than dense where it excludes no change.",
+        " ✓ lower and ✗ higher perplexity than dense where it excludes 0.",
         *_explanations(summary, mapping(summary.get("made"))),
         _facts(summary, {"protocol": "protocol", "mixture": "mixture"}),
     ]
@@ -125,7 +125,7 @@ def _fairness(summary: JsonObject) -> list[str]:
     ]
     enough, least = summary["languages_with_enough_documents"], summary["clear_needs_documents"]
     notes.append(
-        f"Clear: the interval excludes no change, and there are at least {least} documents ({enough} languages)."
+        f"Clear: the interval excludes 0, and there are at least {least} documents ({enough} languages)."
         f" About {summary['expected_false_clear']:.1f} of them would be clear by chance if nothing differed."
     )
     return notes
