@@ -51,7 +51,7 @@ def run_job(
     A result that says ``ok: false`` is printed and is status 1.
     work: imports what does the work and returns it. shortcuts: options of this job alone, each with the config key
     that it sets; switches: the same for options without a value, which set it to true. is_long: looks at the machines
-    before it starts, and shows signs of life. cuts: whether it needs the corpus to be cut. foresee: what a dry run says
+    before it starts, and heeds signals. cuts: whether it needs the corpus to be cut. foresee: what a dry run says
     first. package: where the command is. then: what can be typed after it, printed below its text. changes_run: it
     writes into the run's folder, as all long jobs do: it waits while another works at the run.
     """
@@ -61,9 +61,9 @@ def run_job(
     try:
         with ExitStack() as meanwhile:
             meanwhile.enter_context(redirect_stdout(sys.stderr))  # Ray tells of its nodes there; it is for the result
+            meanwhile.enter_context(signs_of_life())
             if is_long:
                 meanwhile.enter_context(ends_on_signals())
-                meanwhile.enter_context(signs_of_life())
             result, typed = _result(name, arguments, named, work, is_long, cuts, foresee, changes_run)
             if then and not arguments.dry_run:
                 result["next"] = then(typed)

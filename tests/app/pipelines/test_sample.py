@@ -69,8 +69,9 @@ def test_every_expert_dense_and_the_ensemble_go_on_from_the_same_beginnings(tiny
     stage = make_samples(lineage)["samples"]
     samples = json.loads(stage.read("samples.json"))["samples"]
     owned = {task.name: set(task.weights) for task in lineage.experts}
-    assert len(samples) == 4 and all(one["lang"] in owned[one["expert"]] for one in samples)
+    assert [one["expert"] for one in samples] == [name for name in owned for _ in range(min(2, len(owned[name])))]
+    assert all(one["lang"] in owned[one["expert"]] for one in samples)
     for one in samples:
         assert set(one["texts"]) == {one["expert"], "ensemble", "dense"} and one["prompt"] and one["held_out"]
     page = lineage.run.read("report/index.html").decode()
-    assert page.count("<mark>") == 4 * 4
+    assert page.count("<mark>") == 4 * len(samples)
