@@ -141,7 +141,8 @@ def naive_decode(
 ) -> IntArray:
     """Greedy tokens of the mixture."""
     caches = [DynamicCache(config=model.config) for model in models]
-    fed, made = torch.tensor([prompt]), []
+    device = models[0].device
+    fed, made = torch.tensor([prompt], device=device), []
     for _ in range(count):
         mixed: torch.Tensor | None = None
         for model, cache, weight in zip(models, caches, weights, strict=True):
@@ -150,7 +151,7 @@ def naive_decode(
             mixed = part if mixed is None else mixed + part
         assert mixed is not None
         made.append(int(mixed.argmax()))
-        fed = torch.tensor([made[-1:]])
+        fed = torch.tensor([made[-1:]], device=device)
     return np.array(made)
 
 
