@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -76,7 +76,8 @@ class Answering:
                 f"{self._count} requests are being answered, as many as may be at once; ask again in a few seconds"
             )
         self._enter(1)
-        running = _Running(self._backend, asked.job, self._limits.timeout_s, self._measures.of_job())
+        job = replace(asked.job, whole=not asked.stream)
+        running = _Running(self._backend, job, self._limits.timeout_s, self._measures.of_job())
 
         async def close() -> None:
             self._enter(-1)
@@ -89,9 +90,9 @@ class Answering:
                 return Response(status_code=_GONE)
             if asked.stream:
                 streaming = True
-                events = _events(_started(asked, first), asked, first, running)
+                events = _events(asked, first, running)
                 return EventStream(events, close, self._limits.timeout_s + _UNREAD_S)
-            whole = await _unless_gone(request, _whole(_started(asked, first), asked, first, running))
+            whole = await _unless_gone(request, _whole(asked, first, running))
             return Response(status_code=_GONE) if whole is None else whole
         finally:
             if not streaming:
@@ -102,39 +103,42 @@ class Answering:
         self._measures.answering.set(self._count)
 
 
-def _started(asked: Asked, first: Batch) -> Answer:
-    accepted = first.events[0]
-    assert isinstance(accepted, Accepted)
+def _started(asked: Asked, accepted: Accepted) -> Answer:
     job = asked.job
     return new_answer(accepted, job.n, job.model, asked.shape, job.logprobs is not None, asked.per_token)
 
 
-async def _whole(answer: Answer, asked: Asked, first: Batch, running: _Running) -> Response:
-    pieces = _pieces(first)
-    while (batch := await running.next()) is not None:
-        pieces += _pieces(batch)
+async def _whole(asked: Asked, first: Batch, running: _Running) -> Response:
+    pieces: list[Piece] = []
+    batch: Batch | None = first
+    while batch is not None:
+        for news in batch.events:
+            if isinstance(news, Accepted):
+                answer, pieces = _started(asked, news), []
+            else:
+                pieces.append(news)
+        batch = await running.next()
     texts = joined(pieces, len(asked.job.prompts) * asked.job.n)
     choices = [answer.choice(piece) for piece in texts]
     return JSONResponse(answer.body(choices, answer.usage()))
 
 
-async def _events(answer: Answer, asked: Asked, first: Batch, running: _Running) -> AsyncIterator[bytes]:
+async def _events(asked: Asked, first: Batch, running: _Running) -> AsyncIterator[bytes]:
     nothing: dict[str, Any] = {"usage": None} if asked.with_usage else {}
     try:
         batch: Batch | None = first
         while batch is not None:
-            for piece in _pieces(batch):
-                yield event({**answer.body([answer.choice(piece)]), **nothing})
+            for news in batch.events:
+                if isinstance(news, Accepted):  # again, only while nothing has been said
+                    answer = _started(asked, news)
+                else:
+                    yield event({**answer.body([answer.choice(news)]), **nothing})
             batch = await running.next()
         if asked.with_usage:
             yield event(answer.body([], answer.usage()))
         yield DONE
     except Exception as error:  # the status has been sent already: the stream says what is wrong and ends
         yield event(described(error)[1])
-
-
-def _pieces(batch: Batch) -> list[Piece]:
-    return [found for found in batch.events if isinstance(found, Piece)]
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:

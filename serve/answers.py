@@ -111,6 +111,7 @@ class Answer:
             found["weighting"] = self.accepted.weighting
             found |= self._language(piece.choice)
             found["drop_below"] = self.accepted.drop_below
+            found["version"] = self.accepted.version
             found["drafted"], found["kept"], found["passes"] = effort.drafted, effort.kept, effort.passes
         return found
 

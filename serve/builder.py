@@ -6,13 +6,12 @@ Two deployments: the ingress speaks HTTP, the models make texts; what crosses be
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ray import serve
-from ray.exceptions import RayTaskError
 from ray.serve import Application
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
@@ -21,6 +20,7 @@ from app.artifacts.store import Store
 from app.core.errors import ConfigError, XelmError
 from app.ensemble.engine import Limits
 from serve.doors import keys_of, require_keys
+from serve.handles import HandleBackend
 from serve.ingress import make_api
 from serve.limits import ServingLimits
 from serve.loading import load_ensemble
@@ -30,14 +30,17 @@ from serve.replica import Replica
 log = logging.getLogger(__name__)
 PACE_S = 0.02
 """Seconds between two batches of one request: a call between deployments costs about a quarter of it."""
+_SPARE_S = 30.0
+"""Seconds that a replica which is to go has beyond the longest answer: what it has begun it ends."""
 
 
 class ServingOptions(BaseModel):
     """Arguments of the application.
 
     run, root (artifacts.root), version (the current one where not given): what is served. replicas: of the models, each
-    with all experts on ``cpus`` and ``gpus``; with GPUs the models are on the first of them. slots: texts that a
-    replica makes at once; context: tokens of each, as many as the models allow where not given.
+    with all experts on ``cpus`` and ``gpus``; with GPUs the models are on the first of them. max_replicas: where given,
+    there are from ``replicas`` to so many, one for every ``slots`` requests that are being answered. slots: texts that
+    a replica makes at once; context: tokens of each, as many as the models allow where not given.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -46,12 +49,28 @@ class ServingOptions(BaseModel):
     root: str = "artifacts"
     version: int | None = Field(default=None, ge=1)
     replicas: int = Field(default=1, ge=1)
+    max_replicas: int | None = Field(default=None, ge=1)
     cpus: float = Field(default=1.0, ge=0)
     gpus: float = Field(default=0.0, ge=0)
     slots: int = Field(default=16, ge=1)
     context: int | None = Field(default=None, ge=2)
     allow_without_keys: bool = False
     limits: ServingLimits = ServingLimits()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ServingOptions:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(
+                f"max_replicas is {self.max_replicas}, less than the {self.replicas} replicas there are at least"
+            )
+        return self
+
+    def scaling(self) -> dict[str, Any]:
+        """How many replicas of the models there are, as options of a deployment."""
+        if self.max_replicas is None:
+            return {"num_replicas": self.replicas}
+        bounds = {"min_replicas": self.replicas, "max_replicas": self.max_replicas}
+        return {"autoscaling_config": {**bounds, "target_ongoing_requests": self.slots}}
 
 
 class Models:
@@ -94,60 +113,6 @@ class Models:
         """See Backend."""
         return await self._replica.decode(ids)
 
-    async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """See Backend."""
-        return await self._replica.chat_prompt(messages)
-
-
-class HandleBackend:
-    """A Backend behind a handle of Serve. Errors are those that the replica raised, without Ray's account of them."""
-
-    def __init__(self, models: DeploymentHandle) -> None:
-        self._models = models
-
-    async def describe(self) -> Description:
-        """See Backend."""
-        found: Description = await _plainly(self._models.describe.remote())
-        return found
-
-    async def answer(self, job: Job) -> AsyncIterator[Batch]:
-        """See Backend."""
-        batches = self._models.options(stream=True).answer.remote(job)
-        try:
-            async for batch in batches:
-                yield batch
-        except RayTaskError as error:
-            raise own_error(error) from None
-        finally:
-            batches.cancel()
-
-    async def encode(self, text: str, with_start: bool) -> list[int]:
-        """See Backend."""
-        ids: list[int] = await _plainly(self._models.encode.remote(text, with_start))
-        return ids
-
-    async def decode(self, ids: Sequence[int]) -> str:
-        """See Backend."""
-        text: str = await _plainly(self._models.decode.remote(ids))
-        return text
-
-    async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """See Backend."""
-        ids: tuple[int, ...] = await _plainly(self._models.chat_prompt.remote(messages))
-        return ids
-
-
-async def _plainly(response: Awaitable[Any]) -> Any:
-    try:
-        return await response
-    except RayTaskError as error:
-        raise own_error(error) from None
-
-
-def own_error(error: RayTaskError) -> Exception:
-    """What a replica raised. The text of Ray's error holds the traceback, which is nobody's business."""
-    return error.cause if isinstance(error.cause, Exception) else RuntimeError("a replica failed")
-
 
 class Ingress:
     """HTTP (the deployment ``ingress``)."""
@@ -178,14 +143,18 @@ def app(args: dict[str, Any]) -> Application:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"serving argument {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    drain = {"graceful_shutdown_timeout_s": options.limits.timeout_s + _SPARE_S, "graceful_shutdown_wait_loop_s": 0.5}
     models = serve.deployment(Models).options(
         name="models",
-        num_replicas=options.replicas,
+        **options.scaling(),
+        **drain,
         max_ongoing_requests=options.slots + options.limits.waiting,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
     )
     ingress = serve.deployment(serve.ingress()(Ingress)).options(
         name="ingress",
+        max_surge_percent=100,  # it holds no memory to speak of, so the new one is there before the old one goes
+        **drain,
         max_ongoing_requests=options.limits.concurrent + 8,  # room to say that there is none
         ray_actor_options={"num_cpus": 0},
     )

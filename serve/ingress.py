@@ -17,7 +17,7 @@ from serve.answers import Shape
 from serve.doors import BodyLimit, KeyDoor
 from serve.limits import ServingLimits
 from serve.measures import Counted, Measures
-from serve.messages import Backend, Description, Job
+from serve.messages import Backend, Conversation, Description, Job
 from serve.problems import NotLoaded, UnknownModel, install_problems
 from serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest, GenerationRequest, TokenizeRequest
 from serve.static_files import add_playground
@@ -25,23 +25,25 @@ from serve.static_files import add_playground
 log = logging.getLogger(__name__)
 _CHAT_TOKENS = 128
 _RETRY_S = 1.0
+_LOOK_S = 5.0
+"""Seconds until a change of what is served is known here; texts are made by the new models before that."""
 
 
 class _Models:
-    """What is served, asked of the backend until it answers."""
+    """What is served, asked of the backend again and again: it may be changed while it is served."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.found: Description | None = None
 
     async def learn(self) -> None:
-        """Try until the models are loaded."""
-        while self.found is None:
+        """Ask for ever. What is known stays while nobody answers."""
+        while True:
             try:
                 self.found = await self._backend.describe()
             except Exception as error:  # whatever goes wrong behind, the models are not there
                 log.warning("the models are not ready: %s", error)
-                await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(_RETRY_S if self.found is None else _LOOK_S)
 
     def get(self) -> Description:
         """Raises NotLoaded."""
@@ -76,7 +78,7 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
     _add_state(api, models, measures)
     _add_models(api, models)
     _add_tokenizer(api, backend, models)
-    _add_completions(api, backend, models, Answering(backend, limits, measures))
+    _add_completions(api, models, Answering(backend, limits, measures))
     add_playground(api)
     return api
 
@@ -143,7 +145,7 @@ def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models) -> None:
         return {"prompt": await backend.decode(request.tokens)}
 
 
-def _add_completions(api: FastAPI, backend: Backend, models: _Models, answering: Answering) -> None:
+def _add_completions(api: FastAPI, models: _Models, answering: Answering) -> None:
     @api.post("/v1/completions", response_model=None)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         models.require(asked.model)
@@ -156,16 +158,15 @@ def _add_completions(api: FastAPI, backend: Backend, models: _Models, answering:
     @api.post("/v1/chat/completions", response_model=None)
     async def chat(asked: ChatRequest, request: Request) -> Response:
         models.require(asked.model)
-        prompt = await backend.chat_prompt(asked.turns())
         job = _job(asked, asked.max_completion_tokens or asked.max_tokens or _CHAT_TOKENS)
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
-        job = replace(job, prompts=[prompt], logprobs=logprobs)
+        job = replace(job, prompts=[Conversation(asked.turns())], logprobs=logprobs)
         shape: Shape = "chat.chunk" if asked.stream else "chat"
         return await answering.respond(request, Asked(job, shape, asked.stream, asked.with_usage, asked.xelm.per_token))
 
 
 def _job(asked: GenerationRequest, max_tokens: int) -> Job:
-    """The request without its prompts. A seed is drawn here, so that a replica that takes over draws the same text."""
+    """The request without its prompts. A seed is drawn here, so that a replica that takes over has the same numbers."""
     sampling = asked.sampling(max_tokens)
     if sampling.seed is None:
         sampling = replace(sampling, seed=secrets.randbits(62))

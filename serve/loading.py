@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 
 from app.allocation.base import Allocator
 from app.allocation.storage import load_allocator
 from app.artifacts.ensemble import read_ensemble
+from app.artifacts.keys import digest_json
 from app.artifacts.layout import ALLOCATOR, FINAL_MODEL, TOKENIZER
 from app.artifacts.store import Store
 from app.core.errors import ConfigError, ServingError
@@ -32,7 +33,7 @@ class LoadedEnsemble:
     """Experts in the allocator's order, single models beside them (dense, seed), and how the run mixes.
 
     shares: language -> weight of each expert before the first token of a request that names it. languages: of each
-    expert by name. loaded_at: seconds.
+    expert by name. loaded_at: seconds. release: equal for ensembles that give equal texts.
     """
 
     experts: Sequence[CausalLM]
@@ -45,6 +46,7 @@ class LoadedEnsemble:
     languages: Mapping[str, Sequence[str]] = field(default_factory=dict)
     run: str = ""
     version: int = 0
+    release: str = ""
 
     def names(self) -> list[str]:
         """What may be asked for as ``model``."""
@@ -106,6 +108,7 @@ def load_ensemble(store: Store, run: str, version: int | None = None, device: st
         languages={expert.name: expert.languages for expert in record.experts},
         run=record.run,
         version=record.version,
+        release=digest_json(asdict(record)),
     )
 
 

@@ -29,6 +29,9 @@ class Measures:
         self._kept = Counter(
             "xelm_kept_tokens", "drafts that were kept: over drafted, the acceptance", registry=registry
         )
+        self._taken_over = Counter(
+            "xelm_jobs_taken_over", "times that another replica went on with a job", registry=registry
+        )
         self._first = Histogram(
             "xelm_first_token_seconds", "from request to first token", buckets=_SECONDS, registry=registry
         )
@@ -67,11 +70,16 @@ class JobMeasures:
         self._all = measures
         self._begun = time.monotonic()
         self._last: dict[int, float] = {}
+        self._replica = ""
 
     def observe(self, batch: Batch) -> None:
         """A batch of the job has come."""
         now, all_ = time.monotonic(), self._all
         all_._observe(batch)
+        if batch.replica != self._replica:
+            if self._replica:
+                all_._taken_over.inc()
+            self._replica = batch.replica
         for event in batch.events:
             if not isinstance(event, Piece):
                 all_._prompt.inc(sum(event.prompt_tokens))

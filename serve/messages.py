@@ -10,8 +10,16 @@ from app.ensemble.engine import Load
 from app.ensemble.requests import FinishReason
 from app.ensemble.sampling import Sampling
 
-Prompt = str | tuple[int, ...]
-"""Text, which gets the start token, or token ids, which are taken as they are."""
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns with ``role`` and ``content``, for the tokenizer's chat template."""
+
+    turns: Sequence[Mapping[str, str]]
+
+
+Prompt = str | tuple[int, ...] | Conversation
+"""Text, which gets the start token; token ids, which are taken as they are; or turns of a chat."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,21 @@ class Mixing:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """What has been delivered of a text: the ids of its tokens, and whether its echoed prompt has been."""
+
+    made: tuple[int, ...] = ()
+    prompt: bool = False
+
+
+@dataclass(frozen=True)
 class Job:
-    """One HTTP request: each prompt is continued ``sampling``-wise n times; fields as in ``app.ensemble.requests``."""
+    """One HTTP request: each prompt is continued ``sampling``-wise n times; fields as in ``app.ensemble.requests``.
+
+    whole: nothing of the answer is shown before its end. release: the only one that may answer, None for any.
+    going_on: of a job that a replica has begun and lost, the texts that have not ended, by their choice; others are
+    left out of the answer. None: all of them, from their beginning.
+    """
 
     model: str
     prompts: Sequence[Prompt]
@@ -42,16 +63,20 @@ class Job:
     logprobs: int | None = None
     echo: bool = False
     mixing: Mixing = field(default_factory=Mixing)
+    whole: bool = False
+    release: str | None = None
+    going_on: Mapping[int, Progress] | None = None
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a text: its own name, the text that became complete with it, and what it was drawn or scored with.
+    """A token of a text: id, its own name, the text that became complete with it, what it was drawn or scored with.
 
     log_prob: nats under the mixture; top: names and log-probabilities of the most probable tokens, this one included
     with the same value. weights: of the job's experts, NaN where the token was not scored.
     """
 
+    id: int
     name: str
     piece: str
     log_prob: float | None
@@ -77,7 +102,8 @@ class Accepted:
     """The first event of a job: it will be answered. prompt_tokens: of each prompt, the start token included.
 
     experts: names, in the order of all weights that follow; weighting: the rule, None for a single model. languages:
-    of each prompt; none for a single model.
+    of each prompt; none for a single model. version: of the run's ensemble; release: the one that answers. A second
+    ``Accepted`` takes back all that came before it.
     """
 
     prompt_tokens: Sequence[int]
@@ -85,6 +111,8 @@ class Accepted:
     weighting: str | None
     drop_below: float
     languages: Sequence[TextLanguage] = ()
+    version: int = 0
+    release: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,10 +160,14 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Description:
-    """What a replica serves. vocabulary: tokens; context: of a text, the start token included; loaded_at: seconds."""
+    """What a replica serves. vocabulary: tokens; context: of a text, the start token included; loaded_at: seconds.
+
+    release: equal for replicas that give equal texts.
+    """
 
     run: str
     version: int
+    release: str
     models: Sequence[ModelInfo]
     vocabulary: int
     context: int
@@ -159,6 +191,3 @@ class Backend(Protocol):
 
     async def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""
-
-    async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """Token ids of a conversation by the tokenizer's template. Raises ServingError where it has none."""

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.core.errors import AllocationError, ConfigError, CorpusError, Overloaded, ServingError
+from serve.replay import OtherRelease, ReplicaLost
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ class NotLoaded(ServingError):
 STATUSES: Mapping[type[Exception], tuple[int, str, str | None]] = {
     Overloaded: (429, "rate_limit_error", "overloaded"),
     NotLoaded: (503, "server_error", "not_ready"),
+    ReplicaLost: (503, "server_error", "replica_lost"),
+    OtherRelease: (503, "server_error", "version_changed"),
     UnknownModel: (404, "invalid_request_error", "model_not_found"),
     ServingError: (400, "invalid_request_error", None),
     ConfigError: (400, "invalid_request_error", None),

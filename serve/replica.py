@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from serve.loading import MIXTURE, LoadedEnsemble
 from serve.messages import (
     Accepted,
     Batch,
+    Conversation,
     Description,
     Effort,
     Job,
@@ -31,11 +32,13 @@ from serve.messages import (
     TextLanguage,
     Token,
 )
+from serve.replay import OtherRelease
 from serve.weighing import Plan, plan_of, wants_language
 
 _LEAST = -9999.0
 """Log-probabilities are cut here: JSON has no infinity."""
 _WARM_TOKENS = 8
+_CHANGED = "what is served has changed since this text was begun, and a text comes from one version alone; ask again"
 
 
 class Replica:
@@ -65,6 +68,7 @@ class Replica:
         return Description(
             run=ensemble.run,
             version=ensemble.version,
+            release=ensemble.release,
             models=(
                 ModelInfo(MIXTURE, "ensemble"),
                 *experts,
@@ -93,16 +97,22 @@ class Replica:
 
     async def answer(self, job: Job) -> AsyncIterator[Batch]:
         """See Backend. Whoever stops listening frees the job's slots before the next step."""
+        if job.release not in (None, self._ensemble.release):
+            raise OtherRelease(_CHANGED)
         prompts, plans, languages = await asyncio.to_thread(self._read, job)
-        requests = [self._request(job, plan, ids) for plan, ids in zip(plans, prompts, strict=True)]
-        subscription = await self._engine.submit(requests)
+        requests = [
+            (place, request)
+            for place, (plan, ids) in enumerate(zip(plans, prompts, strict=True))
+            for request in self._asked(job, plan, place, ids)
+        ]
+        subscription = await self._engine.submit([request for _, request in requests])
+        prompt_of = {number: place for number, (place, _) in zip(subscription.numbers, requests, strict=True)}
         try:
-            counts, plan = tuple(map(len, prompts)), plans[0]  # they differ in their language alone
-            yield self._batch([Accepted(counts, plan.names, plan.weighting, plan.drop_below, languages)])
-            unfinished = len(prompts) * job.n
+            yield self._batch([self._accepted(plans[0], prompts, languages)])
+            unfinished = sum(request.n for _, request in requests)
             while unfinished:
                 updates = await subscription.take()
-                pieces = [self._piece(job, subscription.numbers.index(update.request), update) for update in updates]
+                pieces = [self._piece(job, prompt_of[update.request], update) for update in updates]
                 unfinished -= sum(piece.finish is not None for piece in pieces)
                 yield self._batch(pieces)
                 if unfinished and self._pace:
@@ -118,10 +128,6 @@ class Replica:
     async def decode(self, ids: Sequence[int]) -> str:
         """See Backend. Raises ServingError for ids that the vocabulary does not have."""
         return await asyncio.to_thread(self._ensemble.tokenizer.decode, self._known(ids))
-
-    async def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[int, ...]:
-        """See Backend."""
-        return tuple(await asyncio.to_thread(self._ensemble.tokenizer.chat_prompt, messages))
 
     def close(self) -> None:
         """End the engine's thread."""
@@ -140,8 +146,8 @@ class Replica:
         wanted = job.mixing.language is None and wants_language(self._ensemble, job.mixing)
         by_language: dict[str | None, Plan] = {}
         plans, languages = [], []
-        for prompt in job.prompts:
-            text = prompt if isinstance(prompt, str) else self._ensemble.tokenizer.decode(prompt)
+        for prompt, ids in zip(job.prompts, prompts, strict=True):
+            text = prompt if isinstance(prompt, str) else self._ensemble.tokenizer.decode(ids)
             found = self._languages.of(text, job.mixing.language)
             named = found.code if wanted else job.mixing.language
             if named not in by_language:
@@ -150,7 +156,25 @@ class Replica:
             languages.append(replace(found, weighs=plans[-1].by_language))
         return prompts, plans, tuple(languages)
 
+    def _accepted(self, plan: Plan, prompts: Sequence[Sequence[int]], languages: tuple[TextLanguage, ...]) -> Accepted:
+        """plan: of any prompt, they differ in their language alone."""
+        counts, served = tuple(map(len, prompts)), self._ensemble
+        return Accepted(counts, plan.names, plan.weighting, plan.drop_below, languages, served.version, served.release)
+
+    def _asked(self, job: Job, plan: Plan, prompt: int, ids: Sequence[int]) -> list[Request]:
+        """The requests of one prompt: one for all its texts, or one for each that is to go on."""
+        whole = self._request(job, plan, ids)
+        if job.going_on is None:
+            return [whole]
+        return [
+            replace(whole, n=1, first=text, made=self._known(progress.made), echo=job.echo and not progress.prompt)
+            for text in range(job.n)
+            if (progress := job.going_on.get(prompt * job.n + text)) is not None
+        ]
+
     def _ids(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, Conversation):
+            return self._ensemble.tokenizer.chat_prompt(prompt.turns)
         if isinstance(prompt, str):
             lone = next((i for i, character in enumerate(prompt) if "\ud800" <= character <= "\udfff"), None)
             if lone is not None:
@@ -202,13 +226,13 @@ class Replica:
     def _token(self, step: Step, logprobs: int | None) -> Token:
         tokenizer = self._ensemble.tokenizer
         if logprobs is None or step.log_prob is None:
-            return Token(tokenizer.name(step.token), step.piece, None, {}, step.weights.tolist())
+            return Token(step.token, tokenizer.name(step.token), step.piece, None, {}, step.weights.tolist())
         log_prob = max(step.log_prob, _LEAST)
         top: dict[str, float] = {}
         for token, value in _with_own(step, log_prob) if logprobs else ():
             name = tokenizer.name(token)
             top[tokenizer.spelling(token) if name in top else name] = value
-        return Token(tokenizer.name(step.token), step.piece, log_prob, top, step.weights.tolist())
+        return Token(step.token, tokenizer.name(step.token), step.piece, log_prob, top, step.weights.tolist())
 
 
 def _effort(work: Work) -> Effort:

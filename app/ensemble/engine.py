@@ -86,7 +86,7 @@ class Engine:
         seed = request.sampling.seed
         seed = secrets.randbits(62) if seed is None else seed
         number, self._submitted = self._submitted, self._submitted + 1
-        for choice in range(request.n):
+        for choice in range(request.first, request.first + request.n):
             self._waiting.add(_Wanted(number, request, choice, seed))
         return number
 

@@ -48,7 +48,7 @@ class Request:
     decoder: makes a fresh one. stop_ids end a text and are no
     part of it. logprobs: alternatives reported for each token, None for no log-probabilities at all. echo: the prompt
     is part of the answer. made: tokens made before, of a request that is replayed: they count as made, and are not
-    reported again.
+    reported again. first: number of its first choice, on which random numbers depend.
 
     Mechanisms that leave the distribution as it is may be turned off: ``speculate`` and ``one_expert``.
     """
@@ -64,6 +64,7 @@ class Request:
     logprobs: int | None = None
     echo: bool = False
     made: Sequence[int] = ()
+    first: int = 0
     speculate: bool = True
     one_expert: bool = True
 

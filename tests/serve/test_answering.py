@@ -20,7 +20,7 @@ from serve.replica import Replica
 from tests.support.ensembles import demo_ensemble
 from tests.support.serving import post
 
-TOKEN = Token("a", "a", None, {}, [1.0])
+TOKEN = Token(0, "a", "a", None, {}, [1.0])
 
 
 class Slow(Replica):

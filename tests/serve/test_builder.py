@@ -19,7 +19,8 @@ from ray.exceptions import RayTaskError
 from ray.serve.schema import ServeDeploySchema
 
 from app.core.errors import ConfigError, Overloaded
-from serve.builder import HandleBackend, app
+from serve.builder import app
+from serve.handles import HandleBackend
 from tests.support.processes import kill_family
 from tests.support.serving import chunks
 from tests.support.source import ROOT

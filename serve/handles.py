@@ -1,0 +1,73 @@
+"""The models behind a handle of Serve: errors keep their kind, and a replica that dies is replaced by another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayTaskError, RpcError, WorkerCrashedError
+from ray.serve.exceptions import ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from serve.messages import Batch, Description, Job
+from serve.replay import ReplicaLost, replayed, tried_again
+
+_LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, RpcError, ReplicaUnavailableError)
+
+
+class HandleBackend:
+    """A Backend behind a handle of Serve. Errors are those that the replica raised, without Ray's account of them.
+
+    What a replica was doing when it went away is done by another; ReplicaLost if that fails again and again.
+    """
+
+    def __init__(self, models: DeploymentHandle) -> None:
+        self._models = models
+
+    async def describe(self) -> Description:
+        """See Backend."""
+        found: Description = await self._asked(self._models.describe.remote)
+        return found
+
+    async def answer(self, job: Job) -> AsyncIterator[Batch]:
+        """See Backend."""
+        async with aclosing(replayed(job, self._answer_of_one)) as batches:  # type: ignore[type-var]  # a generator
+            async for batch in batches:
+                yield batch
+
+    async def encode(self, text: str, with_start: bool) -> list[int]:
+        """See Backend."""
+        ids: list[int] = await self._asked(self._models.encode.remote, text, with_start)
+        return ids
+
+    async def decode(self, ids: Sequence[int]) -> str:
+        """See Backend."""
+        text: str = await self._asked(self._models.decode.remote, ids)
+        return text
+
+    async def _answer_of_one(self, job: Job) -> AsyncIterator[Batch]:
+        batches = self._models.options(stream=True).answer.remote(job)
+        try:
+            async for batch in batches:
+                yield batch
+        except (RayTaskError, *_LOST) as error:
+            raise own_error(error) from None
+        finally:
+            batches.cancel()
+
+    async def _asked(self, remote: Callable[..., Any], *arguments: object) -> Any:
+        async def once() -> Any:
+            try:
+                return await remote(*arguments)
+            except (RayTaskError, *_LOST) as error:
+                raise own_error(error) from None
+
+        return await tried_again(once)
+
+
+def own_error(error: Exception) -> Exception:
+    """What a replica raised, or that it is gone. The text of Ray's error is nobody's business."""
+    if isinstance(error, RayTaskError) and not isinstance(error.cause, _LOST):
+        return error.cause if isinstance(error.cause, Exception) else RuntimeError("a replica failed")
+    return ReplicaLost("the models' process went away, and so did those that were to go on; ask again")
