@@ -1,0 +1,200 @@
+"""Load and faults: streaming clients that know their answers, while replicas are killed and versions change.
+
+``python -m benchmarks.serving_load [--root FOLDER] [--run NAME] [--clients N] [--minutes M] [--kill-every S]
+[--changes N] [--format json]``. Serves a finished run on a Ray of its own; a second version of it mixes evenly. Each
+client asks greedily for one of a pool of prompts (token ids, drawn) whose answers were made beforehand by the engine in
+this process; some go away in the middle, some ask for too much or send what is no JSON. ``--kill-every``: seconds
+between kills (-9) of a process of the models; ``--changes``: times that the other version is deployed.
+
+Status 1 if any answer is wrong or cut off, or anything is answered but by 2xx, 4xx or 429.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import psutil
+
+from app.artifacts.store import Store
+from app.core.errors import XelmError
+from app.core.records import JsonObject
+from app.ensemble.sampling import Sampling
+from benchmarks.served import Served, serve_config, two_versions
+from benchmarks.serving_clients import Answer, Clients, Tally
+from serve.loading import load_ensemble
+from serve.messages import Job, Piece
+from serve.replica import Replica
+
+_LOOK_S = 5.0
+Memory = dict[str, list[tuple[float, int]]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving_load", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("artifacts"))
+    parser.add_argument("--run", default="demo")
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--pool", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--kill-every", type=float, default=0.0)
+    parser.add_argument("--changes", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    arguments = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="xelm-load-") as folder:
+        try:
+            record = load(arguments, Path(folder))
+        except XelmError as error:
+            print(f"serving_load: {error}", file=sys.stderr)
+            return 1
+    print(json.dumps(record, indent=None if arguments.format == "json" else 1))
+    return 1 if record["failed"] else 0
+
+
+def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
+    """Serve, ask, disturb; what was seen."""
+    root, _ = two_versions(arguments.root, arguments.run, folder)
+    found: list[list[int]] = []
+    answers: dict[int, list[Answer]] = {}
+    for version in (1, 2):
+        ensemble = load_ensemble(Store(root), arguments.run, version)
+        if not found:
+            found = drawn_prompts(arguments.pool, ensemble.tokenizer.vocab_size, arguments.seed)
+        answers[version] = asyncio.run(expected(Replica(ensemble, 16), found, arguments.tokens))
+    clients_wait = {"waiting": arguments.clients // 2, "concurrent": arguments.clients}
+    args = {"run": arguments.run, "root": root, "slots": arguments.slots, "cpus": 0.5, "limits": clients_wait}
+    with Served(max(1, arguments.replicas)) as served:
+
+        def deploy(version: int) -> None:
+            served.deploy(serve_config(served.port, version=version, replicas=arguments.replicas, **args))
+
+        deploy(1)
+        served.settle()
+        clients = Clients(f"http://127.0.0.1:{served.port}", found, answers, arguments.tokens)
+        disturbance = Disturbance(served, deploy, arguments)
+        asyncio.run(disturbance.during(clients))
+        return {
+            "benchmark": "serving_load",
+            "clients": arguments.clients,
+            "minutes": arguments.minutes,
+            "replicas": arguments.replicas,
+            "kills": disturbance.kills,
+            "changes": disturbance.changes,
+            **seen(clients.tally),
+            "memory_mb": {name: memory_of(samples) for name, samples in disturbance.memory.items()},
+        }
+
+
+def drawn_prompts(count: int, vocab_size: int, seed: int) -> list[list[int]]:
+    """Prompts of 2 to 40 ids."""
+    chance = np.random.default_rng(seed)
+    return [[0, *chance.integers(4, vocab_size, size=chance.integers(1, 40)).tolist()] for _ in range(count)]
+
+
+async def expected(replica: Replica, prompts: Sequence[Sequence[int]], tokens: int) -> list[Answer]:
+    """The greedy answer to each prompt, with the margin of each token. Closes the replica."""
+
+    async def answer(prompt: Sequence[int]) -> Answer:
+        job = Job("ensemble", [tuple(prompt)], Sampling(tokens, temperature=0.0), logprobs=2)
+        events = [event async for batch in replica.answer(job) for event in batch.events]
+        made = [token for event in events if isinstance(event, Piece) for token in event.tokens]
+        values = [sorted(token.top.values()) for token in made]
+        return Answer([token.piece for token in made], [two[-1] - two[-2] for two in values])
+
+    found = []
+    for start in range(0, len(prompts), 32):
+        found += await asyncio.gather(*map(answer, prompts[start : start + 32]))
+    replica.close()
+    return found
+
+
+class Disturbance:
+    """Kills, changes and looks at memory while clients ask."""
+
+    def __init__(self, served: Served, deploy: Callable[[int], None], arguments: argparse.Namespace) -> None:
+        self._served, self._deploy, self._arguments = served, deploy, arguments
+        self._chance = random.Random(arguments.seed)
+        self.kills = self.changes = 0
+        self.memory: Memory = {"models": [], "ingress": []}
+
+    async def during(self, clients: Clients) -> None:
+        """Ends when the clients do."""
+        begun, seconds = time.monotonic(), self._arguments.minutes * 60
+        others = [asyncio.create_task(self._look(begun))]
+        if self._arguments.kill_every:
+            others.append(asyncio.create_task(self._kill()))
+        if self._arguments.changes:
+            others.append(asyncio.create_task(self._change(seconds / (self._arguments.changes + 1))))
+        await clients.run(self._arguments.clients, begun + seconds, self._arguments.seed)
+        for task in others:
+            task.cancel()
+        for ended in await asyncio.gather(*others, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+    async def _kill(self) -> None:
+        while True:
+            await asyncio.sleep(self._arguments.kill_every)
+            pids = await asyncio.to_thread(self._served.pids, "models")
+            if len(pids) > 1:  # one of two: the other goes on
+                os.kill(self._chance.choice(sorted(pids.values())), signal.SIGKILL)
+                self.kills += 1
+
+    async def _change(self, every: float) -> None:
+        while self.changes < self._arguments.changes:
+            await asyncio.sleep(every)
+            await asyncio.to_thread(self._deploy, 2 - self.changes % 2)
+            self.changes += 1
+
+    async def _look(self, begun: float) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for name, samples in self.memory.items():
+                for pid in (await asyncio.to_thread(self._served.pids, name)).values():
+                    if psutil.pid_exists(pid):
+                        samples.append((time.monotonic() - begun, psutil.Process(pid).memory_info().rss))
+
+
+def seen(tally: Tally) -> JsonObject:
+    """Counts, and seconds to the first token and between chunks of tokens."""
+    times = {"first_token_s": tally.first, "between_chunks_s": tally.between}
+    return {
+        "answers": dict(tally.answers),
+        "statuses": {str(status): count for status, count in sorted(tally.statuses.items())},
+        "failed": list(tally.failed[:20]),
+        **{
+            name: {"p50": round(float(np.quantile(s, 0.5)), 3), "p99": round(float(np.quantile(s, 0.99)), 3)}
+            for name, s in times.items()
+            if s
+        },
+    }
+
+
+def memory_of(samples: Sequence[tuple[float, int]]) -> JsonObject:
+    """Resident MB of a process: in the second quarter of the time, when all is warm, and in the last."""
+    if not samples:
+        return {}
+    end = samples[-1][0]
+    quarters = [[size for at, size in samples if end * q / 4 < at <= end * (q + 1) / 4] for q in range(4)]
+    named = {"warm": quarters[1], "end": quarters[3]}
+    return {name: round(median(sizes) / 1e6, 1) for name, sizes in named.items() if sizes}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
