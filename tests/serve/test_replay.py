@@ -25,7 +25,7 @@ def batch(*events: Accepted | Piece) -> Batch:
 
 
 def accepted(release: str = "one") -> Accepted:
-    return Accepted((2, 2), ("e",), None, 0.0, 1, release)
+    return Accepted((2, 2), ("e",), None, 0.0, version=1, release=release)
 
 
 def piece(choice: int, *ids: int, finish: bool = False, prompt: Sequence[Token] = ()) -> Piece:
