@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,13 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from app.core.errors import ConfigError
-from benchmarks.served import Served, serve_config, two_versions
 from serve.builder import ServingOptions, app
+from tests.support.processes import kill_family
 from tests.support.serving import chunks
 from tests.support.source import ROOT
 from tests.support.whole_run import WholeRun
 
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text(encoding="utf-8"))
-
-
-BODY: dict[str, Any] = {
-    "prompt": [f"{day} " for day in range(1, 17)],
-    "max_tokens": 50,
-    "temperature": 0,
-    "presence_penalty": 1,
-    "logit_bias": {"0": -100},
-}
-"""Texts that no end token ends, more than run at once."""
 
 
 def test_ray_accepts_the_config_and_it_listens_on_the_loopback_outside_rays_own_ports() -> None:
@@ -69,68 +59,54 @@ def test_replicas_are_as_many_as_asked_for_or_follow_the_requests(args: dict[str
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_a_run_is_served_over_http_through_a_kill_and_a_live_change(whole_run: WholeRun, tmp_path: Path) -> None:
-    root, _ = two_versions(whole_run.root, "tiny", tmp_path)
-    args = {"run": "tiny", "root": root, "replicas": 2, "slots": 2, "cpus": 0.25}
-    with Served(1, {"XELM_API_KEYS": "key"}) as served:
-        served.deploy(serve_config(served.port, version=1, **args))
-        served.settle()
-        there = Api(served.port)
+def test_a_run_is_served_and_answers_over_http(whole_run: WholeRun, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").symlink_to(whole_run.root)
+    config = {**CONFIG, "http_options": {**CONFIG["http_options"], "port": 28431}}
+    args = {"run": "tiny", "root": "artifacts", "version": 1, "slots": 2, "cpus": 0.5}
+    config["applications"] = [{**CONFIG["applications"][0], "args": args}]
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "XELM_API_KEYS": "key"}
+    command = [str(Path(sys.executable).parent / "serve"), "run", "serve.yaml"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        found = json.loads(_asked("/v1/models", None, process, tmp_path))["data"][0]
+        assert found["id"] == "ensemble" and found["xelm"]["run"] == "tiny" and found["xelm"]["version"] == 1
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(f"{there.base}/v1/models", timeout=60)
-        with pytest.raises(urllib.error.HTTPError, match="400") as refused:
-            there.ask("/v1/completions", {**BODY, "stream": True, "xelm": {"language": "tlh"}})
-        message = json.loads(refused.value.read())["error"]["message"]
-        assert message.startswith("language 'tlh' belongs to no expert") and "Traceback" not in message
-        undisturbed = there.told(stream=False)
-        assert undisturbed["version"] == 1 and there.told(stream=True)["text"] == undisturbed["text"]
-
-        with ThreadPoolExecutor(4) as pool:
-            answers = [pool.submit(there.told, number < 3) for number in range(4)]
-            while there.metric("xelm_requests_answering") < 4:
-                time.sleep(0.05)
-            os.kill(next(iter(served.pids("models").values())), signal.SIGKILL)
-            assert [answer.result()["text"] for answer in answers] == [undisturbed["text"]] * 4
-            assert there.metric("xelm_jobs_taken_over_total") >= 1
-            served.settle()
-
-            answers = [pool.submit(there.told, number < 3) for number in range(4)]
-            while there.metric("xelm_requests_answering") < 4:
-                time.sleep(0.05)
-            served.deploy(serve_config(served.port, version=2, **args))
-            found = [answer.result() for answer in answers]
-            deadline = time.monotonic() + 120
-            while found[-1]["version"] == 1 and time.monotonic() < deadline:
-                found.append(there.told(stream=False))
-        served.settle()
-        found.append(there.told(stream=True))
-        texts = {version: {one["text"] for one in found if one["version"] == version} for version in (1, 2)}
-        assert texts[1] == {undisturbed["text"]} and len(texts[2]) == 1 and texts[1] != texts[2]
-        assert json.loads(there.ask("/v1/models"))["data"][0]["xelm"]["version"] == 2
+            urllib.request.urlopen("http://127.0.0.1:28431/v1/models", timeout=60)
+        body = {"prompt": ["12 ", "Januar"], "max_tokens": 12, "temperature": 0, "xelm": {"language": "de"}}
+        whole = json.loads(_asked("/v1/completions", body, process, tmp_path))
+        assert whole["usage"]["completion_tokens"] <= 24 and len(whole["choices"]) == 2
+        parts = chunks(_asked("/v1/completions", {**body, "stream": True}, process, tmp_path))
+        for choice in whole["choices"]:
+            mine = [part["choices"][0] for part in parts if part["choices"][0]["index"] == choice["index"]]
+            assert "".join(one["text"] for one in mine) == choice["text"]
+        for stream in (False, True):
+            with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+                _ask("/v1/completions", {**body, "stream": stream, "xelm": {"language": "tlh"}})
+            message = json.loads(refused.value.read())["error"]["message"]
+            assert message.startswith("language 'tlh' belongs to no expert") and "Traceback" not in message
+        assert "xelm_made_tokens_total" in _asked("/metrics", None, process, tmp_path)
+    finally:
+        kill_family(process)
 
 
-class Api:
-    """What is served at a port, asked with the key."""
+def _ask(path: str, body: dict[str, Any] | None) -> str:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": "Bearer key", "content-type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:28431{path}", data, headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        text: str = answer.read().decode()
+        return text
 
-    def __init__(self, port: int) -> None:
-        self.base = f"http://127.0.0.1:{port}"
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> str:
-        """The answer. Raises HTTPError."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": "Bearer key", "content-type": "application/json"}
-        with urllib.request.urlopen(urllib.request.Request(self.base + path, data, headers), timeout=120) as answer:
-            text: str = answer.read().decode()
-            return text
-
-    def told(self, stream: bool) -> dict[str, Any]:
-        """Texts and version of a long greedy answer."""
-        answer = self.ask("/v1/completions", {**BODY, "stream": stream})
-        parts = [one for part in (chunks(answer) if stream else [json.loads(answer)]) for one in part["choices"]]
-        texts = ["".join(part["text"] for part in parts if part["index"] == i) for i in range(len(BODY["prompt"]))]
-        return {"text": tuple(texts), "version": parts[-1]["xelm"]["version"]}
-
-    def metric(self, name: str) -> float:
-        """A number of /metrics."""
-        lines = self.ask("/metrics").splitlines()
-        return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
+def _asked(path: str, body: dict[str, Any] | None, process: subprocess.Popen[bytes], folder: Path) -> str:
+    """The answer, once there is one."""
+    deadline = time.monotonic() + 240
+    while True:
+        try:
+            return _ask(path, body)
+        except OSError as error:
+            said = (folder / "log").read_text()[-3000:]
+            assert process.poll() is None and time.monotonic() < deadline, f"{error}\n{said}"
+            time.sleep(0.5)

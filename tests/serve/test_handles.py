@@ -1,16 +1,36 @@
-"""Errors of a replica, as they come through Ray."""
+"""Errors of a replica, as they come through Ray; and a Ray whose replicas are killed and replaced."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from app.core.errors import Overloaded
+from benchmarks.served import Served, serve_config, two_versions
 from serve.handles import HandleBackend, own_error
 from serve.replay import ReplicaLost
+from tests.support.serving import chunks
+from tests.support.whole_run import WholeRun
+
+BODY: dict[str, Any] = {
+    "prompt": [f"{day} " for day in range(1, 17)],
+    "max_tokens": 50,
+    "temperature": 0,
+    "presence_penalty": 1,
+    "logit_bias": {"0": -100},
+}
+"""Texts that no end token ends, more than run at once."""
 
 
 @pytest.mark.parametrize("cause", [Overloaded("9 wait"), ValueError("x")])
@@ -32,3 +52,72 @@ def test_an_error_of_a_replica_keeps_its_kind_and_loses_rays_traceback(cause: Ex
 def test_a_replica_that_is_gone_is_told_from_one_that_refuses() -> None:
     gone = [ActorDiedError(), ActorUnavailableError("x", None), RayTaskError("f", "t", ActorDiedError())]
     assert all(isinstance(own_error(error), ReplicaLost) for error in gone)
+
+
+@pytest.mark.rare
+@pytest.mark.timeout(600)
+def test_a_run_is_served_over_http_through_a_kill_and_a_live_change(whole_run: WholeRun, tmp_path: Path) -> None:
+    root, _ = two_versions(whole_run.root, "tiny", tmp_path)
+    args = {"run": "tiny", "root": root, "replicas": 2, "slots": 2, "cpus": 0.25}
+    with Served(1, {"XELM_API_KEYS": "key"}) as served:
+        served.deploy(serve_config(served.port, version=1, **args))
+        served.settle()
+        there = Api(served.port)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{there.base}/v1/models", timeout=60)
+        with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+            there.ask("/v1/completions", {**BODY, "stream": True, "xelm": {"language": "tlh"}})
+        message = json.loads(refused.value.read())["error"]["message"]
+        assert message.startswith("language 'tlh' belongs to no expert") and "Traceback" not in message
+        undisturbed = there.told(stream=False)
+        assert undisturbed["version"] == 1 and there.told(stream=True)["text"] == undisturbed["text"]
+
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(there.told, number < 3) for number in range(4)]
+            while there.metric("xelm_requests_answering") < 4:
+                time.sleep(0.05)
+            os.kill(next(iter(served.pids("models").values())), signal.SIGKILL)
+            assert [answer.result()["text"] for answer in answers] == [undisturbed["text"]] * 4
+            assert there.metric("xelm_jobs_taken_over_total") >= 1
+            served.settle()
+
+            answers = [pool.submit(there.told, number < 3) for number in range(4)]
+            while there.metric("xelm_requests_answering") < 4:
+                time.sleep(0.05)
+            served.deploy(serve_config(served.port, version=2, **args))
+            found = [answer.result() for answer in answers]
+            deadline = time.monotonic() + 120
+            while found[-1]["version"] == 1 and time.monotonic() < deadline:
+                found.append(there.told(stream=False))
+        served.settle()
+        found.append(there.told(stream=True))
+        texts = {version: {one["text"] for one in found if one["version"] == version} for version in (1, 2)}
+        assert texts[1] == {undisturbed["text"]} and len(texts[2]) == 1 and texts[1] != texts[2]
+        assert json.loads(there.ask("/v1/models"))["data"][0]["xelm"]["version"] == 2
+
+
+class Api:
+    """What is served at a port, asked with the key."""
+
+    def __init__(self, port: int) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> str:
+        """The answer. Raises HTTPError."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": "Bearer key", "content-type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(self.base + path, data, headers), timeout=120) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def told(self, stream: bool) -> dict[str, Any]:
+        """Texts and version of a long greedy answer."""
+        answer = self.ask("/v1/completions", {**BODY, "stream": stream})
+        parts = [one for part in (chunks(answer) if stream else [json.loads(answer)]) for one in part["choices"]]
+        texts = ["".join(part["text"] for part in parts if part["index"] == i) for i in range(len(BODY["prompt"]))]
+        return {"text": tuple(texts), "version": parts[-1]["xelm"]["version"]}
+
+    def metric(self, name: str) -> float:
+        """A number of /metrics."""
+        lines = self.ask("/metrics").splitlines()
+        return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
