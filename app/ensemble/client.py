@@ -14,7 +14,19 @@ from typing import NamedTuple, Protocol
 import torch
 
 from app.core.errors import ServingError
+from app.ensemble.sampling import Sampling, Seen
 from app.ensemble.speculation import PassCosts
+
+
+class Drafting(NamedTuple):
+    """Tokens that an expert drafts by itself behind a feed, one for each of ``numbers`` (uniform in [0, 1)).
+
+    seen: what penalties look at before the first of them.
+    """
+
+    sampling: Sampling
+    seen: Seen
+    numbers: Sequence[float]
 
 
 class Feed(NamedTuple):
@@ -22,7 +34,8 @@ class Feed(NamedTuple):
 
     start: position of the first token; the expert has fed positions 0 to start - 1 of this slot before. rows: for how
     many of the last tokens the distribution of the token after them is wanted. targets: the tokens that came after the
-    first ``len(targets)`` ones, whose log-probabilities are wanted.
+    first ``len(targets)`` ones, whose log-probabilities are wanted. drafting: of a client that drafts ahead; the expert
+    reads its drafts but for the last, and the rows are those that each was chosen from.
     """
 
     slot: int
@@ -31,13 +44,18 @@ class Feed(NamedTuple):
     start: int
     rows: int = 1
     targets: Sequence[int] = ()
+    drafting: Drafting | None = None
 
 
 class Reply(NamedTuple):
-    """rows: (``feed.rows``, V) log-probabilities in nats, float32; scores: (len(targets),), float32, on the CPU."""
+    """rows: (``feed.rows``, V) log-probabilities in nats, float32; scores: (len(targets),), float32, on the CPU.
+
+    drafted: tokens, where ``feed.drafting`` asks for some.
+    """
 
     rows: torch.Tensor
     scores: torch.Tensor
+    drafted: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,10 @@ class ExpertClient(Protocol):
     @property
     def costs(self) -> PassCosts:
         """What passes cost here."""
+
+    @property
+    def drafts_ahead(self) -> bool:
+        """Whether an expert drafts several tokens in one call, because a call costs more than a pass."""
 
     def extend(self, feeds: Sequence[Feed]) -> list[Reply]:
         """Feed tokens, each (slot, expert) at most once a call, in one go; replies in the order of ``feeds``.

@@ -16,7 +16,7 @@ import torch
 from app.core.records import FloatArray
 from app.ensemble.mixing import mix_log_probs_torch
 from app.ensemble.prompt import PIECE, Program, read_prompt
-from app.ensemble.sampling import adjusted, distribution, pick
+from app.ensemble.sampling import Seen, adjusted, choose_draft, distribution, draft_chances, pick
 from app.ensemble.sequence import Sequence, most_probable
 from app.ensemble.speculation import MOST_DRAFTED, PassCosts, accepts, best_draft_length, residual
 
@@ -25,42 +25,52 @@ from app.ensemble.speculation import MOST_DRAFTED, PassCosts, accepts, best_draf
 class _Drafts:
     """Tokens drafted in a cycle, the drafter's log-probabilities of each place, and what each was drawn from.
 
-    drawn_from: empty where tokens are drawn greedily, or from the drafter's own distribution.
+    drawn_from: empty where tokens are drawn greedily.
     """
 
     tokens: list[int] = field(default_factory=list)
     rows: list[torch.Tensor] = field(default_factory=list)
     drawn_from: list[torch.Tensor] = field(default_factory=list)
 
+    def add(self, token: int, row: torch.Tensor, chances: torch.Tensor | None) -> None:
+        """One more; see ``sampling.choose_draft``."""
+        self.tokens.append(token)
+        self.rows.append(row)
+        if chances is not None:
+            self.drawn_from.append(chances)
 
-def decode(sequence: Sequence, costs: PassCosts) -> Program:
-    """The program of a sequence, until its ``finish`` is set."""
+
+def decode(sequence: Sequence, costs: PassCosts, drafts_ahead: bool = False) -> Program:
+    """The program of a sequence, until its ``finish`` is set; arguments as in ``ExpertClient``."""
     yield from read_prompt(sequence)
     if sequence.finish is None:
         yield from _look_again(sequence)
     while sequence.finish is None:
-        if _one_expert_is_enough(sequence):
+        if not drafts_ahead and _one_expert_is_enough(sequence):
             yield from _draw_from_one(sequence)
         else:
-            yield from _cycle(sequence, costs)
+            yield from _cycle(sequence, costs, drafts_ahead)
         if sequence.finish is None:
             yield from _look_again(sequence)
 
 
-def _cycle(sequence: Sequence, costs: PassCosts) -> Program:
+def _cycle(sequence: Sequence, costs: PassCosts, ahead: bool) -> Program:
     weights = sequence.weigher.weights()
     running = np.flatnonzero(sequence.weigher.running()).tolist()
     drafter = int(weights.argmax())
     yield from _read_all_but_newest(sequence, running)
-    length = 0
-    if sequence.request.speculate:
-        length = best_draft_length(
-            sequence.acceptance.rate, len(running) - 1, costs, min(MOST_DRAFTED, sequence.left - 1)
-        )
+    length = _draft_length(sequence, len(running) - 1, costs, ahead)
     drafts = _Drafts()
-    for _ in range(length):
-        (reply,) = yield [sequence.feed(drafter, drafts.tokens)]
-        _draft(sequence, drafts, reply.rows[0])
+    if length and ahead:
+        (reply,) = yield [sequence.feed_for_drafts(drafter, length)]
+        for token, row in zip(reply.drafted, reply.rows, strict=True):
+            drafts.add(token, row, draft_chances(row, sequence.request.sampling, _seen(sequence, drafts)))
+    else:
+        for _ in range(length):
+            (reply,) = yield [sequence.feed(drafter, drafts.tokens)]
+            row, number = reply.rows[0], sequence.number("token", len(drafts.tokens))
+            token, chances = choose_draft(row, sequence.request.sampling, _seen(sequence, drafts), number)
+            drafts.add(token, row, chances)
     replies = yield [sequence.feed(place, drafts.tokens, 1 if place == drafter else length + 1) for place in running]
     rows = [
         torch.stack([*drafts.rows, reply.rows[0]]) if place == drafter and drafts.rows else reply.rows
@@ -70,18 +80,17 @@ def _cycle(sequence: Sequence, costs: PassCosts) -> Program:
     sequence.forget_drafts()
 
 
-def _draft(sequence: Sequence, drafts: _Drafts, row: torch.Tensor) -> None:
-    """Choose the next draft as the request's settings choose, from the drafter's (V,) log-probabilities."""
-    sampling = sequence.request.sampling
-    scores = adjusted(row, sampling, sequence.seen(drafts.tokens)) if sampling.adjusts else row
-    if sampling.greedy:
-        token = int(scores.argmax())
-    else:
-        chances = scores.exp() if sampling.plain else distribution(scores, sampling)
-        token = pick(chances, sequence.number("token", len(drafts.tokens)))
-        drafts.drawn_from.append(chances)
-    drafts.tokens.append(token)
-    drafts.rows.append(row)
+def _draft_length(sequence: Sequence, others: int, costs: PassCosts, ahead: bool) -> int:
+    """Tokens to draft; an expert alone drafts only to make several tokens with one call."""
+    most = min(MOST_DRAFTED, sequence.left - 1)
+    if not sequence.request.speculate:
+        return 0
+    return most if ahead and not others else best_draft_length(sequence.acceptance.rate, others, costs, most)
+
+
+def _seen(sequence: Sequence, drafts: _Drafts) -> Seen:
+    """What penalties look at behind the drafts; there is nothing to count where none looks."""
+    return sequence.seen(drafts.tokens if sequence.request.sampling.adjusts else ())
 
 
 def _verify(sequence: Sequence, running: list[int], rows: torch.Tensor, drafts: _Drafts) -> None:

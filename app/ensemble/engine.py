@@ -119,7 +119,7 @@ class Engine:
                 self._slots.give_back(slot)
                 updates.append(Update(wanted.number, wanted.choice, (), error=error))
                 continue
-            one = _Running(wanted, sequence, decode(sequence, self._client.costs), [])
+            one = _Running(wanted, sequence, decode(sequence, self._client.costs, self._client.drafts_ahead), [])
             self._running.append(one)
             updates += self._go_on(one, None)
         return updates

@@ -82,6 +82,11 @@ class LocalClient:
         """Memory that the caches hold, whether used or not."""
         return sum(group.cache.nbytes for group in self._groups)
 
+    @property
+    def drafts_ahead(self) -> bool:
+        """See ExpertClient: a call costs nothing here, and between two drafts others can share a pass."""
+        return False
+
     @torch.inference_mode()
     def extend(self, feeds: Sequence[Feed]) -> list[Reply]:
         """See ExpertClient."""

@@ -154,6 +154,24 @@ def choose(log_probs: torch.Tensor, sampling: Sampling, seen: Seen, number: floa
     return int(scores.argmax()) if sampling.greedy else pick(distribution(scores, sampling), number)
 
 
+def draft_chances(log_probs: torch.Tensor, sampling: Sampling, seen: Seen) -> torch.Tensor | None:
+    """(V,) probabilities that one expert drafts a token with; None where it takes the most probable one."""
+    if sampling.greedy:
+        return None
+    scores = adjusted(log_probs, sampling, seen)
+    return scores.exp() if sampling.plain else distribution(scores, sampling)
+
+
+def choose_draft(
+    log_probs: torch.Tensor, sampling: Sampling, seen: Seen, number: float
+) -> tuple[int, torch.Tensor | None]:
+    """A token from one expert's (V,) log-probabilities, chosen as the mixture's is; and its ``draft_chances``."""
+    chances = draft_chances(log_probs, sampling, seen)
+    if chances is None:
+        return int(adjusted(log_probs, sampling, seen).argmax()), None
+    return pick(chances, number), chances
+
+
 def pick(probabilities: torch.Tensor, number: float) -> int:
     """The token where the running sum of (V,) weights passes ``number`` (0 to 1) of their total."""
     running = probabilities.double().cumsum(-1)

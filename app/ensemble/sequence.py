@@ -11,7 +11,7 @@ from collections.abc import Sequence as Items
 import torch
 
 from app.core.records import FloatArray
-from app.ensemble.client import Feed
+from app.ensemble.client import Drafting, Feed
 from app.ensemble.requests import FinishReason, Request, Work
 from app.ensemble.sampling import Seen, seed_of_choice, uniform
 from app.ensemble.speculation import Acceptance
@@ -63,6 +63,16 @@ class Sequence:
         start = self._read[place]
         fed = self.tokens[start:] + list(drafts[max(0, start - len(self.tokens)) :])
         return self._note(place, start, fed, rows, ())
+
+    def feed_for_drafts(self, place: int, length: int) -> Feed:
+        """What the expert has not read, and behind it ``length`` tokens that it drafts itself (``drafts_ahead``)."""
+        numbers = [self.number("token", ahead) for ahead in range(length)]
+        feed = self._note(place, self._read[place], self.tokens[self._read[place] :], 1, ())
+        self._read[place] += length - 1
+        self.work.passes += length - 1
+        self.work.fed += length - 1
+        sampling = self.request.sampling
+        return feed._replace(drafting=Drafting(sampling, self._seen if sampling.adjusts else Seen(), numbers))
 
     def feed_piece(self, place: int, stop: int, rows: int = 0, scored: bool = False) -> Feed:
         """What the expert has not read of the first ``stop`` tokens, with the scores of the tokens that follow."""

@@ -39,6 +39,7 @@ class ToyClient:
         self.experts = experts
         self.capacity = Capacity(len(experts.tables), VOCAB, slots, length)
         self.costs = costs or PassCosts(per_token=0.05)
+        self.drafts_ahead = False
         self.read: dict[tuple[int, int], list[int]] = {}
         self.calls: list[list[Feed]] = []
 
