@@ -1,4 +1,4 @@
-"""A run's ensemble in memory: everything is found through its record, of any version."""
+"""A run's ensemble: everything is found through its record, of any version; the models in memory or elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from app.allocation.base import Allocator
 from app.allocation.storage import load_allocator
-from app.artifacts.ensemble import read_ensemble
+from app.artifacts.ensemble import EnsembleRecord, read_ensemble
 from app.artifacts.keys import digest_json
 from app.artifacts.layout import ALLOCATOR, FINAL_MODEL, TOKENIZER
 from app.artifacts.store import Store
@@ -25,19 +25,21 @@ from app.models.stacked import StackedLM, can_stack, stack_models
 from app.tokens.tokenizer import Tokenizer, load_tokenizer
 
 MIXTURE = "ensemble"
-_LONGEST = 2048
+LONGEST = 2048
+"""Tokens of a text, where a model allows more and nothing else is asked for."""
 
 
 @dataclass(frozen=True)
 class LoadedEnsemble:
-    """Experts in the allocator's order, single models beside them (dense, seed), and how the run mixes.
+    """Experts in the allocator's order, single models beside them (dense, seed) by name, and how the run mixes.
 
-    shares: language -> weight of each expert before the first token of a request that names it. languages: of each
-    expert by name. loaded_at: seconds. release: equal for ensembles that give equal texts.
+    models: all of them by name, in the order of ``names``; none where they are elsewhere (``serve.spread``). shares:
+    language -> weight of each expert before the first token of a request that names it. languages: of each expert by
+    name. loaded_at: seconds. release: equal for ensembles that give equal texts.
     """
 
-    experts: Sequence[CausalLM]
-    others: Mapping[str, CausalLM]
+    singles: Sequence[str]
+    models: Mapping[str, CausalLM]
     tokenizer: Tokenizer
     allocator: Allocator
     weighting: WeightingSettings
@@ -50,7 +52,7 @@ class LoadedEnsemble:
 
     def names(self) -> list[str]:
         """What may be asked for as ``model``."""
-        return [MIXTURE, *self.allocator.experts, *self.others]
+        return [MIXTURE, *self.allocator.experts, *self.singles]
 
     def spoken(self) -> frozenset[str]:
         """Codes of the languages that the experts were trained on, as far as the run's record says."""
@@ -68,9 +70,9 @@ class LoadedEnsemble:
 
         slots: texts at once; length: tokens of a text, else what the models allow, at most 2048.
         """
-        models = [*self.experts, *self.others.values()]
+        models = list(self.models.values())
         limits = [model.context for model in models if model.context is not None]
-        longest = min([*limits, _LONGEST]) if length is None else length
+        longest = min([*limits, LONGEST]) if length is None else length
         return LocalClient(grouped(models), slots, longest)
 
 
@@ -85,23 +87,44 @@ def grouped(models: Sequence[CausalLM]) -> list[StackedLM | CausalLM]:
     return [stack_models(group) if len(group) > 1 else group[0] for group in groups]
 
 
-def load_ensemble(store: Store, run: str, version: int | None = None, device: str = "cpu") -> LoadedEnsemble:
-    """Load the ensemble of a finished run, its models onto ``device``; without a version the current one.
+def record_of(store: Store, run: str, version: int | None = None) -> EnsembleRecord:
+    """What a finished run's ensemble consists of; without a version the current one.
 
-    Raises MissingArtifact naming the job, other ArtifactErrors, and ConfigError for a device that is not there.
+    Raises MissingArtifact naming the job, and other ArtifactErrors.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("serving argument gpus: this machine has no GPU that torch can use; set gpus: 0")
     cure = "finish the run first (make demo, or python -m jobs.all) or name another"
-    record = read_ensemble(store.run(run), cure, version)
+    return read_ensemble(store.run(run), cure, version)
+
+
+def keys_of_models(store: Store, record: EnsembleRecord) -> dict[str, str]:
+    """Name -> key of the stage of every model, the experts first, in the allocator's order."""
     by_name = {expert.name: expert.model for expert in record.experts}
-    allocator = load_allocator(store.stage("allocation", record.allocation).child(ALLOCATOR).read)
+    return {name: by_name[name] for name in _allocator(store, record).experts} | record.models
+
+
+def load_served_model(store: Store, key: str, device: str) -> CausalLM:
+    """One model, onto ``device``. Raises ArtifactErrors, and ConfigError for a device that is not there."""
+    _require_device(device)
+    stage = store.stage("model", key)
+    stage.manifest()
+    return load_model(str(stage.local(FINAL_MODEL))).eval().to(device)
+
+
+def load_ensemble(store: Store, run: str, version: int | None = None, device: str | None = "cpu") -> LoadedEnsemble:
+    """Load the ensemble of a finished run, its models onto ``device``, or none of them where that is None.
+
+    Raises as ``record_of`` and ``load_served_model`` do.
+    """
+    if device is not None:
+        _require_device(device)
+    record = record_of(store, run, version)
+    keys = keys_of_models(store, record)
     tokenizer = store.stage("tokenizer", record.tokenizer).local(TOKENIZER)
     return LoadedEnsemble(
-        experts=[_model(store, by_name[name], device) for name in allocator.experts],
-        others={name: _model(store, key, device) for name, key in record.models.items()},
+        singles=tuple(record.models),
+        models={} if device is None else {name: load_served_model(store, key, device) for name, key in keys.items()},
         tokenizer=load_tokenizer(str(tokenizer)),
-        allocator=allocator,
+        allocator=_allocator(store, record),
         weighting=from_json(WeightingSettings, record.mixing, f"the ensemble of run {run}: mixing"),
         loaded_at=int(time.time()),
         shares=record.shares,
@@ -112,7 +135,10 @@ def load_ensemble(store: Store, run: str, version: int | None = None, device: st
     )
 
 
-def _model(store: Store, key: str, device: str) -> CausalLM:
-    stage = store.stage("model", key)
-    stage.manifest()
-    return load_model(str(stage.local(FINAL_MODEL))).eval().to(device)
+def _require_device(device: str) -> None:
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("serving argument gpus: this machine has no GPU that torch can use; set gpus: 0")
+
+
+def _allocator(store: Store, record: EnsembleRecord) -> Allocator:
+    return load_allocator(store.stage("allocation", record.allocation).child(ALLOCATOR).read)

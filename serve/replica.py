@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.core.errors import ServingError
-from app.ensemble.client import require_room
+from app.ensemble.client import ExpertClient, require_room
 from app.ensemble.engine import Engine, Limits
 from app.ensemble.requests import FinishReason, Request, Update, Work
 from app.ensemble.sampling import Sampling
@@ -51,9 +51,13 @@ class Replica:
         length: int | None = None,
         limits: Limits | None = None,
         pace: float = 0.0,
+        client: ExpertClient | None = None,
     ) -> None:
-        """slots: texts at once; length: tokens of each (``LoadedEnsemble.client``). All memory is taken here."""
-        client = ensemble.client(slots, length)
+        """slots: texts at once; length: tokens of each (``LoadedEnsemble.client``). All memory is taken here.
+
+        client: of the models, where they are elsewhere; it has slots and a length of its own.
+        """
+        client = client or ensemble.client(slots, length)
         self._ensemble, self._capacity, self._pace = ensemble, client.capacity, pace
         self._engine = EngineThread(Engine(client, limits))
         self._name = uuid.uuid4().hex[:8]
@@ -72,7 +76,7 @@ class Replica:
             models=(
                 ModelInfo(MIXTURE, "ensemble"),
                 *experts,
-                *(ModelInfo(name, "single") for name in ensemble.others),
+                *(ModelInfo(name, "single") for name in ensemble.singles),
             ),
             vocabulary=self._capacity.vocab_size,
             context=self._capacity.length,

@@ -1,7 +1,8 @@
 """One expert behind a network: it keeps the pasts of texts that distant engines make, and says when it has lost one.
 
-An engine and an expert are connected by calls that may fail, reach another replica, or find a new process. So every call
-for a text is numbered, and an expert goes on only from the call before it; what it does not have is sent again in full.
+An engine and an expert are connected by calls that may fail, reach another replica, or find a new process. So every
+call for a text is numbered, and an expert goes on only from the call before it; what it does not have is sent again in
+full.
 """
 
 from __future__ import annotations

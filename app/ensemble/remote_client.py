@@ -51,7 +51,9 @@ class RemoteClient:
     drafts_ahead = True
     costs = DISTANT
 
-    def __init__(self, links: Sequence[Link], names: Sequence[str], capacity: Capacity, patience: float = PATIENCE_S) -> None:
+    def __init__(
+        self, links: Sequence[Link], names: Sequence[str], capacity: Capacity, patience: float = PATIENCE_S
+    ) -> None:
         """names: of the experts, for messages; capacity: of each expert's host for this caller; patience: seconds."""
         self.capacity = capacity
         self._links, self._names, self._patience = links, names, patience
@@ -62,7 +64,7 @@ class RemoteClient:
         """See ExpertClient. Raises ServingError if an expert has been away for longer than ``patience``."""
         for feed in feeds:
             past = self._pasts.setdefault((feed.slot, feed.expert), _Past())
-            pass
+            del past.tokens[feed.start :]
         replies: dict[int, Reply] = {}
         deadline = time.monotonic() + self._patience
         while missing := [place for place in range(len(feeds)) if place not in replies]:

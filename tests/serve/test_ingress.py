@@ -147,7 +147,7 @@ def test_scoring_is_the_contract_of_lm_eval(client: TestClient) -> None:
     choices = complete(client, **body).json()["choices"]
     for prompt, choice in zip(prompts, choices, strict=True):
         with torch.no_grad():
-            expected = ensemble.others["dense"].logits(torch.tensor([prompt]))[0].double().log_softmax(-1)
+            expected = ensemble.models["dense"].logits(torch.tensor([prompt]))[0].double().log_softmax(-1)
         found, top = choice["logprobs"]["token_logprobs"], choice["logprobs"]["top_logprobs"]
         assert len(found) == len(top) == len(choice["logprobs"]["tokens"]) == len(prompt) + 1
         assert found[0] is None and top[0] is None
@@ -164,7 +164,10 @@ def test_a_mixture_is_scored_as_its_definition_says(client: TestClient) -> None:
     body = {"prompt": ids, "max_tokens": 0, "logprobs": 5, "echo": True, "xelm": {"experts": weights}}
     choice = complete(client, **body).json()["choices"][0]
     with torch.no_grad():
-        each = [expert.logits(torch.tensor([ids]))[0].double().softmax(-1) for expert in ensemble.experts]
+        each = [
+            expert.logits(torch.tensor([ids]))[0].double().softmax(-1)
+            for expert in (ensemble.models["expert-00"], ensemble.models["expert-01"])
+        ]
     mixed = (0.3 * each[0] + 0.7 * each[1]).log()
     expected = [float(mixed[i, token]) for i, token in enumerate(ids[1:])]
     np.testing.assert_allclose(choice["logprobs"]["token_logprobs"][1:], expected, atol=1e-4)

@@ -44,7 +44,7 @@ def all_of(replica: Replica, job: Job) -> list[Batch]:
 def greedy(model: int | None) -> str:
     """What one expert alone (None: dense) writes after "12 ", by its full logits."""
     ensemble = demo_ensemble()
-    chosen = ensemble.others["dense"] if model is None else ensemble.experts[model]
+    chosen = ensemble.models["dense" if model is None else f"expert-{model:02d}"]
     ids = [ensemble.tokenizer.start_id, *ensemble.tokenizer.encode_batch(["12 "])[0].tolist()]
     made: list[int] = []
     with torch.no_grad():

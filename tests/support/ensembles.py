@@ -19,8 +19,8 @@ from serve.loading import LoadedEnsemble
 def demo_ensemble() -> LoadedEnsemble:
     """Two experts, German and English; a dense model beside them."""
     return LoadedEnsemble(
-        experts=[_moved(1), _moved(2)],
-        others={"dense": _moved(3)},
+        singles=("dense",),
+        models={"expert-00": _moved(1), "expert-01": _moved(2), "dense": _moved(3)},
         tokenizer=load_tokenizer(seed_location("builtin:demo")),
         allocator=LanguageAllocator(("expert-00", "expert-01"), (("de",), ("en",))),
         weighting=WeightingSettings("auto"),

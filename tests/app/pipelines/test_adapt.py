@@ -109,8 +109,8 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
     new = made["report"]["new"]["systems"]
     assert new["after_told"]["against"]["before"]["mean_log_perplexity_ratio"] < 0
     ensemble = load_ensemble(store, "tiny")
-    assert ensemble.languages["expert-02"] == ("sv",) and len(ensemble.experts) == 4
-    assert len(load_ensemble(store, "tiny", version=1).experts) == 2
+    assert ensemble.languages["expert-02"] == ("sv",) and len(ensemble.allocator.experts) == 4
+    assert len(load_ensemble(store, "tiny", version=1).allocator.experts) == 2
 
     again: Any = adapt_run(config, store)
     assert again["version"] == 3 and ensemble_versions(run) == [1, 2, 3]

@@ -50,11 +50,11 @@ def test_a_merge_is_made_once_joins_the_ensemble_is_served_and_exported(
     assert first["merged"] == {"merged": {"expert-00": 0.5, "expert-01": 0.5}} and first["version"] == 2
     assert second["merged"] == {"merged_most": {"expert-01": 1.0}} and second["version"] == 3
     ensemble = load_ensemble(store, "imported")
-    assert list(ensemble.others) == ["merged", "merged_most"]
-    assert not load_ensemble(store, "imported", version=1).others
+    assert list(ensemble.singles) == ["merged", "merged_most"]
+    assert not load_ensemble(store, "imported", version=1).singles
     rows = torch.tensor([[0, 5, 9]])
     own = load_model(places[1]).eval().logits(rows)
-    assert torch.equal(ensemble.others["merged_most"].logits(rows), own)
+    assert torch.equal(ensemble.models["merged_most"].logits(rows), own)
     with served(ensemble) as client:
         assert post(client, prompt="12 January", max_tokens=2, model="merged").status_code == 200
     modified = {path: path.stat().st_mtime_ns for path in (tmp_path / "root/store").rglob("*") if path.is_file()}
