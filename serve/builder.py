@@ -1,13 +1,14 @@
 """The Serve application: ``serve run serve.builder:app run=demo``, or ``deploy/serve.yaml``.
 
-Two deployments: the ingress speaks HTTP, the models make texts; what crosses between them is a batch of tokens.
+The deployment ``ingress`` speaks HTTP, ``models`` makes texts; what crosses between them is a batch of tokens. Packed,
+the models are in the process of ``models``; spread, each is a deployment of its own (``serve.spread``).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,9 +24,10 @@ from serve.doors import keys_of, require_keys
 from serve.handles import HandleBackend
 from serve.ingress import make_api
 from serve.limits import ServingLimits
-from serve.loading import load_ensemble
+from serve.loading import keys_of_models, load_ensemble, record_of
 from serve.messages import Batch, Description, Job
 from serve.replica import Replica
+from serve.spread import connect, deploy_models
 
 log = logging.getLogger(__name__)
 PACE_S = 0.02
@@ -37,10 +39,11 @@ _SPARE_S = 30.0
 class ServingOptions(BaseModel):
     """Arguments of the application.
 
-    run, root (artifacts.root), version (the current one where not given): what is served. replicas: of the models, each
-    with all experts on ``cpus`` and ``gpus``; with GPUs the models are on the first of them. max_replicas: where given,
-    there are from ``replicas`` to so many, one for every ``slots`` requests that are being answered. slots: texts that
-    a replica makes at once; context: tokens of each, as many as the models allow where not given.
+    run, root (artifacts.root), version (the current one where not given): what is served. replicas: packed, of all
+    models together, each on ``cpus`` and ``gpus``, with GPUs on the first of them; spread, of each model on as much,
+    and of what mixes them, without GPUs. max_replicas: where given, there are from ``replicas`` to so many (spread: of
+    what mixes), one for every ``slots`` requests that are being answered. slots: texts that a replica makes at once;
+    context: tokens of each, as many as the models allow where not given.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -48,6 +51,7 @@ class ServingOptions(BaseModel):
     run: str = "demo"
     root: str = "artifacts"
     version: int | None = Field(default=None, ge=1)
+    placement: Literal["packed", "spread"] = "packed"
     replicas: int = Field(default=1, ge=1)
     max_replicas: int | None = Field(default=None, ge=1)
     cpus: float = Field(default=1.0, ge=0)
@@ -74,15 +78,21 @@ class ServingOptions(BaseModel):
 
 
 class Models:
-    """All models of a run, in one process (the deployment ``models``)."""
+    """A run's ensemble (the deployment ``models``)."""
 
-    async def __init__(self, options: ServingOptions) -> None:  # type: ignore[misc]  # Serve awaits it
-        """Load and warm them; not ready before. What is wrong stands in the log as one line."""
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, options: ServingOptions, elsewhere: dict[str, DeploymentHandle] | None = None
+    ) -> None:
+        """Load and warm the models; not ready before. What is wrong stands in the log as one line.
+
+        elsewhere: the models by name, where they are not to be loaded here.
+        """
         try:
-            device = "cuda" if options.gpus else "cpu"
+            device = None if elsewhere else "cuda" if options.gpus else "cpu"
             ensemble = load_ensemble(Store(options.root), options.run, options.version, device)
+            client = await connect(elsewhere, options.slots) if elsewhere else None
             waiting = Limits(waiting=options.limits.waiting, n=options.limits.n)
-            self._replica = Replica(ensemble, options.slots, options.context, waiting, PACE_S)
+            self._replica = Replica(ensemble, options.slots, options.context, waiting, PACE_S, client)
             await self._replica.warm()
         except XelmError as error:
             log.error("%s", error)
@@ -134,22 +144,31 @@ class Ingress:
 
 
 def app(args: dict[str, Any]) -> Application:
-    """The ensemble of a run behind HTTP, packed: each replica holds all models, a token costs no hop.
+    """The ensemble of a run behind HTTP.
 
-    args: see ServingOptions; Ray passes what the command line or the config file says. Raises ConfigError.
+    args: see ServingOptions; Ray passes what the command line or the config file says. Raises ConfigError, and with the
+    placement ``spread`` MissingArtifact for a run that is not finished.
     """
     try:
         options = ServingOptions.model_validate(args)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"serving argument {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    elsewhere = None
+    if options.placement == "spread":
+        store = Store(options.root)
+        record = record_of(store, options.run, options.version)
+        options = options.model_copy(update={"version": record.version})  # the same for all deployments
+        pasts = options.slots * (options.max_replicas or options.replicas)
+        sizes = (pasts, options.context, options.cpus, options.gpus)
+        elsewhere = deploy_models(store, keys_of_models(store, record), options.replicas, *sizes)
     drain = {"graceful_shutdown_timeout_s": options.limits.timeout_s + _SPARE_S, "graceful_shutdown_wait_loop_s": 0.5}
     models = serve.deployment(Models).options(
         name="models",
         **options.scaling(),
         **drain,
         max_ongoing_requests=options.slots + options.limits.waiting,
-        ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
+        ray_actor_options={"num_cpus": options.cpus, "num_gpus": 0 if elsewhere else options.gpus},
     )
     ingress = serve.deployment(serve.ingress()(Ingress)).options(
         name="ingress",
@@ -158,5 +177,5 @@ def app(args: dict[str, Any]) -> Application:
         max_ongoing_requests=options.limits.concurrent + 8,  # room to say that there is none
         ray_actor_options={"num_cpus": 0},
     )
-    application: Application = ingress.bind(models.bind(options), options)
+    application: Application = ingress.bind(models.bind(options, elsewhere), options)
     return application

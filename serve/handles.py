@@ -10,6 +10,7 @@ from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayTas
 from ray.serve.exceptions import ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from app.ensemble.remote_client import Unreachable
 from serve.messages import Batch, Description, Job
 from serve.replay import ReplicaLost, replayed, tried_again
 
@@ -67,7 +68,7 @@ class HandleBackend:
 
 
 def own_error(error: Exception) -> Exception:
-    """What a replica raised, or that it is gone. The text of Ray's error is nobody's business."""
-    if isinstance(error, RayTaskError) and not isinstance(error.cause, _LOST):
+    """What a replica raised, or that it or an expert of its is gone. The text of Ray's error is nobody's business."""
+    if isinstance(error, RayTaskError) and not isinstance(error.cause, (*_LOST, Unreachable)):
         return error.cause if isinstance(error.cause, Exception) else RuntimeError("a replica failed")
     return ReplicaLost("the models' process went away, and so did those that were to go on; ask again")

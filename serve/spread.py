@@ -18,7 +18,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
-from ray.serve.exceptions import RayServeException
+from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from app.artifacts.store import Store
@@ -26,7 +26,7 @@ from app.core.errors import ServingError, XelmError
 from app.ensemble.client import Capacity, Reply
 from app.ensemble.expert_host import Ask, ExpertHost
 from app.ensemble.local_client import LocalClient
-from app.ensemble.remote_client import RemoteClient, Unreachable
+from app.ensemble.remote_client import Gone, RemoteClient, Unreachable
 from serve.loading import LONGEST, load_served_model
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ class HandleLink:
                 packed = response.result(timeout_s=_CALL_S)
             except RayTaskError:
                 raise  # the expert's own error: the same call would end as this one did
+            except DeploymentUnavailableError as error:
+                raise Gone from error
             except (RayActorError, RayServeException, TimeoutError) as error:
                 raise Unreachable from error
             return [None if reply is None else _unpacked(reply) for reply in packed]
@@ -115,7 +117,7 @@ async def connect(handles: Mapping[str, DeploymentHandle], slots: int) -> Remote
 def deploy_models(
     store: Store, keys: Mapping[str, str], copies: int, slots: int, length: int | None, cpus: float, gpus: float
 ) -> dict[str, Application]:
-    """Name -> deployment of each model.
+    """Name -> deployment of each model, named by its key too: another version's model is another deployment.
 
     copies: replicas of each; slots, length: of the pasts that each keeps; cpus, gpus: of each replica.
     """
@@ -124,7 +126,7 @@ def deploy_models(
     return {
         name: serve.deployment(Expert)
         .options(
-            name=f"model-{name}",
+            name=f"model-{name}-{key}",
             num_replicas=copies,
             max_ongoing_requests=_CALLS,
             request_router_config=router,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.core.errors import ServingError
 from app.ensemble.client import Capacity, Feed, Reply
 from app.ensemble.expert_host import Ask
 from app.ensemble.speculation import PassCosts
@@ -27,6 +26,10 @@ DISTANT = PassCosts(per_expert=1.0, per_token=0.05)
 
 class Unreachable(Exception):
     """A call was not answered, and may be made again: the expert's process has died or is not there yet."""
+
+
+class Gone(Unreachable):
+    """The expert is served no more."""
 
 
 class Link(Protocol):
@@ -61,7 +64,7 @@ class RemoteClient:
         self._pasts: dict[tuple[int, int], _Past] = {}
 
     def extend(self, feeds: Sequence[Feed]) -> list[Reply]:
-        """See ExpertClient. Raises ServingError if an expert has been away for longer than ``patience``."""
+        """See ExpertClient. Raises Unreachable if an expert is away for longer than ``patience``, or Gone."""
         for feed in feeds:
             past = self._pasts.setdefault((feed.slot, feed.expert), _Past())
             del past.tokens[feed.start :]
@@ -70,9 +73,8 @@ class RemoteClient:
         while missing := [place for place in range(len(feeds)) if place not in replies]:
             lost = self._send(feeds, missing, replies)
             if lost and time.monotonic() > deadline:
-                raise ServingError(
-                    f"{', '.join(sorted(lost))} could not be reached for {self._patience:g} s; see serve status"
-                )
+                names = ", ".join(sorted(lost))
+                raise Unreachable(f"{names} could not be reached for {self._patience:g} s; see serve status")
             if lost:
                 time.sleep(_PAUSE_S)
         for place, feed in enumerate(feeds):
@@ -97,6 +99,8 @@ class RemoteClient:
         for expert, of, wait in waits:
             try:
                 answers = wait()
+            except Gone:
+                raise
             except Unreachable:
                 lost.add(self._names[expert])
                 answers = [None] * len(of)

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from app.core.errors import ServingError
 from app.ensemble import remote_client
-from app.ensemble.client import Capacity, Reply
+from app.ensemble.client import Capacity, Feed, Reply
 from app.ensemble.engine import Engine, Limits
 from app.ensemble.expert_host import Ask, ExpertHost
-from app.ensemble.remote_client import RemoteClient, Unreachable
+from app.ensemble.remote_client import Gone, RemoteClient, Unreachable
 from app.ensemble.sampling import Sampling
 from tests.app.ensemble.test_engine import (
     PROMPT,
@@ -140,10 +139,20 @@ def test_a_call_carries_several_tokens_and_an_expert_that_is_whole_gets_no_past_
     assert not any(ask.past for asks in link.calls for ask in asks)
 
 
+def test_an_expert_that_is_served_no_more_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> list[Reply | None]:
+        raise Gone
+
+    client = client_of(PLANS["calm"])
+    monkeypatch.setattr(client._links[0], "send", lambda _caller, _asks: gone)
+    with pytest.raises(Gone):
+        client.extend([Feed(0, 0, [0], 0)])
+
+
 def test_an_expert_that_stays_away_is_named() -> None:
     links = [ToyLink(0, 4), ToyLink(1, 4, ["died"]), ToyLink(2, 4)]
     engine = Engine(RemoteClient(links, NAMES, Capacity(K, VOCAB, 4, 64), patience=0.05))
     engine.submit(toy_request(PROMPT, lambda: Posterior(0.4, 0.3, 0.3), Sampling(9)))
-    with pytest.raises(ServingError, match=r"expert-01 could not be reached for 0\.05 s"):
+    with pytest.raises(Unreachable, match=r"expert-01 could not be reached for 0\.05 s"):
         while engine.load.running or engine.load.waiting:
             engine.step()
