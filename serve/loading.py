@@ -99,7 +99,7 @@ def record_of(store: Store, run: str, version: int | None = None) -> EnsembleRec
 def keys_of_models(store: Store, record: EnsembleRecord) -> dict[str, str]:
     """Name -> key of the stage of every model, the experts first, in the allocator's order."""
     by_name = {expert.name: expert.model for expert in record.experts}
-    return {name: by_name[name] for name in _allocator(store, record).experts} | record.models
+    return {**{name: by_name[name] for name in _allocator(store, record).experts}, **record.models}
 
 
 def load_served_model(store: Store, key: str, device: str) -> CausalLM:
