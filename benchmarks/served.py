@@ -124,17 +124,18 @@ class Served:
 
     def pids(self, deployment: str) -> dict[str, int]:
         """Replicas that answer -> their processes."""
-        replicas = self._deployments().get(deployment, {}).get("replicas", [])
+        replicas = self.deployments().get(deployment, {}).get("replicas", [])
         return {one["replica_id"]: one["pid"] for one in replicas if one["state"] == "RUNNING"}
 
-    def _deployments(self) -> dict[str, Any]:
+    def deployments(self) -> dict[str, Any]:
+        """Name -> what Serve tells of each."""
         applications = self._client.get_serve_details().get("applications", {})
         return {name: it for app in applications.values() for name, it in app["deployments"].items()}
 
     def _require_settled(self) -> None:
         found = self._client.get_serve_details()["applications"]
         states = [app["status"] for app in found.values()]
-        states += [one["state"] for it in self._deployments().values() for one in it["replicas"]]
+        states += [one["state"] for it in self.deployments().values() for one in it["replicas"]]
         if not states or set(states) != {"RUNNING"}:
             raise OSError(f"not settled: {[(app['status'], app['message']) for app in found.values()]}")
 

@@ -110,6 +110,11 @@ class Api:
             text: str = answer.read().decode()
             return text
 
+    def text(self, body: dict[str, Any]) -> str:
+        """Of the first choice."""
+        text: str = json.loads(self.ask("/v1/completions", body))["choices"][0]["text"]
+        return text
+
     def told(self, stream: bool) -> dict[str, Any]:
         """Texts and version of a long greedy answer."""
         answer = self.ask("/v1/completions", {**BODY, "stream": stream})
