@@ -51,14 +51,15 @@ def in_process(model: str, contexts: Sequence[list[int]], continuations: Sequenc
     def mixed(rows: IntArray) -> FloatArray:
         """The running posterior over one text, told no language."""
         (row,) = rows
-        each = np.stack([rows_of(expert, rows)[0] for expert in ensemble.experts], axis=1)  # (T, experts, V)
+        experts = [ensemble.models[name] for name in ensemble.allocator.experts]
+        each = np.stack([rows_of(expert, rows)[0] for expert in experts], axis=1)  # (T, experts, V)
         known = each[np.arange(len(row) - 1), :, row[1:]]
         padded = np.concatenate([known, np.zeros((1, known.shape[1]))])  # the last is looked at by nobody
         weights = document_weights(WeightingSettings("posterior"), [len(row)], padded).weights
         found: FloatArray = np.log(np.einsum("te,tev->tv", weights, np.exp(each)))[None]
         return found
 
-    score = mixed if model == "ensemble" else lambda rows: rows_of(ensemble.others[model], rows)
+    score = mixed if model == "ensemble" else lambda rows: rows_of(ensemble.models[model], rows)
     return [
         score_continuations(score, [(context[1:], continuation)], context[0], 0, CONTEXT, 1)[0]
         for context, continuation in zip(contexts, continuations, strict=True)
