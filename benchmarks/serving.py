@@ -6,7 +6,8 @@ and one of 46 MB each. ``--small`` takes freshly drawn weights of a tiny shape.
 
 ``ratio_to_naive``: tokens per CPU second of the engine, greedy, without speculation or dropping, over those of the loop
 (each expert one after the other with a KV cache, requests one by one); ``score_m8``: the scores of a text and the
-most probable tokens of each place. Each key is the worse of the first two sets.
+most probable tokens of each place. Each key is the worse of the first two sets. ``possible``: the bare products of the
+weights over the loop (``benchmarks.serving_floor``), which no way of computing the same can be beyond.
 ``over_one_expert``: time per token of a mixture, the prompt's apart, over that of one expert, on the third set.
 """
 
@@ -26,9 +27,10 @@ from benchmarks.serving_sides import EXPERTS, Set
 
 FASTER = {"decode_m1": 1.5, "decode_m2": 1.8, "decode_m8": 2.0, "decode_batch16": 4.0, "score_m8": 1.5}
 SMALL = Set("demo", 512, 32, 2, 2, 64, context=32, prompt=8, tokens=8)
-_OURS, _NAIVE, _PRICE = (
+_OURS, _NAIVE, _FLOOR, _PRICE = (
     "benchmarks.serving_sides:ours",
     "benchmarks.serving_sides:naive",
+    "benchmarks.serving_floor:floor",
     "benchmarks.serving_price:price",
 )
 
@@ -67,12 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(found: Measured, turns: int) -> dict[str, JsonObject]:
-    """Both sides in turns on the same prompts; the ratio of each task with its target."""
+    """Both sides and the bare products in turns on the same prompts; the ratio of each task with its target, and the
+    most that this machine allows (``possible``)."""
     arguments: JsonObject = {"case": asdict(found.case), "prompts": [list(prompt) for prompt in found.prompts]}
-    results = measure.in_turns((_OURS, _NAIVE), arguments, turns)
-    ours, naive = results[_OURS], results[_NAIVE]
+    results = measure.in_turns((_OURS, _NAIVE, _FLOOR), arguments, turns)
+    ours, naive, products = results[_OURS], results[_NAIVE], results[_FLOOR]
     ratios = {
-        task: measure.against(target, measure.ratio(ours, naive, task), at_least=True)
+        task: {
+            **measure.against(target, measure.ratio(ours, naive, task), at_least=True),
+            "possible": measure.ratio(products, naive, task)["ratio"],
+        }
         for task, target in FASTER.items()
     }
     return {**ratios, "set": sizes(found.case), "ours": measure.medians(ours), "naive": measure.medians(naive)}

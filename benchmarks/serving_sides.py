@@ -111,7 +111,7 @@ def ours(case: dict[str, Any], prompts: list[list[int]]) -> JsonObject:
         )
         return len(text), timed(engine, [asked])[1]
 
-    return _tasks(decode, score)
+    return tasks(decode, score)
 
 
 def naive(case: dict[str, Any], prompts: list[list[int]]) -> JsonObject:
@@ -132,7 +132,7 @@ def naive(case: dict[str, Any], prompts: list[list[int]]) -> JsonObject:
             naive_score(models, even(8), text.tolist())
         return len(text), usage.cpu_seconds
 
-    return _tasks(decode, score)
+    return tasks(decode, score)
 
 
 @torch.inference_mode()
@@ -207,7 +207,7 @@ def case_of(case: dict[str, Any]) -> Set:
     return Set(**{**case, "folders": tuple(case["folders"])})
 
 
-def _tasks(decode: Callable[[int, int], tuple[int, float]], score: Callable[[], tuple[int, float]]) -> JsonObject:
+def tasks(decode: Callable[[int, int], tuple[int, float]], score: Callable[[], tuple[int, float]]) -> JsonObject:
     """Tokens per CPU second of each task, after a small one that warms up."""
     decode(2, 1)
     found: JsonObject = {}

@@ -41,3 +41,4 @@ def test_the_record_has_a_ratio_for_every_task(capsys: pytest.CaptureFixture[str
     assert list(record["over_one_expert"]) == list(CHEAPER) and record["text"] == "almanac"
     for cell in (*record["ratio_to_naive"].values(), *record["over_one_expert"].values()):
         assert cell["ratio"] > 0 and "target" in cell
+    assert all(cell["possible"] > 0 for cell in record["ratio_to_naive"].values())
