@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.artifacts.counts import ModelCounts
 from app.artifacts.ensemble import read_ensemble
 from app.artifacts.layout import SUMMARY
 from app.artifacts.store import Store
+from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
+from app.fleet.control import metrics_rows
+from app.training.progress import training_progress
 
 LEAST = "mean_log_ratio"
 """The figure whose least value is best: mean over languages of log(ppl / ppl(dense)), no language told."""
 
 
-def trial_figures(store: Store, run: str) -> JsonObject:
-    """Figures of a finished run.
+def trial_figures(config: Config, store: Store) -> JsonObject:
+    """Figures of the config's run, which is finished.
 
     mean_log_ratio with its interval; worst_language and its log ratio; wins and clear wins; experts per token, and
-    active and total parameters of the experts; seconds of training of all its models, shared ones included.
+    active and total parameters of the experts; seconds of training of all its models, shared ones included, and
+    hours of slots (of GPUs, where they train) that all attempts at them have taken.
     """
-    folder = store.run(run)
+    folder = store.run(config.run.name)
     summary = folder.read_json(SUMMARY)
     record = read_ensemble(folder, "")
     counts = {name: store.stage("model", key).counts(ModelCounts) for name, key in record.models.items()}
-    experts = [store.stage("model", expert.model).counts(ModelCounts) for expert in record.experts if not expert.round]
+    firsts = [expert for expert in record.experts if not expert.round]
+    experts = [store.stage("model", expert.model).counts(ModelCounts) for expert in firsts]
     worst, change = _worst(_mapping(summary["per_language"]))
     run_at_once = float(str(_mapping(_mapping(summary["made"])["ensemble"])["experts_per_token"]))
     size = experts[0].parameters
+    trained = [*counts.items(), *((e.name, made) for e, made in zip(firsts, experts, strict=True))]
+    keys = {**record.models, **{expert.name: expert.model for expert in firsts}}
+    slots = {name: slot_hours(metrics_rows(store.stage("model", keys[name])), made.workers) for name, made in trained}
+    on_gpus = sum(slots[name] for name, made in trained if made.device != "cpu")
     return {
         LEAST: summary["mean_log_perplexity_ratio"],
         "low": summary["mean_log_perplexity_ratio_low"],
@@ -42,8 +51,16 @@ def trial_figures(store: Store, run: str) -> JsonObject:
         "active_parameters": run_at_once * size,
         "total_parameters": sum(expert.parameters for expert in experts),
         "training_seconds": sum(model.training_seconds for model in (*counts.values(), *experts)),
+        "slot_hours": sum(slots.values()),
+        "gpu_hours": on_gpus * config.training.gpus_per_expert,
         "tokens": summary["tokens_total"],
     }
+
+
+def slot_hours(rows: Sequence[JsonObject], workers: int) -> float:
+    """Hours of slots that all attempts at a model took, from its metrics; 0 for one that was not trained here."""
+    progress = training_progress(rows)
+    return progress.worker_seconds * workers / 3600 if progress else 0.0
 
 
 def _worst(table: Mapping[str, JsonValue]) -> tuple[str, float]:

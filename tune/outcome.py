@@ -19,10 +19,10 @@ from app.fleet.control import metrics_rows
 from app.reporting.html import render_sweep
 from app.reporting.sweep import SweepRecords
 from app.reporting.tables import change_of_log, text_table
+from tune.budget import budget_fit
 from tune.choose import comparison, pareto_front
 from tune.figures import LEAST
-from tune.run import Outcome
-from tune.space import axes_of
+from tune.space import Outcome, axes_of
 
 TRIALS, TABLE, PARQUET, PAGE, CHOSEN = (
     f"sweep/{name}" for name in ("trials.json", "trials.csv", "trials.parquet", "index.html", "chosen.yaml")
@@ -38,6 +38,7 @@ def told(config: Config, store: Store, outcomes: Sequence[Outcome]) -> JsonObjec
         "trials": [outcome.entry() for outcome in outcomes],
         "best": finished[0].entry() if finished else None,
         "front": list(front),
+        "budget": budget_fit([outcome.entry() for outcome in finished], config.run.seed),
         "runner_up": comparison(store, finished[0].trial, finished[1].trial) if len(finished) > 1 else None,
     }
     if finished:

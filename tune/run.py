@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,6 @@ from app.artifacts.store import Store
 from app.config.load import load_config_tree, resolved
 from app.config.schema import Config
 from app.core.errors import ConfigError, Preempted, TrainingError, XelmError
-from app.core.records import JsonObject
 from app.fleet.ray_session import ray_session
 from app.fleet.run_fleet import train_fleet
 from app.lineage.lineage import Lineage
@@ -32,8 +30,9 @@ from app.pipelines.seed import make_seed
 from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens
 from app.training.model_task import ModelTask
+from tune.board import TrialBoard
 from tune.figures import LEAST, trial_figures
-from tune.space import Setting, Trial, axes_of, grid, planned_settings, trial_of
+from tune.space import Outcome, Setting, axes_of, grid, planned_settings, trial_of
 
 log = logging.getLogger(__name__)
 
@@ -42,27 +41,6 @@ LEASE = "sweep.json"
 _OF_A_TRIAL = {"CPU": 0, "memory": 1}
 """A trial only waits for the tasks that it starts: a core that it held would be missing to them. Tune wants it to hold
 something, so it is a byte."""
-
-
-@dataclass
-class Outcome:
-    """What became of a trial: ``finished``, ``failed`` (with the reason) or ``stopped``; figures where it finished."""
-
-    trial: Trial
-    status: str = "stopped"
-    reason: str = ""
-    figures: JsonObject = field(default_factory=dict)
-
-    def entry(self) -> JsonObject:
-        """As it is printed and kept."""
-        told: JsonObject = {"reason": self.reason} if self.reason else {}
-        return {
-            "run": self.trial.name,
-            "config": dict(self.trial.settings),
-            "status": self.status,
-            **told,
-            **self.figures,
-        }
 
 
 def run_sweep(config: Config, store: Store) -> list[Outcome]:
@@ -75,20 +53,23 @@ def run_sweep(config: Config, store: Store) -> list[Outcome]:
             outcomes = _searched(config, store)
         else:
             outcomes = [Outcome(trial_of(config, settings)) for settings in planned_settings(config)]
-            _train_together(config, outcomes, store)
-            _evaluate(outcomes, store)
+            board = TrialBoard(outcomes)
+            _train_together(config, outcomes, store, board)
+            _evaluate(outcomes, store, board)
     if stopped := [outcome.trial.name for outcome in outcomes if outcome.status == "stopped"]:
         raise Preempted(f"the sweep was stopped before {stopped[0]} was finished; the same command goes on")
     return outcomes
 
 
-def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store) -> None:
+def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store, board: TrialBoard) -> None:
     """Every stage before training, then all models of all trials as one fleet, each once."""
     tasks: list[ModelTask] = []
     for number, outcome in enumerate(outcomes, 1):
         log.info("sweep: trial %d of %d, %s", number, len(outcomes), outcome.trial.name)
         try:
-            tasks += _prepared(Lineage(outcome.trial.config, store))
+            models = _prepared(Lineage(outcome.trial.config, store))
+            board.needs(outcome.trial.name, [task.key for task in models])
+            tasks += models
         except Preempted:
             raise
         except Exception as error:  # whatever a library raises for one trial's settings is that trial's alone
@@ -98,7 +79,7 @@ def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store) -
     wanted, shared = len(tasks), unique(tasks)
     log.info("sweep: %d models for %d trials; %d are shared", len(shared), len(outcomes), wanted - len(shared))
     try:
-        train_fleet(config, shared)
+        train_fleet(config, shared, more=board.lines)
     except Preempted:
         raise
     except TrainingError as error:  # the trials that need what was given up say so themselves
@@ -111,14 +92,19 @@ def _prepared(lineage: Lineage) -> list[ModelTask]:
     return [*lineage.baselines, *lineage.experts]
 
 
-def _evaluate(outcomes: Sequence[Outcome], store: Store) -> None:
+def _evaluate(outcomes: Sequence[Outcome], store: Store, board: TrialBoard) -> None:
     """Ray Tune runs what is left of each trial; one that fails costs the others nothing."""
     able = {outcome.trial.name: outcome for outcome in outcomes if outcome.status != "failed"}
     if not able:
         return
     trees = {name: resolved(outcome.trial.config) for name, outcome in able.items()}
-    for result in _tuned({"run": tune.grid_search(list(able))}, partial(_named_trial, store, trees)):
-        _note(able[str((result.config or {})["run"])], result.metrics, result.error)
+
+    def of(chosen: Mapping[str, Any]) -> Outcome:
+        return able[str(chosen["run"])]
+
+    work = partial(_named_trial, store, trees)
+    for result in _tuned({"run": tune.grid_search(list(able))}, work, _Told(board, of)):
+        _note(of(result.config or {}), result.metrics, result.error)
 
 
 def _searched(config: Config, store: Store) -> list[Outcome]:
@@ -136,16 +122,40 @@ def _searched(config: Config, store: Store) -> list[Outcome]:
         ) from None
     space = {name: tune.choice(list(values)) for name, values in axes.items()}
     work = partial(_chosen_trial, store, resolved(config))
-    outcomes: dict[str, Outcome] = {}
-    for result in _tuned(space, work, searcher, config.sweep.trials):
-        chosen: dict[str, Setting] = {name: (result.config or {})[name] for name in axes}
-        outcome = Outcome(trial_of(config, chosen))
-        _note(outcome, result.metrics, result.error)
-        outcomes[outcome.trial.name] = outcome
-    return list(outcomes.values())
+    outcomes: list[Outcome] = []
+
+    def of(chosen: Mapping[str, Any]) -> Outcome:
+        """The trial of these values, entered when it is first met: Optuna may choose one again."""
+        settings: dict[str, Setting] = {name: chosen[name] for name in axes}
+        trial = trial_of(config, settings)
+        found = next((outcome for outcome in outcomes if outcome.trial.name == trial.name), None)
+        if found is None:
+            outcomes.append(found := Outcome(trial))
+        return found
+
+    for result in _tuned(space, work, _Told(TrialBoard(outcomes), of), searcher, config.sweep.trials):
+        _note(of(result.config or {}), result.metrics, result.error)
+    return outcomes
 
 
-def _tuned(space: dict[str, Any], work: Any, searcher: Any = None, samples: int = 1) -> list[Any]:
+class _Told(tune.Callback):  # type: ignore[misc]
+    """Tune's news for the board."""
+
+    def __init__(self, board: TrialBoard, of: Callable[[Mapping[str, Any]], Outcome]) -> None:
+        self._board, self._of = board, of
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """See Callback."""
+        self._board.begun(self._of(trial.config).trial.name)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """See Callback."""
+        outcome = self._of(trial.config)
+        _note(outcome, trial.last_result, None)
+        self._board.ended(outcome.trial.name)
+
+
+def _tuned(space: dict[str, Any], work: Any, told: _Told, searcher: Any = None, samples: int = 1) -> list[Any]:
     """Tune's results. Its own files hold nothing that is needed later: what is finished is found in the store."""
     with tempfile.TemporaryDirectory(prefix="xelm-sweep-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
@@ -154,7 +164,7 @@ def _tuned(space: dict[str, Any], work: Any, searcher: Any = None, samples: int 
             tune_config=tune.TuneConfig(
                 metric=LEAST, mode="min", search_alg=searcher, num_samples=samples, max_concurrent_trials=1
             ),
-            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0, callbacks=[told]),
         )
         return list(tuner.fit())
 
@@ -171,7 +181,7 @@ def _worked(config: Config, store: Store) -> dict[str, Any]:
     """The figures of a trial, its stages made; a failure is a figure too: Tune wants one, the worst there is."""
     try:
         run_everything(config, store)
-        return dict(trial_figures(store, config.run.name))
+        return dict(trial_figures(config, store))
     except Preempted as error:
         return {LEAST: float("inf"), "stopped": str(error)}
     except XelmError as error:
@@ -180,7 +190,7 @@ def _worked(config: Config, store: Store) -> dict[str, Any]:
 
 def _note(outcome: Outcome, metrics: Mapping[str, Any] | None, error: Exception | None) -> None:
     found = metrics or {}
-    if "stopped" in found:
+    if "stopped" in found or outcome.status != "stopped":  # not at its end, or noted when it ended
         return
     if error is not None or "failed" in found:
         _fail(outcome, error if error is not None else TrainingError(str(found["failed"])))
@@ -197,6 +207,14 @@ def _fail(outcome: Outcome, error: Exception) -> None:
 
 FIGURES = (
     *(LEAST, "low", "high", "worst_language", "worst_log_ratio", "wins", "clear_wins", "languages"),
-    *("experts_per_token", "active_parameters", "total_parameters", "training_seconds", "tokens"),
+    *(
+        "experts_per_token",
+        "active_parameters",
+        "total_parameters",
+        "training_seconds",
+        "slot_hours",
+        "gpu_hours",
+        "tokens",
+    ),
 )
 """What is kept of a trial's figures: the rest is Tune's own bookkeeping."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.config.load import load_config_tree, resolved
 from app.config.schema import Config
 from app.core.errors import ConfigError
+from app.core.records import JsonObject
 from app.core.seeding import generator
 
 Setting = int | float | str
@@ -41,6 +42,27 @@ class Trial:
     def name(self) -> str:
         """Name of its run."""
         return self.config.run.name
+
+
+@dataclass
+class Outcome:
+    """What became of a trial: ``finished``, ``failed`` (with the reason) or ``stopped``; figures where it finished."""
+
+    trial: Trial
+    status: str = "stopped"
+    reason: str = ""
+    figures: JsonObject = field(default_factory=dict)
+
+    def entry(self) -> JsonObject:
+        """As it is printed and kept."""
+        told: JsonObject = {"reason": self.reason} if self.reason else {}
+        return {
+            "run": self.trial.name,
+            "config": dict(self.trial.settings),
+            "status": self.status,
+            **told,
+            **self.figures,
+        }
 
 
 def axes_of(config: Config) -> dict[str, tuple[Setting, ...]]:

@@ -30,7 +30,8 @@ def _work() -> Step:
 
 
 def _foresee() -> Step:
-    from tune.space import axes_of, planned_settings
+    from tune.forecast import sweep_forecast
+    from tune.space import axes_of, planned_settings, trial_of
 
     def foresee(config: Config, _store: Store) -> JsonObject:
         if config.sweep.searcher == "optuna":
@@ -38,7 +39,8 @@ def _foresee() -> Step:
                 "trials": config.sweep.trials,
                 "axes": {name: list(tried) for name, tried in axes_of(config).items()},
             }
-        return {"trials": [dict(settings) for settings in planned_settings(config)]}
+        trials = [trial_of(config, settings) for settings in planned_settings(config)]
+        return {"trials": [dict(trial.settings) for trial in trials], "forecast": sweep_forecast(config, trials)}
 
     return foresee
 

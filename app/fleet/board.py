@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from app.artifacts.layout import METRICS
@@ -51,15 +51,36 @@ def progress_line(name: str, state: str, num_steps: int, row: JsonObject | None,
     return f"{name:<10} {state:<8} {at} loss {loss:.3f} {pace}  {left}".rstrip()
 
 
-class ProgressBoard:
-    """Prints the fleet's lines every few seconds while it is open; in place on a terminal."""
+class InPlace:
+    """Lines on a terminal, over those that were shown before."""
 
-    def __init__(self, tasks: Sequence[ModelTask], fleet: Fleet) -> None:
+    def __init__(self) -> None:
+        self._height = 0
+
+    def replace(self, lines: Sequence[str]) -> None:
+        """Show these in their place."""
+        up = f"\x1b[{self._height}F" if self._height else ""
+        more = self._height - len(lines)
+        sys.stderr.write(up + "".join(f"\x1b[2K{line}\n" for line in [*lines, *[""] * more]))
+        self._height = max(self._height, len(lines))
+
+
+class ProgressBoard:
+    """Prints the fleet's lines every few seconds while it is open; in place on a terminal.
+
+    more: lines to show below the models', by the fleet's state; elsewhere than on a terminal those that have changed.
+    """
+
+    def __init__(
+        self, tasks: Sequence[ModelTask], fleet: Fleet, more: Callable[[Fleet], Sequence[str]] | None = None
+    ) -> None:
         self._tasks, self._fleet = tasks, fleet
         self._interval = _SECONDS if all(task.stage.is_local for task in tasks) else _SECONDS_REMOTE
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
-        self._height = 0
+        self._more = more or (lambda _: ())
+        self._said: set[str] = set()
+        self._screen = InPlace()
         self._pace = Pace()
         self._begun_at: dict[str, int] = {}
 
@@ -117,16 +138,18 @@ class ProgressBoard:
     def _show(self, quiet: bool = False) -> None:
         """quiet: look, for the pace, but print only on a terminal, where lines are replaced."""
         together, *models = self.lines(time.monotonic())
+        more = self._more(self._fleet)
         if sys.stderr.isatty():
-            up = f"\x1b[{self._height}F" if self._height else ""
-            shown = [f"train: {together}", *models]
-            sys.stderr.write(up + "".join(f"\x1b[2K{line}\n" for line in shown))
-            self._height = len(shown)
+            self._screen.replace([f"train: {together}", *models, *more])
         elif not quiet:
             log.info("train: %s", together)
             for line in models:
                 if " running " in line or line.endswith(" starting"):
                     log.info("train:   %s", line)
+            for line in more:
+                if line not in self._said:
+                    log.info("train:   %s", line)
+            self._said = set(more)
 
 
 def _tokens_seen(task: ModelTask, state: str, row: JsonObject | None) -> float:

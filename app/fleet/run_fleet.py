@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from app.artifacts.layout import STOP
 from app.config.schema import Config
@@ -45,9 +45,15 @@ def repetition(task: ModelTask, allowed: float | None = None) -> str:
     return f"{task.name}: {', '.join(first)}{more}{why}"
 
 
-def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None = None) -> None:
+def train_fleet(
+    config: Config,
+    tasks: Sequence[ModelTask],
+    cpus: float | None = None,
+    more: Callable[[Fleet], Sequence[str]] | None = None,
+) -> None:
     """Train every unfinished task, each on ``cpus`` cores (default: the experts'); returns when all are finished.
 
+    more: lines to show beside the models' (see ProgressBoard).
     A run that fails is started again up to ``training.max_failures`` times while the others go on.
     Raises TrainingError naming those given up, after everything else is done, and Preempted after a stop.
     """
@@ -69,7 +75,7 @@ def train_fleet(config: Config, tasks: Sequence[ModelTask], cpus: float | None =
     with ray_session(config.cluster), ray_machines(config, run, cpus) as machines:
         count = sum(not done for *_, done in work)
         log.info("train: %d model%s, at most %d at once", count, "s" * (count != 1), machines.slots())
-        with ProgressBoard(list(unique.values()), fleet) as board:
+        with ProgressBoard(list(unique.values()), fleet, more) as board:
 
             def changed(state: Fleet) -> None:
                 board.show(state)

@@ -37,6 +37,7 @@ def sweep_sections(records: SweepRecords) -> list[Section]:
         _trials(records, trials),
         _heat_maps(records.axes, finished),
         _costs(finished, [str(name) for name in sequence(records.found["front"])]),
+        _budget(mapping(records.found.get("budget"))),
         _losses(records.losses),
     ]
     return [section for section in found if section is not None]
@@ -129,6 +130,33 @@ def _costs(finished: Sequence[Mapping[str, object]], front: Sequence[str]) -> Se
     ]
     picture = Picture(cost_plot(points), "Mean change against the parameters that run for a token")
     return Section("What quality costs", [Table(["on the front", "training time"], rows)], notes, [picture])
+
+
+def _budget(fit: Mapping[str, object]) -> Section | None:
+    """The best k by budget, by the fit of ``tune.budget``."""
+    if not fit:
+        return None
+    if "reason" in fit:
+        return Section("k and budget", notes=[f"No fit: {fit['reason']}."])
+    rows = []
+    for place in (mapping(entry) for entry in sequence(fit["at"])):
+        found, low, high = (change_of_log(float(str(place[name]))) for name in (_QUALITY, "low", "high"))
+        between = "" if place["k_low"] == place["k_high"] else f" ({place['k_low']} to {place['k_high']})"
+        rows.append(
+            [
+                Cell(format_count(float(str(place["budget_tokens"])))),
+                Cell(f"{place['k']}{between}"),
+                Cell(f"{float(str(place['share'])):.0%}"),
+                Cell(f"{found} [{low}, {high}]"),
+                Cell("extrapolated: nothing of this size was tried" if place["extrapolated"] else "tried", "text"),
+            ]
+        )
+    notes = [
+        "For each k a line of log(ppl / ppl(dense)) against the logarithm of the budget, over trials that may differ in"
+        " something else; in brackets the middle 95 % of refits with errors of the documents' and the line's size."
+    ]
+    header = ["budget", "best k", "best in", "mean change", ""]
+    return Section("k and budget", [Table(header, rows)], notes)
 
 
 def _losses(losses: Mapping[str, Sequence[tuple[float, float]]]) -> Section | None:

@@ -6,12 +6,13 @@ import pytest
 
 from app.artifacts.store import Store
 from app.config.schema import Config
-from tune.figures import trial_figures
+from app.core.records import JsonObject
+from tune.figures import slot_hours, trial_figures
 
 
 def test_figures_of_a_finished_run_are_those_of_its_summary_and_models(tiny_run: tuple[Config, Store]) -> None:
     config, store = tiny_run
-    found = trial_figures(store, config.run.name)
+    found = trial_figures(config, store)
     summary = store.run(config.run.name).read_json("evaluation/summary.json")
     assert found["mean_log_ratio"] == summary["mean_log_perplexity_ratio"]
     changes = {
@@ -22,3 +23,20 @@ def test_figures_of_a_finished_run_are_those_of_its_summary_and_models(tiny_run:
     assert found["worst_language"] == worst and found["worst_log_ratio"] == pytest.approx(changes[worst])
     active, total = float(str(found["active_parameters"])), float(str(found["total_parameters"]))
     assert total / 2 <= active <= total
+    assert float(str(found["slot_hours"])) > 0 and found["gpu_hours"] == 0  # no GPU trained here
+
+
+def test_hours_of_slots_count_every_attempt_and_each_worker() -> None:
+    def row(step: int, time: float, seconds: float) -> JsonObject:
+        return {
+            "step": step,
+            "time": time,
+            "seconds": seconds,
+            "tokens_seen": step,
+            "loss": 1.0,
+            "tokens_per_second": 1.0,
+        }
+
+    lost, again = [row(1, 100.0, 900.0), row(2, 1000.0, 1800.0)], [row(2, 9000.0, 600.0), row(3, 9600.0, 1800.0)]
+    assert slot_hours([*lost, *again], 2) == 2 * (1800 + 1800) / 3600
+    assert slot_hours([], 2) == 0

@@ -11,14 +11,13 @@ from app.config.schema import Config
 from tests.support.tiny import TINY
 from tune.figures import trial_figures
 from tune.outcome import PARQUET, TABLE, told
-from tune.run import Outcome
-from tune.space import Trial
+from tune.space import Outcome, Trial
 
 
 def test_files_and_text_of_a_sweep(tiny_run: tuple[Config, Store]) -> None:
     config, store = tiny_run
     sweep = load_config("demo", overrides=[*TINY, f"artifacts.root={store.root}", "run.name=sweep-told", "sweep.k=2,3"])
-    one = Outcome(Trial({"k": 2}, config), "finished", figures=trial_figures(store, config.run.name))
+    one = Outcome(Trial({"k": 2}, config), "finished", figures=trial_figures(config, store))
     other = Outcome(Trial({"k": 3}, config), "failed", "no text")
     found = told(sweep, store, [one, other])
     assert found["ok"] is False and found["front"] == ["tiny"] and found["runner_up"] is None

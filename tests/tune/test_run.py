@@ -1,4 +1,4 @@
-"""A sweep on the almanac: killed in the middle, run again, and what two trials share made once."""
+"""A sweep on the almanac, killed in the middle, run again while another asks for the same; shared models made once."""
 
 from __future__ import annotations
 
@@ -7,31 +7,47 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from app.artifacts.store import Store
 from app.config.load import load_config
+from app.config.schema import Config
 from app.core.errors import ConfigError, Preempted
+from app.lineage.lineage import Lineage
 from tests.support.processes import kill_family
 from tests.support.tiny import TINY
 from tune import run
-from tune.run import Outcome, _note, run_sweep
-from tune.space import trial_of
+from tune.board import TrialBoard
+from tune.run import _note, run_sweep
+from tune.space import Outcome, planned_settings, trial_of
 
-AXES = ("run.name=sweep", "sweep.k=1,5", "sweep.strategy=typological,random", "training.budget_tokens=20000")
+SMALL = (
+    "corpus.languages=de,hi",
+    "corpus.documents_per_language=40",
+    "seed.budget_tokens=10000",
+    "training.budget_tokens=8192",
+    "evaluation.max_documents_per_language=4",
+    "evaluation.bootstrap_samples=50",
+)
+AXES = ("sweep.k=1,3", "sweep.strategy=typological,random")
 
 
-def command(root: Path, *more: str) -> list[str]:
-    settings = [f"--set={item}" for item in (*TINY, *AXES, f"artifacts.root={root}", *more)]
+def command(root: Path, name: str = "sweep", axes: Sequence[str] = AXES) -> list[str]:
+    settings = [f"--set={item}" for item in (*TINY, *SMALL, *axes, f"run.name={name}", f"artifacts.root={root}")]
     return [sys.executable, "-m", "tune.sweep", "--preset", "demo", "--format", "json", *settings]
 
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_a_killed_sweep_goes_on_trains_no_model_twice_and_tells_which_trial_failed(tmp_path: Path) -> None:
+def test_a_killed_sweep_goes_on_beside_another_trains_no_model_twice_and_tells_what_failed(
+    tmp_path: Path,
+) -> None:
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     models = tmp_path / "store/model"
     try:
@@ -42,18 +58,26 @@ def test_a_killed_sweep_goes_on_trains_no_model_twice_and_tells_which_trial_fail
     finally:
         kill_family(process)
     before = {file: file.stat().st_mtime_ns for file in models.glob("*/DONE")}
-    done = subprocess.run(command(tmp_path), capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr[-3000:]  # one of its trials cannot be made
-    found = json.loads(done.stdout)
+    begun = set(models.glob("*/metrics.jsonl"))
+    commands = command(tmp_path), command(tmp_path, "other", ["sweep.k=1"])
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for words in commands]
+    with ThreadPoolExecutor(2) as pool:  # each one's pipes must be read
+        (out, said), (other, told) = pool.map(lambda process: process.communicate(timeout=400), both)
+    assert [process.returncode for process in both] == [1, 0], said[-3000:] + told[-3000:]  # a trial cannot be made
+    found = json.loads(out)
+    assert [trial["status"] for trial in json.loads(other)["trials"]] == ["finished"]
     status = {(trial["config"]["k"], trial["config"]["strategy"]): trial["status"] for trial in found["trials"]}
-    assert status.pop((5, "typological")) == "failed" and set(status.values()) == {"finished"}
+    assert status.pop((3, "typological")) == "failed" and set(status.values()) == {"finished"}
     reason = next(trial["reason"] for trial in found["trials"] if trial["status"] == "failed")
-    assert "allocation.k is 5" in reason
+    assert "allocation.k is 3" in reason
     finished = [trial for trial in found["trials"] if trial["status"] == "finished"]
     assert found["best"]["mean_log_ratio"] == min(trial["mean_log_ratio"] for trial in finished)
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    # the seed, dense, one expert of all languages, one of all documents, five at random: shared ones once
-    assert len(list(models.glob("*/DONE"))) == 1 + 1 + 1 + 1 + 5
+    # the seed, dense, one expert of all languages, one of all documents, three at random: shared ones once
+    assert len(list(models.glob("*/DONE"))) == 1 + 1 + 1 + 1 + 3
+    for file in set(models.glob("*/metrics.jsonl")) - begun:
+        steps = [json.loads(line)["step"] for line in file.read_text().splitlines()]
+        assert steps == sorted(set(steps))
     folder = tmp_path / "runs/sweep/sweep"
     assert {file.name for file in folder.iterdir()} >= {
         "trials.json",
@@ -72,7 +96,7 @@ def test_a_stopped_sweep_ends_as_stopped_and_not_as_failed(tmp_path: Path, monke
     monkeypatch.setattr(run, "_train_together", lambda *_: None)
     stopped = {"sweep.k-4"}
 
-    def evaluate(outcomes: list[Outcome], _store: Store) -> None:
+    def evaluate(outcomes: list[Outcome], _store: Store, _board: TrialBoard) -> None:
         for outcome in outcomes:
             outcome.status = "stopped" if outcome.trial.name in stopped else "finished"
 
@@ -91,6 +115,67 @@ def test_optuna_is_given_no_value_that_the_configuration_refuses(
     config = load_config("demo", overrides=["sweep.seed_width=32,33", "sweep.searcher=optuna"])
     with pytest.raises(ConfigError, match="width 33 is not a multiple"):
         run_sweep(config, Store(str(tmp_path)))
+
+
+def test_a_trial_that_cannot_be_made_is_told_and_the_models_of_the_others_are_one_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"random": ["dense", "a"], "tfidf": ["dense", "b"]}
+    fleets: list[list[str]] = []
+
+    def prepared(lineage: Lineage) -> list[Any]:
+        strategy = lineage.config.allocation.strategy
+        if strategy == "typological":
+            raise ValueError("odd\nno such language")
+        return [SimpleNamespace(key=key) for key in models[strategy]]
+
+    monkeypatch.setattr(run, "_prepared", prepared)
+    monkeypatch.setattr(run, "train_fleet", lambda _c, tasks, **_: fleets.append([task.key for task in tasks]))
+    config = load_config("demo", overrides=["sweep.strategy=random,typological,tfidf"])
+    outcomes = [Outcome(trial_of(config, settings)) for settings in planned_settings(config)]
+    run._train_together(config, outcomes, Store(str(tmp_path)), TrialBoard(outcomes))
+    assert fleets == [["a", "dense", "b"]]
+    assert [(outcome.status, outcome.reason) for outcome in outcomes] == [
+        ("stopped", ""),
+        ("failed", "no such language"),
+        ("stopped", ""),
+    ]
+
+
+def test_optuna_learns_from_the_figures_and_ends_near_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tuned(
+        space: dict[str, Any], work: Callable[[Any], None], told: Any, searcher: Any, samples: int
+    ) -> list[SimpleNamespace]:
+        """Tune's loop, in this process."""
+        assert searcher.set_search_properties("mean_log_ratio", "min", space)
+        results = []
+        for number in range(samples):
+            trial = SimpleNamespace(config=searcher.suggest(str(number)), last_result={})
+            told.on_trial_start(number, [], trial)
+            work(trial.config)
+            trial.last_result = reported.pop()
+            searcher.on_trial_complete(str(number), trial.last_result)
+            told.on_trial_complete(number, [], trial)
+            results.append(SimpleNamespace(config=trial.config, metrics=trial.last_result, error=None))
+        return results
+
+    def worked(config: Config, _store: Store) -> dict[str, Any]:
+        if config.allocation.strategy == "random":
+            return {"mean_log_ratio": float("inf"), "failed": "made to fail"}
+        return {"mean_log_ratio": abs(config.allocation.k - 6) / 10, "wins": 1, "languages": 2}
+
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr(run, "_tuned", tuned)
+    monkeypatch.setattr(run, "_worked", worked)
+    monkeypatch.setattr("ray.tune.report", reported.append)
+    settings = ["sweep.k=1,2,3,4,5,6,7,8", "sweep.strategy=typological,random", "sweep.searcher=optuna"]
+    config = load_config("demo", overrides=[*settings, "sweep.trials=25"])
+    outcomes = run._searched(config, Store("memory://unused"))
+    names = [outcome.trial.name for outcome in outcomes]
+    assert len(names) == len(set(names)) <= 16
+    best = min((o for o in outcomes if o.status == "finished"), key=lambda o: float(str(o.figures["mean_log_ratio"])))
+    assert abs(int(best.trial.settings["k"]) - 6) <= 1
+    assert {o.status for o in outcomes if o.trial.settings["strategy"] == "random"} == {"failed"}
 
 
 def test_a_trial_that_raised_or_reported_a_failure_is_failed_with_its_last_line() -> None:

@@ -13,6 +13,7 @@ def test_a_dry_run_lists_the_trials(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*options, "--set=sweep.k=2,4", "--set=sweep.strategy=random"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["trials"] == [{"k": 2, "strategy": "random"}, {"k": 4, "strategy": "random"}]
+    assert found["forecast"]["trials"] == 2 and found["forecast"]["shared"] > 0
     assert main(options) == 2
     assert "the sweep tries nothing" in capsys.readouterr().err
 

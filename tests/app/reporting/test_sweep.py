@@ -51,6 +51,17 @@ def test_the_heat_map_has_a_cell_for_each_combination_and_colours_by_sign() -> N
     assert worst.rows[1][1].text == "+0.00%"
 
 
+def test_the_best_k_of_a_budget_that_was_not_tried_is_marked_and_a_missing_fit_says_why() -> None:
+    place = {"budget_tokens": 4e6, "k": 8, "k_low": 2, "k_high": 8, "share": 0.75, "mean_log_ratio": -0.08}
+    fit = {"at": [{**place, "low": -0.1, "high": -0.06, "extrapolated": True}]}
+    records = SweepRecords("s", ["k"], {**FOUND, "budget": fit})
+    section = next(section for section in sweep_sections(records) if section.title == "k and budget")
+    row = [cell.text for cell in section.tables[0].rows[0]]
+    assert row[1:4] == ["8 (2 to 8)", "75%", "-7.69% [-9.52%, -5.82%]"] and "extrapolated" in row[4]
+    without = sweep_sections(SweepRecords("s", ["k"], {**FOUND, "budget": {"reason": "too few"}}))
+    assert "No fit: too few." in [note for section in without for note in section.notes]
+
+
 def test_the_front_is_drawn_and_the_best_is_the_headline() -> None:
     records = SweepRecords("s", ["k", "strategy"], FOUND, {"s.k-2.typological": [(10.0, 3.0), (20.0, 2.0)]})
     titles = [section.title for section in sweep_sections(records)]

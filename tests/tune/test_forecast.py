@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+
+from app.config.load import load_config
+from tune.forecast import sweep_forecast
+from tune.space import planned_settings, trial_of
+
+BASE = (
+    "corpus.languages=de,en,hi,ja",
+    "seed.source=trained",
+    "seed.budget_tokens=1024",
+    "training.tokens_per_step=1024",
+    "training.budget_tokens=8192",
+)
+
+
+def forecast(*overrides: str) -> dict[str, object]:
+    config = load_config("demo", overrides=[*BASE, *overrides])
+    return dict(sweep_forecast(config, [trial_of(config, settings) for settings in planned_settings(config)]))
+
+
+def test_what_only_cuts_or_weighs_shares_the_seed_and_the_dense_model() -> None:
+    found = forecast("sweep.k=2,4", "sweep.strategy=typological,random", "sweep.weighting=posterior,uniform")
+    # of eight trials, two by two the same models: seed and dense once, 2 + 4 experts by language, 2 + 4 at random
+    assert (found["trials"], found["models"], found["shared"]) == (8, 2 + 12, 2 * (4 + 6 + 4 + 6) - 14)
+    assert found["tokens"] == 1024 + 8192 + 4 * 8192
+    assert found["tokens_without_sharing"] == 8 * (1024 + 8192 + 8192)
+    assert found["hours"] is None
+
+
+def test_equal_clusters_of_different_cuts_are_one_expert_and_other_rates_are_other_models() -> None:
+    same = forecast("sweep.k=1", "sweep.strategy=typological,anti_typological")
+    assert same["models"] == 3
+    rates = forecast("sweep.k=1", "sweep.strategy=typological", "sweep.learning_rate=0.001,0.002")
+    assert rates["models"] == 1 + 2 + 2  # one seed
+
+
+def test_on_gpus_the_hours_are_those_of_the_planner() -> None:
+    found = forecast("sweep.k=1", "training.gpus_per_expert=1")
+    (one, both) = found["hours"]  # type: ignore[misc]
+    assert (one["gpus"], both["gpus"]) == (1, 2)
+    # seed (an eighth of dense), then dense and one expert of the same size: 17 parts alone, 9 side by side
+    assert one["hours"] / both["hours"] == pytest.approx(17 / 9)
