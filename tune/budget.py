@@ -27,8 +27,8 @@ def budget_fit(entries: Sequence[Mapping[str, JsonValue]], seed: int) -> JsonObj
 
     entries: of ``Outcome.entry``. Gives ``fits`` (k, intercept, slope) and ``at``: for each budget tried, and for twice
     and four times the largest (``extrapolated``), the best k, the share of draws in which it is best, the k of the
-    middle 95 % of draws, and that k's log ratio with its 95 % interval. Or ``reason``: why there is none. A draw moves each
-    trial by a normal error of its own documents' and of the line's size, and fits anew.
+    middle 95 % of draws, and that k's log ratio with its 95 % interval. Or ``reason``: why there is none. A draw moves
+    each trial by a normal error of its own documents' and of the line's size, and fits anew.
     """
     points: dict[int, list[tuple[float, float, float]]] = {}
     for entry in entries:

@@ -55,3 +55,9 @@ def test_timed_machines_note_when_each_run_starts_and_ends_and_are_the_machines_
     assert (timed.slots(), timed.saved_step(task), timed.is_stopping()) == (1, 7, False)
     timed.ask_for(3)
     assert machines.runs == 3
+
+
+def test_attempts_are_starts_and_ends_in_turn() -> None:
+    timed = Timed(_Instant())
+    timed.starts, timed.ends = [("a", 5.0), ("b", 5.0), ("a", 9.0)], [("b", 6.0), ("a", 8.0), ("a", 12.0)]
+    assert timed.runs(5.0) == [("a", 0.0, 3.0), ("b", 0.0, 1.0), ("a", 4.0, 7.0)]

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from app.fleet.idle import idle_share
+
+
+def test_a_free_slot_counts_only_while_a_member_waits() -> None:
+    # two slots for 10 s: b starts 2 s late, and when both have ended nothing waits any more
+    assert idle_share([(0.0, 2)], [("a", 0.0, 10.0), ("b", 2.0, 6.0)]) == pytest.approx(2 / 20)
+
+
+def test_between_two_attempts_a_member_waits() -> None:
+    runs = [("a", 0.0, 4.0), ("a", 7.0, 10.0)]
+    assert idle_share([(0.0, 1)], runs) == pytest.approx(3 / 10)
+    assert idle_share([(0.0, 1), (4.0, 0), (7.0, 1)], runs) == 0  # there was no slot meanwhile
+    assert idle_share([(0.0, 3)], runs) == pytest.approx(3 / 30)  # one member fills one slot
+
+
+def test_slots_that_come_count_from_then_on_and_a_run_without_a_slot_fills_none() -> None:
+    runs = [("a", 0.0, 10.0), ("b", 6.0, 10.0)]
+    assert idle_share([(0.0, 1), (5.0, 2)], runs) == pytest.approx(1 / (5 + 10))
+    assert idle_share([(0.0, 2), (8.0, 1)], [("a", 0.0, 10.0), ("b", 0.0, 10.0)]) == 0
+    assert idle_share([(0.0, 2)], []) == 0
