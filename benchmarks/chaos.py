@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.chaos --kills N --seed S --format json``. Kinds: worker, raylet, driver, torn (a checkpoint cut
 short, then its worker killed), drain (a spot notice), disk (full for a while) and storage (away for ten seconds); the
-last two need root, for a tmpfs of limited size and a mount over it, and are left out without it.
+last two need root, for a tmpfs of limited size and a mount over it, and are left out without it. ``--like FILE``, the
+JSON of another run, adds the makespan that ``app.planning.simulation`` foretells with that run's parameters.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 from benchmarks import chaos_parts as parts
+from benchmarks.chaos_forecast import measured_parameters, simulated_makespan
 from benchmarks.chaos_parts import Driver, Run, Victim
 from benchmarks.raylets import Raylets, with_token
 from benchmarks.stages import UNTIL_EXPERTS
@@ -34,6 +37,7 @@ _SAVES_NEEDED = {"torn": 2}
 """Whose only checkpoint is torn is not started over silently: that is an error, and not what is tried here."""
 _HIT_ONE = ("worker", "torn", "raylet", "drain")
 _LONGEST_SECONDS_TO_NEXT_STEP = 180.0
+_HOSTS = 3
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated")
     parser.add_argument("--tokens-per-kill", type=int, default=1_500_000, help="budget, so that kills find work")
+    parser.add_argument("--like", metavar="FILE", help="JSON of another run, to simulate this one with")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     arguments = parser.parse_args(argv)
     with_token("benchmarks.chaos", argv)
+    like = json.loads(Path(arguments.like).read_text(encoding="utf-8"))["parameters"] if arguments.like else None
     kinds = [kind for kind in arguments.kinds.split(",") if os.geteuid() == 0 or kind not in _NEEDS_ROOT]
     with tempfile.TemporaryDirectory(prefix="xelm-chaos-") as folder, redirect_stdout(sys.stderr):
         budget = arguments.tokens_per_kill * (arguments.kills + 1)
         record = run_chaos(arguments.kills, arguments.seed, kinds, Path(folder), budget)
+    if like is not None:
+        every = int(str(record["checkpoint_every_steps"]))
+        steps = cast(Mapping[str, int], record["steps"])
+        record["simulated_seconds"] = found = simulated_makespan(steps, _HOSTS, every, like)
+        record["simulated_over_measured"] = found / float(str(record["makespan_seconds"]))
     print(json.dumps(record) if arguments.format == "json" else json.dumps(record, indent=1))
     return 0 if record["weights_equal"] and record["experts_finished"] == record["experts"] else 1
 
@@ -84,16 +95,18 @@ def run_chaos(kills: int, seed: int, kinds: Sequence[str], folder: Path, budget_
     quiet, loud = Run(folder / "quiet", budget), Run(folder / "loud", budget)
     quiet.make(UNTIL_EXPERTS)
     done: list[Kill] = []
-    with parts.limited_disk(loud.root, any(kind in _NEEDS_ROOT for kind in bag)), Raylets(folder, 3) as raylets:
+    with parts.limited_disk(loud.root, any(kind in _NEEDS_ROOT for kind in bag)), Raylets(folder, _HOSTS) as raylets:
         loud.copy_inputs(quiet)
-        driver = Driver(loud, raylets.address)
+        began, driver = time.time(), Driver(loud, raylets.address)
         try:
             for kind in bag:
                 if not _wait_for_new_steps(loud, driver, chance.uniform(1.0, 4.0), _SAVES_NEEDED.get(kind, 1)):
                     break
                 done.append(_strike(kind, chance, loud, driver, raylets))
             driver_status = driver.finish()
-            return _record(bag, done, driver_status, driver.said(), loud, quiet)  # while the disk is still there
+            ended = time.time()
+            record = _record(bag, done, driver_status, driver.said(), loud, quiet)  # while the disk is still there
+            return record | _makespan(began, ended, done, loud)
         finally:
             driver.end()
 
@@ -121,6 +134,22 @@ def _record(
         "median_seconds_to_next_step": medians,
         "target_seconds_to_next_step": TARGETS,
         "each": each,
+    }
+
+
+def _makespan(began: float, ended: float, done: Sequence[Kill], run: Run) -> dict[str, object]:
+    """How long it took, and what it lends to the forecast of another run."""
+    back = [kill for kill in done if kill.kind not in _THROWS_NOBODY_BACK]
+    starts = [kill.seconds_to_next_step for kill in back if kill.seconds_to_next_step is not None]
+    models = run.every()
+    paces = [pace for model in models for pace in model.paces]
+    first = min(float(model.rows[0]["time"] - model.rows[0]["seconds"]) for model in models) - began
+    hit = sum(len(kill.steps_before) for kill in back)
+    return {
+        "makespan_seconds": ended - began,
+        "steps": {model.name: model.last_step for model in models},
+        "checkpoint_every_steps": parts.SAVE_EVERY,
+        "parameters": measured_parameters(ended - began, _HOSTS, hit, starts, median(paces), first),
     }
 
 

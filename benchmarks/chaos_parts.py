@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from app.core.errors import TrainingError
 from benchmarks.stages import Stage, make
 
 EXPERTS = 4
+SAVE_EVERY = 5
+"""Steps between two checkpoints."""
 _DISK_MEGABYTES = 400
 _SMALL = (
     "run.name=chaos",
@@ -28,7 +31,7 @@ _SMALL = (
     "allocation.strategy=one_per_language",
     f"allocation.k={EXPERTS}",
     "training.tokens_per_step=4096",
-    "training.checkpoint_every_steps=5",
+    f"training.checkpoint_every_steps={SAVE_EVERY}",
     "training.max_failures=5",
     "training.trackers=tensorboard",
 )
@@ -76,6 +79,15 @@ class Victim:
         """The newest logged step, 0 before the first."""
         rows = self.rows
         return int(rows[-1]["step"]) if rows else 0
+
+    @property
+    def paces(self) -> list[float]:
+        """Seconds of a step, between neighbouring rows of one attempt."""
+        return [
+            (after["time"] - before["time"]) / (after["step"] - before["step"])
+            for before, after in pairwise(self.rows)
+            if after["step"] > before["step"] and after["time"] - after["seconds"] < before["time"]
+        ]
 
     @property
     def steps_twice(self) -> int:

@@ -23,3 +23,5 @@ def test_a_killed_worker_and_a_killed_driver_change_no_bit() -> None:
     assert record["steps_written_twice"] == 0
     assert {kill["kind"] for kill in record["each"]} == {"worker", "driver"}
     assert all(kill["seconds_to_next_step"] > 0 for kill in record["each"])
+    assert record["makespan_seconds"] > record["parameters"]["start_seconds"] > 0
+    assert record["parameters"]["step_seconds"] > 0 and set(record["steps"].values()) != {0}
