@@ -65,6 +65,7 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
     """
     own, kept, priors = read_kept(config, store)
     halves = [part_of(kept, wanted) for wanted in (0, 1)]
+    priors["em"] = fitted_prior(halves[0])
     tried = list(candidates(kept.unit, kept.scores.shape[1], own, priors))
     started = time.monotonic()
     figures = mean_log_ratios(halves[0], tried)
@@ -176,6 +177,11 @@ def read_kept(config: Config, store: Store) -> tuple[WeightingSettings, Kept, di
     shares = {lang: tuple(held.tolist()) for lang, held in language_shares(lineage).items()}
     kept = Kept(documents, scores, distances, loaded[DENSE][1].astype(np.float64), allocator.unit, shares)
     return own, kept, part_priors(lineage)
+
+
+def fitted_prior(kept: Kept) -> Prior:
+    """The prior under which these documents are most likely (``app.ensemble.prior``)."""
+    return tuple(fit_prior(np.add.reduceat(kept.scores, kept.documents.offset)).prior.tolist())
 
 
 def part_priors(lineage: Lineage) -> dict[str, Prior]:

@@ -1,4 +1,4 @@
-"""A sweep on the almanac, killed in the middle, run again while another asks for the same; shared models made once."""
+"""The same sweep on the almanac twice at once, one killed in the middle: the other goes on; shared models once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,9 @@ from tune.run import _note, run_sweep
 from tune.space import Outcome, planned_settings, trial_of
 
 SMALL = (
+    "run.name=sweep",
+    "sweep.k=1,3",
+    "sweep.strategy=typological,random",
     "corpus.languages=de,hi",
     "corpus.documents_per_language=40",
     "seed.budget_tokens=10000",
@@ -35,37 +38,42 @@ SMALL = (
     "evaluation.max_documents_per_language=4",
     "evaluation.bootstrap_samples=50",
 )
-AXES = ("sweep.k=1,3", "sweep.strategy=typological,random")
 
 
-def command(root: Path, name: str = "sweep", axes: Sequence[str] = AXES) -> list[str]:
-    settings = [f"--set={item}" for item in (*TINY, *SMALL, *axes, f"run.name={name}", f"artifacts.root={root}")]
+def command(root: Path) -> list[str]:
+    settings = [f"--set={item}" for item in (*TINY, *SMALL, f"artifacts.root={root}")]
     return [sys.executable, "-m", "tune.sweep", "--preset", "demo", "--format", "json", *settings]
 
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_a_killed_sweep_goes_on_beside_another_trains_no_model_twice_and_tells_what_failed(
+def test_of_two_sweeps_at_once_the_killed_ones_work_is_gone_on_with_and_no_model_is_trained_twice(
     tmp_path: Path,
 ) -> None:
-    process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command(tmp_path), stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
     models = tmp_path / "store/model"
     try:
-        deadline = time.monotonic() + 300
-        while len(list(models.glob("*/final/model.safetensors"))) < 2:  # the seed, and one of the trials' models
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+        with ThreadPoolExecutor(2) as pool:  # pipes must be read
+            ends = {process.pid: pool.submit(process.communicate, timeout=500) for process in both}
+            deadline = time.monotonic() + 300
+            while len(list(models.glob("*/final/model.safetensors"))) < 2:  # the seed, and one of the trials' models
+                assert all(process.poll() is None for process in both) and time.monotonic() < deadline
+                time.sleep(0.05)
+            at_work = json.loads((tmp_path / "runs/sweep/driver.json").read_text())["pid"]
+            (first,) = (process for process in both if process.pid == at_work)
+            kill_family(first)
+            (done,) = (process for process in both if process is not first)
+            before = {file: file.stat().st_mtime_ns for file in models.glob("*/DONE")}
+            begun = set(models.glob("*/metrics.jsonl"))
+            out, said = ends[done.pid].result()
     finally:
-        kill_family(process)
-    before = {file: file.stat().st_mtime_ns for file in models.glob("*/DONE")}
-    begun = set(models.glob("*/metrics.jsonl"))
-    commands = command(tmp_path), command(tmp_path, "other", ["sweep.k=1"])
-    both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for words in commands]
-    with ThreadPoolExecutor(2) as pool:  # each one's pipes must be read
-        (out, said), (other, told) = pool.map(lambda process: process.communicate(timeout=400), both)
-    assert [process.returncode for process in both] == [1, 0], said[-3000:] + told[-3000:]  # a trial cannot be made
+        for process in both:
+            if process.poll() is None:
+                kill_family(process)
+    assert done.returncode == 1, said[-3000:]  # one of its trials cannot be made
+    assert "waiting: jobs.sweep works at this" in said
     found = json.loads(out)
-    assert [trial["status"] for trial in json.loads(other)["trials"]] == ["finished"]
     status = {(trial["config"]["k"], trial["config"]["strategy"]): trial["status"] for trial in found["trials"]}
     assert status.pop((3, "typological")) == "failed" and set(status.values()) == {"finished"}
     reason = next(trial["reason"] for trial in found["trials"] if trial["status"] == "failed")

@@ -12,7 +12,16 @@ from app.core.errors import MissingArtifact
 from app.ensemble.many import Candidate
 from app.ensemble.rules import WeightingSettings
 from app.evaluation.scores import scored_documents
-from tune.weighting import Kept, best_weighting, candidates, mean_log_ratios, part_of, read_kept, told_priors
+from tune.weighting import (
+    Kept,
+    best_weighting,
+    candidates,
+    fitted_prior,
+    mean_log_ratios,
+    part_of,
+    read_kept,
+    told_priors,
+)
 
 
 def test_the_runs_own_weighting_has_the_figure_that_evaluation_found(tiny_run: tuple[Config, Store]) -> None:
@@ -33,6 +42,7 @@ def test_the_best_on_one_half_is_reported_on_the_other(tiny_run: tuple[Config, S
     own, kept, priors = read_kept(config, store)
     best, held_back, chosen_on = found["best"], found["held_back"], found["chosen_on"]
     assert isinstance(best, dict) and isinstance(held_back, dict) and isinstance(chosen_on, dict)
+    priors["em"] = fitted_prior(part_of(kept, 0))
     prior = priors[str(best.pop("prior"))]
     one = Candidate(WeightingSettings(**best), prior)  # type: ignore[arg-type]
     assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratios(part_of(kept, 1), [one]).item())
