@@ -81,8 +81,8 @@ def test_of_two_sweeps_at_once_the_killed_ones_work_is_gone_on_with_and_no_model
     finished = [trial for trial in found["trials"] if trial["status"] == "finished"]
     assert found["best"]["mean_log_ratio"] == min(trial["mean_log_ratio"] for trial in finished)
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    # the seed, dense, one expert of all languages, one of all documents, three at random: shared ones once
-    assert len(list(models.glob("*/DONE"))) == 1 + 1 + 1 + 1 + 3
+    # the seed; dense, which is the one expert of all languages; one of all documents; three at random: shared ones once
+    assert len(list(models.glob("*/DONE"))) == 1 + 1 + 1 + 3
     for file in set(models.glob("*/metrics.jsonl")) - begun:
         steps = [json.loads(line)["step"] for line in file.read_text().splitlines()]
         assert steps == sorted(set(steps))
