@@ -146,7 +146,8 @@ def test_the_cards_program_gives_the_probabilities_and_the_text_of_the_product(
     printed, found = run_card(folder)
     rows = torch.tensor([[ours.tokenizer.start_id, *ours.tokenizer.encode_batch([TEXT])[0].tolist()]])
     with torch.no_grad():
-        each = np.stack([expert.logits(rows)[0].double().log_softmax(-1).numpy() for expert in ours.experts], axis=-1)
+        experts = [ours.models[name] for name in ours.allocator.experts]
+        each = np.stack([expert.logits(rows)[0].double().log_softmax(-1).numpy() for expert in experts], axis=-1)
     targets = rows[0, 1:, None, None].numpy()
     observed = np.vstack([np.take_along_axis(each[:-1], targets, 1)[:, 0], np.zeros((1, 3))])
     for lang, theirs in zip(LANGUAGES, found, strict=True):
