@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -64,22 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells[f"m{m}"] = compared(ours, naive)
     record: JsonObject = {
         "benchmark": "gpu_decoding",
-        "surroundings": surroundings(arguments.device),
+        "surroundings": measure.device_surroundings(arguments.device, "torch", "transformers"),
         "shape": given["case"],
         "target_share": TARGET,
         "experts": cells,
     }
     print(json.dumps(record, indent=1))
     return 0
-
-
-def surroundings(device: str) -> JsonObject:
-    """Versions and the device's name."""
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
-        "cuda": str(torch.version.cuda),
-        **{name: version(name) for name in ("torch", "transformers")},
-    }
 
 
 def compared(ours: JsonObject, naive: JsonObject) -> JsonObject:

@@ -11,13 +11,11 @@ the share of what a bare product reaches in the same process. A side that runs o
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -53,20 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = [replace(CASES[name], steps=arguments.steps or CASES[name].steps) for name in names]
     record: JsonObject = {
         "benchmark": "gpu_training",
-        "surroundings": surroundings(arguments.device),
+        "surroundings": measure.device_surroundings(arguments.device, "torch", "transformers", "accelerate"),
         "cases": {case.name: compare(case, arguments.device) for case in cases},
     }
     measure.show(record, arguments.format)
     return 0
-
-
-def surroundings(device: str) -> JsonObject:
-    """Versions and the device's name."""
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
-        "cuda": str(torch.version.cuda),
-        **{name: version(name) for name in ("torch", "transformers", "accelerate")},
-    }
 
 
 def compare(case: Case, device: str) -> JsonObject:

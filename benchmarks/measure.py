@@ -147,6 +147,15 @@ def surroundings(*packages: str) -> JsonObject:
     }
 
 
+def device_surroundings(device: str, *packages: str) -> JsonObject:
+    """Versions and the device's name; device: ``cuda`` or ``cpu``."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
+        "cuda": str(torch.version.cuda),
+        **{name: version(name) for name in packages},
+    }
+
+
 def parser(module: str, description: str | None) -> argparse.ArgumentParser:
     """The command line that all benchmarks share."""
     made = argparse.ArgumentParser(prog=f"python -m benchmarks.{module}", description=description)

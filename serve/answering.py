@@ -58,7 +58,7 @@ class _Running:
 
     async def close(self) -> None:
         """Free what the job holds."""
-        await self._batches.aclose()  # type: ignore[attr-defined]  # every backend's is a generator
+        await self._batches.aclose()
 
 
 class Answering:

@@ -7,7 +7,7 @@ the models are in the process of ``models``; spread, each is a deployment of its
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -106,14 +106,14 @@ class Models:
         """See Backend."""
         return await self._replica.describe()
 
-    async def answer(self, job: Job) -> AsyncIterator[Batch]:
+    async def answer(self, job: Job) -> AsyncGenerator[Batch]:
         """See Backend."""
         batches = self._replica.answer(job)
         try:
             async for batch in batches:
                 yield batch
         finally:
-            await batches.aclose()  # type: ignore[attr-defined]  # a generator
+            await batches.aclose()
 
     async def encode(self, text: str, with_start: bool) -> list[int]:
         """See Backend."""

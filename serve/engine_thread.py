@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from app.core.errors import XelmError
 from app.ensemble.engine import Engine, Load
+from app.ensemble.remote_client import Unreachable
 from app.ensemble.requests import Request, Update
 
 
@@ -52,12 +53,15 @@ class EngineThread:
         self._thread.start()
 
     async def submit(self, requests: Sequence[Request]) -> Subscription:
-        """All of the requests, or none. Raises ServingError and Overloaded as ``Engine.submit`` does."""
+        """All of the requests, or none. Raises ServingError and Overloaded as ``Engine.submit`` does, Unreachable where
+        an expert elsewhere has stopped the engine: another replica may reach it.
+        """
         loop = asyncio.get_running_loop()
         subscription, accepted = Subscription(loop), loop.create_future()
         self._commands.put(lambda: self._submit(requests, subscription, accepted, loop))
         if self.broken is not None:
-            raise RuntimeError("the engine has stopped") from self.broken
+            kind = Unreachable if isinstance(self.broken, Unreachable) else RuntimeError
+            raise kind("the engine has stopped") from self.broken
         try:
             await accepted
         except asyncio.CancelledError:

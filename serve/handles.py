@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayTaskError, RpcError, WorkerCrashedError
-from ray.serve.exceptions import ReplicaUnavailableError
+from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
 
 from app.ensemble.remote_client import Unreachable
+from serve.lost import LOST
 from serve.messages import Batch, Description, Job
 from serve.replay import ReplicaLost, replayed, tried_again
-
-_LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, RpcError, ReplicaUnavailableError)
 
 
 class HandleBackend:
@@ -31,9 +29,9 @@ class HandleBackend:
         found: Description = await self._asked(self._models.describe.remote)
         return found
 
-    async def answer(self, job: Job) -> AsyncIterator[Batch]:
+    async def answer(self, job: Job) -> AsyncGenerator[Batch]:
         """See Backend."""
-        async with aclosing(replayed(job, self._answer_of_one)) as batches:  # type: ignore[type-var]  # a generator
+        async with aclosing(replayed(job, self._answer_of_one)) as batches:
             async for batch in batches:
                 yield batch
 
@@ -47,12 +45,12 @@ class HandleBackend:
         text: str = await self._asked(self._models.decode.remote, ids)
         return text
 
-    async def _answer_of_one(self, job: Job) -> AsyncIterator[Batch]:
+    async def _answer_of_one(self, job: Job) -> AsyncGenerator[Batch]:
         batches = self._models.options(stream=True).answer.remote(job)
         try:
             async for batch in batches:
                 yield batch
-        except (RayTaskError, *_LOST) as error:
+        except (RayTaskError, *LOST) as error:
             raise own_error(error) from None
         finally:
             batches.cancel()
@@ -61,7 +59,7 @@ class HandleBackend:
         async def once() -> Any:
             try:
                 return await remote(*arguments)
-            except (RayTaskError, *_LOST) as error:
+            except (RayTaskError, *LOST) as error:
                 raise own_error(error) from None
 
         return await tried_again(once)
@@ -69,6 +67,6 @@ class HandleBackend:
 
 def own_error(error: Exception) -> Exception:
     """What a replica raised, or that it or an expert of its is gone. The text of Ray's error is nobody's business."""
-    if isinstance(error, RayTaskError) and not isinstance(error.cause, (*_LOST, Unreachable)):
+    if isinstance(error, RayTaskError) and not isinstance(error.cause, (*LOST, Unreachable)):
         return error.cause if isinstance(error.cause, Exception) else RuntimeError("a replica failed")
     return ReplicaLost("the models' process went away, and so did those that were to go on; ask again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -183,7 +183,7 @@ class Backend(Protocol):
     async def describe(self) -> Description:
         """What is served, once it is loaded and warm."""
 
-    def answer(self, job: Job) -> AsyncIterator[Batch]:
+    def answer(self, job: Job) -> AsyncGenerator[Batch]:
         """``Accepted``, then the pieces of all texts. Closing it ends the work. Raises XelmErrors before and within."""
 
     async def encode(self, text: str, with_start: bool) -> list[int]:

@@ -8,7 +8,7 @@ no drafts are made; where they are, how many are made depends on how the text ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
@@ -80,11 +80,11 @@ class Delivered:
 
 async def replayed(
     job: Job,
-    answer: Callable[[Job], AsyncIterator[Batch]],
+    answer: Callable[[Job], AsyncGenerator[Batch]],
     waits: Sequence[float] = WAITS_S,
     looks: int = LOOKS,
     look_s: float = LOOK_S,
-) -> AsyncIterator[Batch]:
+) -> AsyncGenerator[Batch]:
     """The batches of a job over as many replicas as it takes. answer: asks one, raises ReplicaLost and OtherRelease.
 
     Raises ReplicaLost once ``waits`` are used up, OtherRelease when what a stream has begun with is served no more.
@@ -93,7 +93,7 @@ async def replayed(
     while (left := delivered.left()) is not None:
         batches = answer(left)
         try:
-            async with aclosing(batches):  # type: ignore[type-var]  # every backend's is a generator
+            async with aclosing(batches):
                 async for batch in batches:
                     if (news := delivered.noted(batch)) is not None:
                         yield news

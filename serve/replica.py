@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -99,7 +99,7 @@ class Replica:
         if self._engine.broken is not None:
             raise RuntimeError("the engine has stopped") from self._engine.broken
 
-    async def answer(self, job: Job) -> AsyncIterator[Batch]:
+    async def answer(self, job: Job) -> AsyncGenerator[Batch]:
         """See Backend. Whoever stops listening frees the job's slots before the next step."""
         if job.release not in (None, self._ensemble.release):
             raise OtherRelease(_CHANGED)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
@@ -28,6 +28,7 @@ from app.ensemble.expert_host import Ask, ExpertHost
 from app.ensemble.local_client import LocalClient
 from app.ensemble.remote_client import Gone, RemoteClient, Unreachable
 from serve.loading import LONGEST, load_served_model
+from serve.lost import LOST
 
 log = logging.getLogger(__name__)
 _CALL_S = 60.0
@@ -38,7 +39,7 @@ _STICKY = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
 
 
 class PackedReply(NamedTuple):
-    """A Reply as arrays, which cross between processes without a copy."""
+    """A Reply as arrays, which Ray hands on through shared memory."""
 
     rows: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -64,7 +65,7 @@ class Expert:
         return self._host.capacity
 
     async def run(self, caller: str, asks: Sequence[Ask]) -> list[PackedReply | None]:
-        """See Host."""
+        """See ExpertHost."""
         async with self._one_at_a_time:
             replies = await asyncio.to_thread(self._host.run, caller, asks)
         return [
@@ -90,7 +91,7 @@ class HandleLink:
                 raise  # the expert's own error: the same call would end as this one did
             except DeploymentUnavailableError as error:
                 raise Gone from error
-            except (RayActorError, RayServeException, TimeoutError) as error:
+            except (*LOST, RayServeException, TimeoutError) as error:
                 raise Unreachable from error
             return [None if reply is None else _unpacked(reply) for reply in packed]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 
@@ -31,13 +31,6 @@ class Ask(NamedTuple):
     past: Sequence[int] = ()
 
 
-class Host(Protocol):
-    """An expert as a distant engine sees it."""
-
-    def run(self, caller: str, asks: Sequence[Ask]) -> list[Reply | None]:
-        """Replies in order; None where the past that a feed builds on is not here."""
-
-
 @dataclass
 class _Held:
     slot: int
@@ -46,7 +39,7 @@ class _Held:
 
 
 class ExpertHost:
-    """A Host over a client with one expert. Not safe for several threads."""
+    """An expert for distant engines, over a client with that one expert. Not safe for several threads."""
 
     def __init__(self, client: ExpertClient) -> None:
         """The pasts that were used last stay: as many as the client has slots."""
@@ -62,7 +55,10 @@ class ExpertHost:
 
     @torch.inference_mode()
     def run(self, caller: str, asks: Sequence[Ask]) -> list[Reply | None]:
-        """See Host. More texts in one call than there are slots are done in turn."""
+        """Replies in order; None where the past that a feed builds on is not here.
+
+        caller: of the texts' slots. More texts than there are slots are done in turn.
+        """
         at_once = self._client.capacity.slots
         return [
             reply
@@ -104,7 +100,7 @@ class ExpertHost:
     def _answered(self, feeds: Sequence[Feed]) -> list[Reply]:
         """The feeds in one pass, then the drafts of those that want some, side by side."""
         first = self._client.extend([feed._replace(drafting=None) for feed in feeds])
-        drafts = [_Drafts(feed, reply) for feed, reply in zip(feeds, first, strict=True) if feed.drafting is not None]
+        drafts = [_Ahead(feed, reply) for feed, reply in zip(feeds, first, strict=True) if feed.drafting is not None]
         while going := [one for one in drafts if one.unfinished]:
             for one, reply in zip(going, self._client.extend([one.next_feed() for one in going]), strict=True):
                 one.take(reply)
@@ -114,7 +110,7 @@ class ExpertHost:
         ]
 
 
-class _Drafts:
+class _Ahead:
     """The tokens that one text's expert drafts behind a feed."""
 
     def __init__(self, feed: Feed, reply: Reply) -> None:

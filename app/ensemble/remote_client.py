@@ -36,7 +36,7 @@ class Link(Protocol):
     """The way to one expert."""
 
     def send(self, caller: str, asks: Sequence[Ask]) -> Callable[[], list[Reply | None]]:
-        """Send a call; what is returned waits for its replies (``Host.run``) and raises Unreachable."""
+        """Send a call; what is returned waits for its replies (``ExpertHost.run``) and raises Unreachable."""
 
 
 @dataclass

@@ -17,6 +17,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from app.core.errors import Overloaded
+from app.ensemble.remote_client import Unreachable
 from benchmarks.served import Served, serve_config, two_versions
 from serve.handles import HandleBackend, own_error
 from serve.replay import ReplicaLost
@@ -51,6 +52,7 @@ def test_an_error_of_a_replica_keeps_its_kind_and_loses_rays_traceback(cause: Ex
 
 def test_a_replica_that_is_gone_is_told_from_one_that_refuses() -> None:
     gone = [ActorDiedError(), ActorUnavailableError("x", None), RayTaskError("f", "t", ActorDiedError())]
+    gone.append(RayTaskError("f", "t", Unreachable("an expert of its")))
     assert all(isinstance(own_error(error), ReplicaLost) for error in gone)
 
 

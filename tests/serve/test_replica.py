@@ -10,6 +10,7 @@ import torch
 
 from app.core.errors import AllocationError, ConfigError, Overloaded, ServingError
 from app.ensemble.engine import Limits
+from app.ensemble.remote_client import Unreachable
 from app.ensemble.sampling import Sampling
 from serve.messages import Accepted, Batch, Job, Mixing, Piece, TextLanguage
 from serve.replica import Replica
@@ -170,18 +171,19 @@ def test_an_end_token_has_its_entry_where_one_token_is_made_to_be_scored(replica
     assert "".join(token.piece for token in piece.tokens) == ""
 
 
-def test_a_bug_in_the_engine_is_heard_by_all_and_seen_by_the_health_check(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [RuntimeError, Unreachable])
+def test_what_stops_the_engine_is_heard_by_all_and_seen_by_the_health_check(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     def broken(*_: object) -> None:
-        raise RuntimeError("a bug")
+        raise kind("stops it")
 
     monkeypatch.setattr(replica._engine._engine, "step", broken)
-    with pytest.raises(RuntimeError, match="a bug"):
+    with pytest.raises(kind, match="stops it"):
         all_of(replica, LONG)
     with pytest.raises(RuntimeError, match="has stopped"):
         replica.require_health()
-    with pytest.raises(RuntimeError, match="has stopped"):
+    with pytest.raises(kind, match="has stopped"):
         all_of(replica, LONG)
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ray.exceptions import ActorDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from app.artifacts.store import Store
@@ -52,6 +52,7 @@ class Answer:
     ("error", "expected"),
     [
         (ActorDiedError(), Unreachable),
+        (NodeDiedError("its machine is gone"), Unreachable),
         (TimeoutError(), Unreachable),
         (DeploymentUnavailableError("model"), Gone),
         (RayTaskError("run", "Traceback", ValueError("x")), RayTaskError),
