@@ -22,7 +22,7 @@ from app.doctor.checks import DRIVER, Check, machine_checks, node_checks, resour
 from app.doctor.facts import MachineFacts, Needs, NodeFacts
 from app.doctor.ground import ground_checks
 from app.doctor.look import DRIVERS_PROBE, look
-from app.fleet.capacity import grows_unseen, kinds_of_nodes
+from app.fleet.capacity import by_name, grows_unseen, kinds_of_nodes
 from app.fleet.ray_session import ray_session
 from app.planning.costs import checkpoint_bytes
 from app.planning.plan import seed_size, worker_bytes
@@ -80,17 +80,17 @@ def _reach(address: str) -> None:
 def _ask_nodes(probes: Folder, cache: str) -> list[NodeFacts]:
     """Every living node's facts, or why it has none to give."""
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0, runtime_env={"env_vars": _ALL_GPUS})(look)
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    nodes = by_name(ray.nodes())
     asked = time.time()
     answers = [
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             probes, cache
         )
-        for node in alive
+        for node in nodes.values()
     ]
     return [
-        _answered(f"{node['NodeManagerHostname']} {node['NodeID'][:6]}", node["Resources"], asked, answer)
-        for node, answer in zip(alive, answers, strict=True)
+        _answered(name, node["Resources"], asked, answer)
+        for (name, node), answer in zip(nodes.items(), answers, strict=True)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from ray.experimental.internal_kv import _internal_kv_get
@@ -12,6 +13,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 Resources = Mapping[str, float]
 _STATUS = b"__autoscaling_status"  # ray._private.ray_constants.DEBUG_AUTOSCALING_STATUS, what `ray status` reads
 _NOT_LAUNCHED = "node_"
+_SHORT_ID = 6
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,15 @@ class Shortage:
 
 def living_nodes() -> dict[str, dict[str, float]]:
     """Name -> resources of each node that is alive."""
-    return {
-        f"{node['NodeManagerHostname']} {node['NodeID'][:6]}": dict(node["Resources"])
-        for node in ray.nodes()
-        if node["Alive"]
-    }
+    return {name: dict(node["Resources"]) for name, node in by_name(ray.nodes()).items()}
+
+
+def by_name(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Name -> node, of those of ``ray.nodes()`` that are alive: its host, and as much of its ID as tells them apart."""
+    alive = {str(node["NodeID"]): node for node in nodes if node["Alive"]}
+    most = max([_SHORT_ID, *map(len, alive)])
+    digits = next(n for n in range(_SHORT_ID, most + 1) if len({whole[:n] for whole in alive}) == len(alive))
+    return {f"{node['NodeManagerHostname']} {whole[:digits]}": node for whole, node in alive.items()}
 
 
 def kinds_of_nodes() -> dict[str, dict[str, float]]:

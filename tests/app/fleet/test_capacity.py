@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.fleet.capacity import how_many, launches_nodes, shortage
+from app.fleet.capacity import by_name, how_many, launches_nodes, shortage
 
 SMALL, LARGE = {"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}
 
@@ -20,6 +20,22 @@ SMALL, LARGE = {"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}
 )
 def test_a_worker_must_fit_one_node(nodes: list[dict[str, float]], wanted: dict[str, float], count: int) -> None:
     assert how_many(nodes, wanted) == count
+
+
+def _node(whole: str, alive: bool = True) -> dict[str, object]:
+    return {"NodeID": whole, "NodeManagerHostname": "gpu-3", "Alive": alive}
+
+
+def test_living_nodes_are_named_by_host_and_the_first_digits_of_their_id() -> None:
+    nodes = [_node("a1b2c3d4e5"), _node("f1b2c3d4e5"), _node("0000000000", alive=False)]
+    assert list(by_name(nodes)) == ["gpu-3 a1b2c3", "gpu-3 f1b2c3"]
+    assert by_name([]) == {}
+
+
+def test_nodes_whose_ids_begin_alike_are_all_kept_and_told_apart() -> None:
+    nodes = [_node("ffffffff01"), _node("ffffffff02"), _node("ffffffff12")]
+    assert by_name(nodes) == {f"gpu-3 {node['NodeID']}": node for node in nodes}
+    assert list(by_name(nodes[1:])) == ["gpu-3 ffffffff0", "gpu-3 ffffffff1"]
 
 
 def test_nothing_is_missing_where_a_run_fits() -> None:
