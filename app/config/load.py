@@ -26,8 +26,8 @@ def preset_names() -> tuple[str, ...]:
 def load_config(preset: str | None = None, file: str | None = None, overrides: Sequence[str] = ()) -> Config:
     """Build the configuration.
 
-    ``overrides`` are ``section.key=value`` strings; the value is read as YAML, lists also as ``a,b,c``.
-    Raises ConfigError naming the key or value and the nearest known one.
+    ``overrides`` are ``section.key=value`` strings; the value is read as YAML, lists also as ``a,b,c``, and ``null``
+    takes out a named table. Raises ConfigError naming the key or value and the nearest known one.
     """
     tree: dict[str, Any] = {}
     if preset is not None:
@@ -100,7 +100,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         value = yaml.safe_load(raw) if raw else ""
     except yaml.YAMLError:
         value = raw
-    if not isinstance(value, str | int | float | bool | list | dict):
+    if not isinstance(value, str | int | float | bool | list | dict) and raw != "null":
         value = raw  # dates and the like stay what was typed; `no` (Norwegian) is caught below
     if isinstance(value, bool) and raw.lower() not in ("true", "false"):
         value = raw
@@ -111,9 +111,13 @@ def _parse_override(text: str) -> dict[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` over ``base``; null takes a table out, such as a further dense model that a preset has."""
     out = dict(base)
     for key, value in above.items():
         old = out.get(key)
+        if value is None and isinstance(old, Mapping):
+            del out[key]
+            continue
         out[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return out
 

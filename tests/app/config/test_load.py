@@ -59,6 +59,14 @@ def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
         load_config("demo", str(tmp_path / "bad.yaml"))
 
 
+def test_null_takes_a_named_table_out_and_nothing_else() -> None:
+    assert set(load_config("experiment").baselines) == {"dense", "dense_equal_steps", "dense_double_rate"}
+    fewer = load_config("experiment", overrides=["baselines.dense_double_rate=null"])
+    assert set(fewer.baselines) == {"dense", "dense_equal_steps"}
+    with pytest.raises(ConfigError, match=r"training\.budget_tokens"):
+        load_config("experiment", overrides=["training.budget_tokens=null"])
+
+
 def test_a_resolved_config_loads_back_to_itself(tmp_path: Path) -> None:
     import yaml
 
