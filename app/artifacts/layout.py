@@ -19,6 +19,7 @@ DONE = "DONE"
 REJECTS = "rejects"
 SIDECARS = "sidecars"
 SIGNATURES = "signatures"
+PIECES = "pieces"
 DATA_CARD = "data_card.json"
 
 TOKENIZER = "tokenizer"
@@ -93,9 +94,24 @@ def rejects_name(file: int) -> str:
     return f"{REJECTS}/{file:05d}.jsonl"
 
 
-def signatures_name(file: int) -> str:
-    """What one source file's documents are compared by; only while near-duplicates are being looked for."""
-    return f"{SIGNATURES}/{file:05d}.parquet"
+def signatures_name(unit: str) -> str:
+    """What a unit's documents are compared by; only while near-duplicates are being looked for."""
+    return f"{SIGNATURES}/{unit}.parquet"
+
+
+def unit_name(file: int, span: int | None = None) -> str:
+    """A source file, or one of the spans in which it is read."""
+    return f"{file:05d}" if span is None else f"{file:05d}-{span:04d}"
+
+
+def spans_name(file: int) -> str:
+    """Where a large source file is cut; only while the corpus is being read."""
+    return f"{PIECES}/{file:05d}.json"
+
+
+def piece_folder(file: int, span: int) -> str:
+    """What was read of one span of a source file; until all of them are put together."""
+    return f"{PIECES}/{unit_name(file)}/{span:04d}"
 
 
 def ensemble_name(version: int) -> str:

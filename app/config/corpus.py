@@ -65,6 +65,8 @@ class CorpusConfig(Section):
     """Training documents per language that the almanac writes."""
     validation_documents_per_language: PositiveInt = 40
     """Validation documents per language that the almanac writes."""
+    task_bytes: PositiveInt = 256 << 20
+    """Of files that one task reads: larger ones are cut where their format allows it, small ones share a task."""
     staging: Place = "artifacts/staging"
     """Local folder into which the Hub's files are downloaded once."""
     retries: PositiveInt = 8

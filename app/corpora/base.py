@@ -26,7 +26,9 @@ Reason = Literal[
     "thinned_source",
     "near_duplicate",
     "misidentified",
+    "range_end",
 ]
+"""Why a row is not used. ``range_end`` is no row: it follows the last one of a span and says how many they were."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,20 @@ class CorpusSettings:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A part of a file, up to ``end`` and without it: bytes as they are stored, or row groups of a parquet file."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class SourceFile:
     """One unit of work: a file or a chunk of generated text.
 
     ``lang``: by its place; a row's own language goes before it, but where the place is documented
-    (``is_language_sure``). ``split`` None: each document's hash says.
+    (``is_language_sure``). ``split`` None: each document's hash says. ``is_open``: its ``uri`` can be read where it is,
+    from any byte on. ``span``: the part of it to read, None for all.
     """
 
     uri: str
@@ -73,6 +84,8 @@ class SourceFile:
     split: str | None = None
     size_bytes: int | None = None
     is_language_sure: bool = False
+    is_open: bool = False
+    span: Span | None = None
 
 
 SAMPLE_CHARACTERS = 200

@@ -75,7 +75,7 @@ class FilesCorpus:
         placed = _believe_rows([(file, self._place(file, wanted)) for file in usable], wanted, self._settings)
         kept, others = _choose(placed, wanted)
         self._require(usable, placed, kept, wanted)
-        files = hold_out_by_hash([SourceFile(f.uri, p.lang, p.split, f.size_bytes) for f, p in kept])
+        files = hold_out_by_hash([SourceFile(f.uri, p.lang, p.split, f.size_bytes, is_open=True) for f, p in kept])
         refuse_traps(file.uri for file in files)
         limited = first_files(files, self._settings.max_files_per_language)
         read = {file.uri for file in limited}

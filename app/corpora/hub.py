@@ -129,7 +129,7 @@ class HubCorpus:
         codes = folders.get(lang, []) if layout.codes is None else [layout.codes.get(lang, lang)]
         patterns = [(split, pattern.format(code=code)) for code in codes for split, pattern in layout.files]
         found = [
-            SourceFile(uri, lang, split, size, is_language_sure=True)
+            SourceFile(uri, lang, split, size, is_language_sure=True, is_open=bool(self._settings.path))
             for split, pattern in patterns
             for uri, size in sorted(self._sizes(pattern).items())
         ]

@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
-from app.corpora.base import SAMPLE_CHARACTERS, Reason, Row
+from app.corpora.base import SAMPLE_CHARACTERS, Reason, Row, Span
 from app.corpora.json_values import is_spread, spread_values
-from app.corpora.streams import CORRUPT, blocks, lines
+from app.corpora.ranges import range_lines
+from app.corpora.streams import CORRUPT, blocks, lines, span_blocks
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _HEAD_BYTES = 1 << 16
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def json_rows(uri: str, max_bytes: int) -> Iterator[Row]:
+def json_rows(uri: str, max_bytes: int, span: Span | None = None) -> Iterator[Row]:
     """Rows of a plain or compressed file of JSON objects; rows longer than ``max_bytes`` are not read.
 
     Objects may stand one on a line, several on a line, in one array or spread over lines. Rows are numbered by line,
-    or by value where they are spread. Raises what ``blocks`` raises.
+    or by value where they are spread. Of a span are read the lines that begin in it, of a file with ``is_by_line``;
+    then comes a row with the reason ``range_end``. Raises what ``blocks`` raises.
     """
+    if span is not None:
+        inside, beyond = span_blocks(uri, span)
+        number = 0
+        for number, piece in enumerate(range_lines(inside, beyond, span.start == 0, max_bytes), start=1):
+            yield from _rows_of(number, piece, max_bytes)
+        yield Row(number + 1, {}, "range_end")
+        return
     head, whole = _with_head(blocks(uri))
     if head.startswith(_UTF_16):
         yield Row(1, {}, "bad_encoding", "UTF-16; convert it: iconv -f UTF-16 -t UTF-8")
         return
     pieces = spread_values(whole, max_bytes) if is_spread(head) else lines(whole, max_bytes)
     for number, piece in enumerate(pieces, start=1):
-        if piece is None:
-            yield Row(number, {}, "line_too_long", f"more than {max_bytes} bytes")
-        elif piece := piece.removeprefix(_BYTE_ORDER_MARK).strip():
-            yield from _rows(number, piece)
+        yield from _rows_of(number, piece, max_bytes)
 
 
-def _with_head(source: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+def is_by_line(uri: str) -> bool:
+    """Whether a file holds its values one line after the other, by its beginning. Raises what ``blocks`` raises."""
+    head, whole = _with_head(blocks(uri))
+    whole.close()
+    return not head.startswith(_UTF_16) and not is_spread(head)
+
+
+def _rows_of(number: int, piece: bytes | None, max_bytes: int) -> Iterator[Row]:
+    if piece is None:
+        yield Row(number, {}, "line_too_long", f"more than {max_bytes} bytes")
+    elif piece := piece.removeprefix(_BYTE_ORDER_MARK).strip():
+        yield from _rows(number, piece)
+
+
+def _with_head(source: Iterator[bytes]) -> tuple[bytes, Generator[bytes]]:
     """The first bytes, and all of them again; where the stream is torn, the error comes after what is before it."""
     held, error = b"", None
     try:
@@ -42,7 +62,7 @@ def _with_head(source: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
     except CORRUPT as torn:
         error = torn
 
-    def whole() -> Iterator[bytes]:
+    def whole() -> Generator[bytes]:
         yield held
         if error is not None:
             raise error

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from app.corpora.base import Row
+from app.corpora.base import Row, Span
 from app.corpora.streams import open_binary
 
 SUFFIX = ".parquet"
@@ -19,16 +19,18 @@ _UNITS = {"s": 10**6, "ms": 10**3, "us": 1}
 """Microseconds of the units of time that are not finer."""
 
 
-def parquet_rows(uri: str, text: str, others: Collection[str]) -> Iterator[Row]:
+def parquet_rows(uri: str, text: str, others: Collection[str], span: Span | None = None) -> Iterator[Row]:
     """The columns of ours of each row; a text that is not UTF-8 is a row with a reason, any other odd value is None.
 
-    text: the column that matters. Raises an ArrowException where the file is torn or is no parquet.
+    text: the column that matters. ``span``: row groups; after their rows comes one with the reason ``range_end``.
+    Raises an ArrowException where the file is torn or is no parquet.
     """
     with open_binary(uri) as raw:
         table = pq.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         named = [name for name in table.schema_arrow.names if name == text or name in others]
         # without any column of ours every row is rejected, with the names that are there
-        batches = table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=named or None)
+        groups = None if span is None else list(range(span.start, span.end))
+        batches = table.iter_batches(batch_size=_ROWS_AT_ONCE, columns=named or None, row_groups=groups)
         number = 0
         for batch in batches:
             columns = {name: _values(batch.column(name)) for name in dict.fromkeys(batch.schema.names)}
@@ -39,6 +41,16 @@ def parquet_rows(uri: str, text: str, others: Collection[str]) -> Iterator[Row]:
                     yield Row(number, {}, "bad_encoding", "not UTF-8")
                 else:
                     yield Row(number, {k: None if isinstance(v, _Undecodable) else v for k, v in values.items()})
+    if span is not None:
+        yield Row(number + 1, {}, "range_end")
+
+
+def group_bytes(uri: str) -> list[int]:
+    """Bytes of each row group of a file as they are stored. Raises what ``parquet_rows`` raises."""
+    with open_binary(uri) as raw:
+        metadata = pq.ParquetFile(raw, pre_buffer=False).metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        return [sum(group.column(at).total_compressed_size for at in range(group.num_columns)) for group in groups]
 
 
 class _Undecodable:

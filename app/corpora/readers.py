@@ -10,7 +10,17 @@ from app.core.errors import CorpusError
 from app.core.languages import UNDETERMINED, normalise
 from app.core.records import Document
 from app.corpora import parquet_rows
-from app.corpora.base import SAMPLE_CHARACTERS, CorpusSettings, Reason, Reject, Row, SourceFile, document_id, is_drawn
+from app.corpora.base import (
+    SAMPLE_CHARACTERS,
+    CorpusSettings,
+    Reason,
+    Reject,
+    Row,
+    SourceFile,
+    Span,
+    document_id,
+    is_drawn,
+)
 from app.corpora.json_rows import json_rows
 from app.corpora.streams import ARCHIVES, CORRUPT, LINE_SUFFIXES, what_is_corrupt
 
@@ -24,7 +34,7 @@ def is_readable(path: str) -> bool:
 
 
 def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document | Reject]:
-    """Documents and rejects of one file, in order, in bounded memory.
+    """Documents and rejects of one file, or of its span, in order, in bounded memory.
 
     A torn stream ends the file with one ``corrupt_stream`` reject; what was read before it is kept.
     Raises CorpusError if the file is not there or its storage fails, which is no fault of the text, and for
@@ -33,7 +43,7 @@ def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document |
     wanted = {normalise(code) for code in settings.languages}
     number = documents = 0
     try:
-        for row in read_rows(file.uri, settings):
+        for row in read_rows(file.uri, settings, file.span):
             number = row.number
             made = _document(row, file, settings, wanted)
             if isinstance(made, Document):
@@ -53,13 +63,16 @@ def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document |
         ) from error
 
 
-def read_rows(uri: str, settings: CorpusSettings) -> Iterator[Row]:
-    """The rows of a file as they are. Raises one of ``CORRUPT`` where it is torn."""
+def read_rows(uri: str, settings: CorpusSettings, span: Span | None = None) -> Iterator[Row]:
+    """The rows of a file, or of a part of it, as they are; numbers count from the first one that is read.
+
+    After those of a part comes one with the reason ``range_end``. Raises one of ``CORRUPT`` where it is torn.
+    """
     if uri.lower().endswith(parquet_rows.SUFFIX):
         others = {settings.column("url"), settings.column("timestamp"), *_language_columns(settings)}
         others |= {settings.column("source")} if settings.source_weights else set()
-        return parquet_rows.parquet_rows(uri, settings.column("text"), others)
-    return json_rows(uri, settings.max_line_bytes)
+        return parquet_rows.parquet_rows(uri, settings.column("text"), others, span)
+    return json_rows(uri, settings.max_line_bytes, span)
 
 
 def language_in(values: Mapping[str, Any], settings: CorpusSettings) -> str | None:

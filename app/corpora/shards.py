@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
@@ -30,8 +30,11 @@ SHARD_SCHEMA = pa.schema(
         "bytes": pa.int64(),
     }
 )
-_KEPT_REJECTS_PER_FILE = 1000
+KEPT_REJECTS = 1000
+"""Of a source file, with a sample."""
 _HELD_PARTS = 4
+Group = tuple[str, str]
+"""Language and split."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,33 @@ class Sidecar:
     rejects_not_kept: int
 
 
+class Cuts:
+    """Where the parts of a source file end, from the sizes of its documents in their order.
+
+    ``part_bytes``: text bytes per part. Held is at most four times this however many groups the file mixes: then the
+    largest part is written early.
+    """
+
+    def __init__(self, part_bytes: int) -> None:
+        self._part_bytes = part_bytes
+        self._open: dict[Group, int] = {}
+        self._held = 0
+
+    def add(self, group: Group, size: int) -> Group | None:
+        """Count the next document; return the group whose part ends with it, if one does."""
+        self._open[group] = self._open.get(group, 0) + size
+        self._held += size
+        if self._open[group] < self._part_bytes and self._held < _HELD_PARTS * self._part_bytes:
+            return None
+        largest = max(self._open, key=lambda group: self._open[group])
+        self._held -= self._open[largest]
+        self._open[largest] = 0
+        return largest
+
+
 @dataclass
 class _Buffer:
     rows: list[Document] = field(default_factory=list)
-    text_bytes: int = 0
     chunk: int = 0
 
 
@@ -66,41 +92,33 @@ def shard_file(
 ) -> Sidecar:
     """Write one source file's rows as ``<lang>/<split>/part-<number>-<chunk>.parquet``; return what became of them.
 
-    ``part_bytes``: text bytes per part. Memory stays near four times this however many languages the file mixes: then
-    the largest part is written early. Every row that is not used is counted by reason; the first thousand of a
-    file are kept with a sample.
+    ``part_bytes``: see Cuts, which bounds the memory too. Every row that is not used is counted by reason; the first
+    thousand of a file are kept with a sample.
     """
-    buffers: dict[tuple[str, str], _Buffer] = {}
+    buffers: dict[Group, _Buffer] = {}
     documents: Counter[str] = Counter()
     text_bytes: Counter[str] = Counter()
     rejects: list[Reject] = []
     reasons: Counter[str] = Counter()
     first: dict[str, str] = {}
-    held = 0
+    cuts = Cuts(part_bytes)
     for row in rows:
         if isinstance(row, Reject):
             reasons[row.reason] += 1
-            first.setdefault(row.reason, f"row {row.line}: {row.sample}")
-            if len(rejects) < _KEPT_REJECTS_PER_FILE:
+            first.setdefault(row.reason, tell_reject(row))
+            if len(rejects) < KEPT_REJECTS:
                 rejects.append(row)
             continue
-        split = file.split or split_of(row.doc_id, validation_fraction)
-        buffer = buffers.setdefault((row.lang, split), _Buffer())
+        group = row.lang, file.split or split_of(row.doc_id, validation_fraction)
         size = len(row.text.encode())
-        buffer.rows.append(row)
-        buffer.text_bytes += size
-        documents[f"{row.lang}/{split}"] += 1
-        text_bytes[f"{row.lang}/{split}"] += size
-        held += size
-        if buffer.text_bytes >= part_bytes or held >= _HELD_PARTS * part_bytes:
-            largest = max(buffers, key=lambda key: buffers[key].text_bytes)
-            held -= buffers[largest].text_bytes
-            _flush(buffers[largest], *largest, number, target)
-    for (lang, split), buffer in buffers.items():
-        _flush(buffer, lang, split, number, target)
-    if rejects:
-        lines = [json.dumps(vars(reject), ensure_ascii=False) for reject in rejects]
-        target.write(rejects_name(number), ("\n".join(lines) + "\n").encode())
+        buffers.setdefault(group, _Buffer()).rows.append(row)
+        documents["/".join(group)] += 1
+        text_bytes["/".join(group)] += size
+        if ended := cuts.add(group, size):
+            _flush(buffers[ended], ended, number, target)
+    for group, buffer in buffers.items():
+        _flush(buffer, group, number, target)
+    write_rejects(target, number, rejects)
     not_kept = reasons.total() - len(rejects)
     sidecar = Sidecar(file.uri, dict(documents), dict(text_bytes), dict(reasons), first, not_kept)
     target.write_json(sidecar_name(number), asdict(sidecar))
@@ -128,13 +146,29 @@ def read_documents(folder: Folder, lang: str, split: str) -> Iterator[Mapping[st
         yield from read_part(folder, lang, split, part, ["doc_id", "lang", "text"]).to_pylist()
 
 
-def _flush(buffer: _Buffer, lang: str, split: str, number: int, target: Folder) -> None:
+def tell_reject(reject: Reject) -> str:
+    """One line on a reject of a file that is known."""
+    return f"row {reject.line}: {reject.sample}"
+
+
+def write_rejects(target: Folder, number: int, rejects: Sequence[Reject]) -> None:
+    """The rejects of a source file that are kept; no file if there are none."""
+    if rejects:
+        lines = [json.dumps(vars(reject), ensure_ascii=False) for reject in rejects]
+        target.write(rejects_name(number), ("\n".join(lines) + "\n").encode())
+
+
+def write_part(target: Folder, group: Group, number: int, chunk: int, table: pa.Table) -> None:
+    """One part of a source file; table: with ``SHARD_SCHEMA``."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    target.write(f"{shard_folder(*group)}/{part_name(number, chunk, 'parquet')}", sink.getvalue().to_pybytes())
+
+
+def _flush(buffer: _Buffer, group: Group, number: int, target: Folder) -> None:
     if not buffer.rows:
         return
     columns = {name: [getattr(row, name) for row in buffer.rows] for name in SHARD_SCHEMA.names if name != "bytes"}
     columns["bytes"] = [len(text.encode()) for text in columns["text"]]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns, schema=SHARD_SCHEMA), sink, compression="zstd")
-    name = part_name(number, buffer.chunk, "parquet")
-    target.write(f"{shard_folder(lang, split)}/{name}", sink.getvalue().to_pybytes())
-    buffer.rows, buffer.text_bytes, buffer.chunk = [], 0, buffer.chunk + 1
+    write_part(target, group, number, buffer.chunk, pa.table(columns, schema=SHARD_SCHEMA))
+    buffer.rows, buffer.chunk = [], buffer.chunk + 1

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import contextlib
 import gzip
+import io
 import lzma
+import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ import fsspec
 import pyarrow as pa
 
 from app.core.errors import CorpusError
+from app.corpora.base import Span
 
 _UNPACKERS: Mapping[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 """Of the standard library; each has ``read1``, which returns what there is: rows before a torn end are not lost."""
@@ -62,6 +65,43 @@ def blocks(uri: str) -> Iterator[bytes]:
             yield from iter(lambda: bytes(source.read(_BLOCK_BYTES)), b"")
         else:
             yield from iter(lambda: raw.read(_BLOCK_BYTES), b"")
+
+
+def span_blocks(uri: str, span: Span) -> tuple[Iterator[bytes], Iterator[bytes]]:
+    """The decompressed bytes of a part of a file, and those that follow it to the file's end, some at a time.
+
+    span: bytes of a plain file, or whole frames of a zstd file. Raises what ``blocks`` raises.
+    """
+    return _between(uri, span.start, span.end), _between(uri, span.end, None)
+
+
+def _between(uri: str, start: int, end: int | None) -> Iterator[bytes]:
+    with open_binary(uri) as raw:
+        stretch = Stretch(raw, start, end)
+        if not uri.lower().endswith(".zst"):
+            yield from iter(lambda: stretch.read(_BLOCK_BYTES), b"")
+            return
+        source: Any = pa.CompressedInputStream(pa.PythonFile(stretch, mode="r"), "zstd")
+        yield from iter(lambda: bytes(source.read(_BLOCK_BYTES)), b"")
+
+
+class Stretch(io.RawIOBase):
+    """The bytes of an open file from ``start`` to ``end`` (None: to its end), as a file of their own."""
+
+    def __init__(self, raw: IO[bytes], start: int, end: int | None) -> None:
+        raw.seek(start)
+        self._raw, self._left = raw, math.inf if end is None else end - start
+
+    def readable(self) -> bool:
+        """See io."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes; none at the end. Negative: all that is left."""
+        least = self._left if size < 0 else min(size, self._left)
+        data = self._raw.read(-1 if math.isinf(least) else int(least))
+        self._left -= len(data)
+        return data
 
 
 def lines(source: Iterable[bytes], max_bytes: int) -> Iterator[bytes | None]:

@@ -1,9 +1,10 @@
-"""One Ray task per part of the work (a source file, a shard part), with progress and time left in the log."""
+"""Ray tasks over the parts of the work (source files, shard parts), with progress and time left in the log."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 import time
 import traceback
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 _TELL_SECONDS = 5.0
 _QUIETEST_SECONDS = 10.0
 """A part may take minutes: the log never falls silent for longer."""
+_TASKS_A_CPU = 4
+_LEAST_TASKS = 32
+"""Of a step whose parts share tasks: so that none is long after the others."""
 
 Task = Callable[[int], Mapping[str, int]]
 """The work on one part, by number; returns what was done for the log, e.g. ``{"documents": 12, "bytes": 3456}``."""
@@ -34,27 +38,50 @@ def run_part_tasks(
     numbers: Sequence[int],
     cpus: float = 1.0,
     weights: Mapping[int, float] | None = None,
+    most: float = 0.0,
 ) -> dict[int, dict[str, int]]:
-    """Run ``task`` for each number as a Ray task of its own; return what each has done when all are.
+    """Run ``task`` for each number, in Ray tasks; return what each has done when all are.
 
-    what: name of the step. ``parts``: what the numbers count, in the plural. ``cpus``: of one task. ``weights``: how
-    much work each part is, for the time left; equal if not given. An error of ours (XelmError) in a task is raised
+    what: name of the step. ``parts``: what the numbers count, in the plural. ``cpus``: of one Ray task. ``weights``:
+    how much work each part is, for the time left; equal if not given. ``most``: work that small parts share a Ray task
+    up to, see ``bundle``; by default each part has one of its own. An error of ours (XelmError) in a task is raised
     here as it is; any other as RuntimeError with the worker's traceback. Parts that are done by then stay done.
     """
     done: dict[int, dict[str, int]] = {}
     if not numbers:
         return done
-    progress = Progress(what, parts, {number: (weights or {}).get(number, 1.0) for number in numbers})
+    work = {number: (weights or {}).get(number, 1.0) for number in numbers}
+    least = math.ceil(_TASKS_A_CPU * ray.cluster_resources().get("CPU", 1.0) / cpus)
+    bundles = bundle(work, most, max(least, _LEAST_TASKS)) if most else [[number] for number in numbers]
+    progress = Progress(what, parts, work)
     _silence_ray_data()
-    tasks = ray.data.from_items(list(numbers), override_num_blocks=len(numbers)).map(_guarded(task), num_cpus=cpus)
+    tasks = ray.data.from_items([{"item": numbers} for numbers in bundles], override_num_blocks=len(bundles))
     with _told_meanwhile(progress):
-        for row in tasks.iter_rows():
-            outcome = json.loads(row["outcome"])
-            if "error" in outcome:
-                raise _as_raised(what, outcome)
-            done[int(outcome["number"])] = outcome["done"]
-            progress.add(int(outcome["number"]), outcome["done"])
+        for row in tasks.map(_guarded(task), num_cpus=cpus).iter_rows():
+            for outcome in json.loads(row["outcomes"]):
+                if "error" in outcome:
+                    raise _as_raised(what, outcome)
+                done[outcome["number"]] = outcome["done"]
+                progress.add(outcome["number"], outcome["done"])
     return done
+
+
+def bundle(work: Mapping[int, float], most: float, least_tasks: int) -> list[list[int]]:
+    """Parts that share a Ray task: successive ones up to ``most`` work together, the bundles with most work first.
+
+    work: of each part. A bundle takes no more than its share of ``least_tasks`` either, so that a little work is still
+    spread over all processors; a part with more work than that is alone.
+    """
+    room = min(most, sum(work.values()) / least_tasks)
+    bundles: list[tuple[float, list[int]]] = []
+    for number, amount in work.items():
+        if bundles and bundles[-1][0] + amount <= room:
+            held, numbers = bundles[-1]
+            numbers.append(number)
+            bundles[-1] = held + amount, numbers
+        else:
+            bundles.append((amount, [number]))
+    return [numbers for _, numbers in sorted(bundles, key=lambda bundle: -bundle[0])]
 
 
 class Progress:
@@ -126,15 +153,21 @@ def _told_meanwhile(progress: Progress) -> Iterator[None]:
 def _guarded(task: Task) -> Callable[[dict[str, Any]], dict[str, str]]:
     """The task as Ray Data calls it: errors come back as data, since Ray wraps and retells those that are raised."""
 
-    def run(row: dict[str, Any]) -> dict[str, str]:
-        number = int(row["item"])
+    def run_one(number: int) -> dict[str, Any]:
         try:
-            outcome: dict[str, Any] = {"number": number, "done": dict(task(number))}
+            return {"number": number, "done": dict(task(number))}
         except errors.XelmError as error:
-            outcome = {"error": str(error), "kind": type(error).__name__}
+            return {"error": str(error), "kind": type(error).__name__}
         except Exception as error:
-            outcome = {"error": f"{type(error).__name__}: {error}\n{traceback.format_exc()}", "kind": ""}
-        return {"outcome": json.dumps(outcome)}
+            return {"error": f"{type(error).__name__}: {error}\n{traceback.format_exc()}", "kind": ""}
+
+    def run(row: dict[str, Any]) -> dict[str, str]:
+        outcomes: list[dict[str, Any]] = []
+        for number in row["item"]:
+            outcomes.append(run_one(int(number)))
+            if "error" in outcomes[-1]:
+                break
+        return {"outcomes": json.dumps(outcomes)}
 
     return run
 

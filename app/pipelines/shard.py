@@ -1,27 +1,28 @@
-"""Corpus to shards with Ray Data: one task per source file, progress by sidecar, rerun skips what is done."""
+"""Corpus to shards with Ray Data: tasks over source files and spans of them; a rerun skips what is done."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from app.artifacts.layout import REJECTS, SIGNATURES, sidecar_name, signatures_name
+from app.artifacts.layout import PIECES, REJECTS, SIGNATURES, sidecar_name, signatures_name
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.errors import CorpusError
 from app.core.languages import normalise
-from app.core.records import IntArray, JsonObject
-from app.corpora.base import SourceFile
+from app.core.records import Document, IntArray, JsonObject
+from app.corpora.base import Reject, SourceFile
 from app.corpora.enough import needed_bytes, next_files
 from app.corpora.identify import known_languages
 from app.corpora.losses import refuse_most_lost
 from app.corpora.near_duplicates import mark_near_duplicates, sign_documents
+from app.corpora.pieces import PIECE, write_piece
 from app.corpora.screening import screen
 from app.corpora.shards import read_sidecar, shard_file
 from app.corpora.sources import open_corpus
@@ -32,12 +33,18 @@ from app.lineage.settings import corpus_settings, language_quality
 from app.pipelines.data_card import DataCard, make_card, read_card, tell_card, tell_survey
 from app.pipelines.enough_text import require_enough_text
 from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.units import (
+    CPUS,
+    PART_BYTES,
+    Unit,
+    find_units,
+    join_pieces,
+    keep_whole,
+    torn_files,
+    unit_bytes,
+)
 
 log = logging.getLogger(__name__)
-
-_PART_BYTES = 64 << 20
-_CPUS = 0.5
-"""Of a task: half of its time it waits for the disk or the network."""
 
 
 def make_shards(lineage: Lineage) -> Made:
@@ -63,7 +70,8 @@ def make_shards(lineage: Lineage) -> Made:
             f"no usable document in {len(read)} files of {_place(config)}"
             f" languages={','.join(config.corpus.languages)}; rejected rows by reason: {card.rejects or 'none'}"
         )
-    stage.remove(SIGNATURES)
+    for folder in (SIGNATURES, PIECES):
+        stage.remove(folder)
     counts: JsonObject = {
         "files": len(read),
         "languages": card.languages,
@@ -131,49 +139,78 @@ def _missing(stage: StageFolder, names: Sequence[str]) -> list[int]:
     return [number for number, name in enumerate(names) if name.rpartition("/")[2] not in done]
 
 
-def _find_near_duplicates(config: Config, files: Sequence[SourceFile], stage: StageFolder) -> Mapping[int, IntArray]:
-    """For each source file the numbers of the documents to drop; the signatures of files already read are used again.
+def _find_near_duplicates(config: Config, files: Sequence[SourceFile], stage: StageFolder) -> Mapping[str, IntArray]:
+    """For each unit, by name, the numbers of the documents to drop; signatures that are there are used again.
 
     All files are compared, those that are sharded already too, so that a rerun drops the same documents.
     """
     if config.corpus.near_duplicates == "off":
         return {}
-    settings, threshold = corpus_settings(config), config.corpus.near_duplicate_threshold
+    threshold = config.corpus.near_duplicate_threshold
+    units = _signed(config, files, stage)
 
-    def sign_one(number: int) -> dict[str, int]:
-        table = sign_documents(open_corpus(settings).read(files[number]), threshold)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        stage.write(signatures_name(number), sink.getvalue().to_pybytes())
+    def read(at: int, columns: list[str]) -> pa.Table:
+        return pq.read_table(pa.BufferReader(stage.read(signatures_name(units[at].name))), columns=columns)
+
+    found = mark_near_duplicates(read, len(units), threshold)
+    return {unit.name: numbers for unit, numbers in zip(units, found, strict=True)}
+
+
+def _signed(config: Config, files: Sequence[SourceFile], stage: StageFolder) -> list[Unit]:
+    """All units, whose signatures are there now."""
+    settings, threshold = corpus_settings(config), config.corpus.near_duplicate_threshold
+    units = find_units(config, files, range(len(files)), stage)
+
+    def sign_one(at: int) -> dict[str, int]:
+        unit, torn = units[at], list[Reject]()
+
+        def rows() -> Iterator[Document | Reject]:
+            for row in open_corpus(settings).read(unit.file):
+                if isinstance(row, Reject) and row.reason == "corrupt_stream":
+                    torn.append(row)
+                yield row
+
+        table = sign_documents(rows(), threshold)
+        if unit.span is None or not torn:
+            sink = pa.BufferOutputStream()
+            pq.write_table(table, sink, compression="zstd")
+            stage.write(signatures_name(unit.name), sink.getvalue().to_pybytes())
         return {"documents": table.num_rows, "bytes": table.nbytes}
 
-    def read(number: int, columns: list[str]) -> pa.Table:
-        return pq.read_table(pa.BufferReader(stage.read(signatures_name(number))), columns=columns)
-
-    unsigned = _missing(stage, [signatures_name(number) for number in range(len(files))])
-    run_part_tasks("near-duplicates", "files", sign_one, unsigned, _CPUS, _weights(files))
-    return dict(enumerate(mark_near_duplicates(read, len(files), threshold)))
+    unsigned = _missing(stage, [signatures_name(unit.name) for unit in units])
+    run_part_tasks("near-duplicates", "units", sign_one, unsigned, CPUS, unit_bytes(units), config.corpus.task_bytes)
+    torn = {units[at].number for at in _missing(stage, [signatures_name(unit.name) for unit in units])}
+    for number in torn:
+        keep_whole(stage, number)
+    return _signed(config, files, stage) if torn else units
 
 
 def _shard_files(
     config: Config,
     files: Sequence[SourceFile],
     waiting: Sequence[int],
-    doubles: Mapping[int, IntArray],
+    doubles: Mapping[str, IntArray],
     stage: StageFolder,
 ) -> None:
     settings, fraction = corpus_settings(config), config.corpus.validation_fraction
     least = config.corpus.language_confidence if _is_identified(config) else None
-    dropped = ray.put(doubles)
+    units, dropped = find_units(config, files, waiting, stage), ray.put(doubles)
 
-    def shard_one(number: int) -> dict[str, int]:
-        mine = frozenset(ray.get(dropped).get(number, np.empty(0, np.int64)).tolist())
-        rows = screen(open_corpus(settings).read(files[number]), files[number].uri, mine, least)
-        made = shard_file(rows, files[number], number, stage, fraction, _PART_BYTES)
-        return {"documents": sum(made.documents.values()), "bytes": sum(made.bytes.values())}
+    def read_one(at: int) -> dict[str, int]:
+        unit = units[at]
+        mine = frozenset(ray.get(dropped).get(unit.name, np.empty(0, np.int64)).tolist())
+        rows = screen(open_corpus(settings).read(unit.file), unit.file.uri, mine, least)
+        if unit.span is None:
+            made = shard_file(rows, unit.file, unit.number, stage, fraction, PART_BYTES)
+            return {"documents": sum(made.documents.values()), "bytes": sum(made.bytes.values())}
+        piece = write_piece(rows, unit.file, unit.piece(stage), fraction, PART_BYTES)
+        return {"documents": piece.documents if piece else 0, "bytes": piece.bytes if piece else 0}
 
-    run_part_tasks("shard", "files", shard_one, waiting, _CPUS, _weights(files))
-
-
-def _weights(files: Sequence[SourceFile]) -> dict[int, float]:
-    return {number: float(file.size_bytes or 1) for number, file in enumerate(files)}
+    missing = [at for at, unit in enumerate(units) if unit.span is None or not unit.piece(stage).exists(PIECE)]
+    run_part_tasks("shard", "units", read_one, missing, CPUS, unit_bytes(units), config.corpus.task_bytes)
+    torn = torn_files(stage, units)
+    join_pieces([unit for unit in units if unit.number not in torn], stage)
+    for number in torn:
+        keep_whole(stage, number)
+    if torn:
+        _shard_files(config, files, torn, doubles, stage)

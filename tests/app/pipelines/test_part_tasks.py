@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from app.core.errors import CorpusError
-from app.pipelines.part_tasks import Progress, run_part_tasks
+from app.pipelines.part_tasks import Progress, bundle, run_part_tasks
 
 
 def test_time_left_is_by_the_work_that_is_left_not_by_the_number_of_parts() -> None:
@@ -30,13 +30,25 @@ def test_a_line_every_some_seconds_and_one_at_the_end(caplog: pytest.LogCaptureF
     ]
 
 
+def test_small_parts_share_a_task_up_to_the_most_and_the_largest_bundle_is_first() -> None:
+    work = {0: 1.0, 1: 2.0, 2: 9.0, 3: 3.0, 4: 1.0, 5: 1.0, 6: 3.0}
+    assert bundle(work, 5.0, 1) == [[2], [3, 4, 5], [0, 1], [6]]
+
+
+def test_a_little_work_is_still_spread() -> None:
+    assert bundle(dict.fromkeys(range(8), 1.0), 100.0, 4) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert bundle(dict.fromkeys(range(3), 1.0), 100.0, 32) == [[0], [1], [2]]
+
+
 @pytest.mark.ray
 def test_every_number_is_done_once_and_ray_says_nothing(
     ray_running: None, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert ray_running is None
     caplog.set_level(logging.INFO)
-    run_part_tasks("square", "numbers", lambda number: {"documents": number**2}, [3, 4, 5])
+    weights = {3: 1.0, 4: 1.0, 5: 99.0}
+    done = run_part_tasks("square", "numbers", lambda number: {"documents": number**2}, [3, 4, 5], 1.0, weights, 200.0)
+    assert done == {3: {"documents": 9}, 4: {"documents": 16}, 5: {"documents": 25}}
     assert "square: 3/3 numbers, 50 documents" in caplog.text
     assert capfd.readouterr() == ("", "")
 
