@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from app.models.cache import runs_of_constant_step
+from app.models.stacked_weights import Weights
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class ExpertPlan:
         whole = len(self._runs) == 1 and len(groups) == len(experts)
         self._index = self._runs[0].experts if whole else torch.tensor(experts, device=device)
 
-    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """Each row through its own expert. x: (P, T, D); weight: (E, F, D); bias: (E, 1, F). Returns (P, T, F)."""
+    def linear(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
+        """Each row through its own expert. x: (P, T, D); weights: of a product. Returns (P, T, F)."""
         if self.only is not None:
-            return F.linear(x, weight[self.only], None if bias is None else bias[self.only, 0])
-        outputs = [self._product(x[run.rows], run, weight, bias) for run in self._runs]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+            return F.linear(x, *weights.of_one[self.only])
+        if len(self._runs) == 1:
+            return self._product(x, self._runs[0], weights)
+        outputs = [self._product(x[run.rows], run, weights) for run in self._runs]
+        return torch.cat(outputs)
 
     def of_rows(self, parameter: torch.Tensor) -> torch.Tensor:
         """(E, 1, D) small parameters -> (P or 1, 1, D), those of each row's expert; a view where there is one."""
@@ -65,11 +68,13 @@ class ExpertPlan:
         return rows + index[:, None] * vocabulary
 
     @staticmethod
-    def _product(x: torch.Tensor, run: _Run, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def _product(x: torch.Tensor, run: _Run, weights: Weights) -> torch.Tensor:
         if run.count == 1:
-            expert = run.experts.start
-            return F.linear(x, weight[expert], None if bias is None else bias[expert, 0])
+            return F.linear(x, *weights.of_one[run.experts.start])
         batch = x.reshape(run.count, -1, x.shape[-1])
-        chosen = weight[run.experts].transpose(1, 2)
-        out = torch.bmm(batch, chosen) if bias is None else torch.baddbmm(bias[run.experts], batch, chosen)
+        chosen = weights.weight[run.experts].transpose(1, 2)
+        if weights.bias is None:
+            out = torch.bmm(batch, chosen)
+        else:
+            out = torch.baddbmm(weights.bias[run.experts], batch, chosen)
         return out.view(*x.shape[:2], -1)

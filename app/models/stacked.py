@@ -76,16 +76,16 @@ class StackedLM:
     @property
     def bytes_per_expert(self) -> int:
         """Bytes of one expert's weights that a pass with ``logits`` reads: all layers and the head."""
-        layers = [tensor for layer in self._weights.layers for pair in vars(layer).values() for tensor in pair]
-        held = [*layers, *self._weights.last_norm, self._weights.head]
-        return sum(tensor.nbytes for tensor in held if tensor is not None) // self.experts
+        layers = [weights for layer in self._weights.layers for weights in vars(layer).values()]
+        held = [*layers, self._weights.last_norm, self._weights.head]
+        return sum(weights.nbytes for weights in held) // self.experts
 
     def new_cache(self, slots: int, length: int) -> StackedCache:
         """An empty cache of ``slots`` texts for every expert. Raises ConfigError if ``length`` is over ``context``."""
         if self.context is not None and length > self.context:
             raise ConfigError(f"a cache of {length} tokens is longer than the models' context, {self.context}")
         weights = self._weights
-        width = weights.layers[0].out[0].shape[2] // weights.heads
+        width = weights.layers[0].out.weight.shape[2] // weights.heads
         layers = [LayerShape(weights.shared_heads, width, width)] * len(weights.layers)
         return StackedCache(self.experts, layers, slots, length, self._table.dtype, self.device)
 
@@ -114,15 +114,15 @@ class StackedLM:
         turns = None if weights.rotary is None else weights.rotary(x, places)
         for number, layer in enumerate(weights.layers):
             y = self._attention(self._norm(x, layer.attention_norm, plan), layer, plan, turns, number, past)
-            x = x + plan.linear(y, *layer.out)
-            y = plan.linear(self._norm(x, layer.feed_norm, plan), *layer.up)
-            x = x + plan.linear(self._activated(y), *layer.down)
+            x = x + plan.linear(y, layer.out)
+            y = plan.linear(self._norm(x, layer.feed_norm, plan), layer.up)
+            x = x + plan.linear(self._activated(y), layer.down)
         return self._norm(x, weights.last_norm, plan)
 
     @torch.no_grad()
     def logits(self, hidden: torch.Tensor, experts: Sequence[int]) -> torch.Tensor:
         """(P, T, D) hidden states, row i of expert ``experts[i]`` (ascending) -> (P, T, V)."""
-        return ExpertPlan(experts, self.experts, self.device).linear(hidden, self._weights.head, None)
+        return ExpertPlan(experts, self.experts, self.device).linear(hidden, self._weights.head)
 
     def _attention(
         self,
@@ -134,7 +134,7 @@ class StackedLM:
         past: CachePass | None,
     ) -> torch.Tensor:
         heads, shared = self._weights.heads, self._weights.shared_heads
-        both = plan.linear(x, *layer.qkv).view(*x.shape[:2], heads + 2 * shared, -1).transpose(1, 2)
+        both = plan.linear(x, layer.qkv).view(*x.shape[:2], heads + 2 * shared, -1).transpose(1, 2)
         if turns is not None:
             both = torch.cat([_turn(both[:, : heads + shared], *turns), both[:, heads + shared :]], 1)
         query, keys, values = torch.split(both, [heads, shared, shared], dim=1)
@@ -145,13 +145,13 @@ class StackedLM:
         return out.transpose(1, 2).flatten(2)
 
     def _norm(self, x: torch.Tensor, parameters: Weights, plan: ExpertPlan) -> torch.Tensor:
-        weight, bias = parameters
-        shape, epsilon = (x.shape[-1],), self._weights.epsilon
-        if bias is None:
-            return F.rms_norm(x, shape, None, epsilon) * plan.of_rows(weight)
+        shape, epsilon = x.shape[-1:], self._weights.epsilon
+        if parameters.bias is None:
+            return F.rms_norm(x, shape, None, epsilon) * plan.of_rows(parameters.weight)
         if plan.only is not None:
-            return F.layer_norm(x, shape, weight[plan.only, 0], bias[plan.only, 0], epsilon)
-        return torch.addcmul(plan.of_rows(bias), F.layer_norm(x, shape, eps=epsilon), plan.of_rows(weight))
+            return torch.layer_norm(x, shape, *parameters.of_one[plan.only], epsilon)
+        plain = torch.layer_norm(x, shape, eps=epsilon)
+        return torch.addcmul(plan.of_rows(parameters.bias), plain, plan.of_rows(parameters.weight))
 
     def _activated(self, y: torch.Tensor) -> torch.Tensor:
         if not self._weights.gated:

@@ -19,8 +19,23 @@ from app.models.causal import CausalLM
 from app.models.library import LibraryLM
 from app.models.xglm import XGLM
 
-Weights = tuple[torch.Tensor, torch.Tensor | None]
-"""(E, F, D) and (E, 1, F)."""
+
+class Weights:
+    """Parameters of a product or a norm, of all experts: ``weight`` (E, F, D) or (E, 1, D), ``bias`` (E, 1, F) or None.
+
+    ``of_one``: those of each expert alone, (F, D) and (F,) or (D,), cut once: a pass over few tokens is so short that
+    cutting them in every layer would take a tenth of its time.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+        biases = [None] * len(weight) if bias is None else bias[:, 0].unbind()
+        self.of_one = tuple(zip((weight[:, 0] if weight.shape[1] == 1 else weight).unbind(), biases, strict=True))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all experts."""
+        return self.weight.nbytes + (0 if self.bias is None else self.bias.nbytes)
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class StackedWeights:
     """
 
     embedding: torch.Tensor
-    head: torch.Tensor
+    head: Weights
     layers: Sequence[LayerWeights]
     last_norm: Weights
     heads: int
@@ -89,7 +104,7 @@ def _xglm(models: Sequence[XGLM]) -> StackedWeights:
     first = models[0]
     return StackedWeights(
         embedding,
-        embedding,
+        Weights(embedding, None),
         layers,
         _norm([model.model.layer_norm for model in models]),
         heads=first.config.attention_heads,
@@ -120,7 +135,7 @@ def _llama(models: Sequence[LlamaForCausalLM]) -> StackedWeights:
         )
     return StackedWeights(
         embedding,
-        embedding if tied else _stack([[model.lm_head.weight] for model in models]),
+        Weights(embedding if tied else _stack([[model.lm_head.weight] for model in models]), None),
         layers,
         _norm([model.model.norm for model in models]),
         heads=config.num_attention_heads,
@@ -144,12 +159,12 @@ def _stack(weights: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
 def _linear(modules: Sequence[Sequence[nn.Linear]]) -> Weights:
     weight = _stack([[each.weight for each in parts] for parts in modules])
     if modules[0][0].bias is None:
-        return weight, None
-    return weight, _stack([[each.bias for each in parts] for parts in modules])[:, None]
+        return Weights(weight, None)
+    return Weights(weight, _stack([[each.bias for each in parts] for parts in modules])[:, None])
 
 
 def _norm(modules: Sequence[nn.Module]) -> Weights:
     weight = _stack([[cast(torch.Tensor, each.weight)] for each in modules])[:, None]
     if getattr(modules[0], "bias", None) is None:
-        return weight, None
-    return weight, _stack([[cast(torch.Tensor, each.bias)] for each in modules])[:, None]
+        return Weights(weight, None)
+    return Weights(weight, _stack([[cast(torch.Tensor, each.bias)] for each in modules])[:, None])

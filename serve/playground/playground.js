@@ -100,8 +100,17 @@ class Answer {
   add(choice) {
     const { experts, pieces = [], tokens = [], token_weights: weights = [] } = choice.xelm ?? {};
     this.experts = experts ?? this.experts;
+    if (choice.xelm?.language) this.speak(choice.xelm);
     pieces.forEach((piece, i) => this.token(piece, tokens[i], weights[i]));
     this.bars();
+  }
+
+  speak({ language, language_from: source, language_confidence: sure, language_weighs: weighs }) {
+    const known = source === "identified" ? `identified, ${percent(sure)} sure` : "as told";
+    const place = this.root.querySelector(".language");
+    place.textContent = `Language: ${language} (${known}). The weights ${weighs ? "look" : "do not look"} at it.`;
+    place.hidden = false;
+    this.text.lang = language;
   }
 
   token(piece, name, weights) {

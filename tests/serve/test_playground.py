@@ -94,8 +94,11 @@ def _fits_a_phone(page: Page) -> None:
     assert page.evaluate("getComputedStyle(document.getElementById('prompt')).direction") == "rtl"
     page.select_option("#sample", "ja")
     assert page.evaluate("getComputedStyle(document.getElementById('prompt')).direction") == "ltr"
+    page.fill("#language", "de")
     page.click("#run")
     expect(page.locator("#said")).to_have_text("Done.")
+    expect(page.locator(".language")).to_contain_text("Language: de (as told). The weights")
+    assert page.locator(".text").get_attribute("lang") == "de"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.evaluate("() => { navigator.clipboard.writeText = async () => { throw new Error('no') } }")
     page.click("#curl")

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from app.models.expert_plan import ExpertPlan
+from app.models.stacked_weights import Weights
 
 WEIGHT, BIAS = torch.randn(6, 4, 3), torch.randn(6, 1, 4)
 
@@ -15,7 +16,7 @@ def test_each_row_meets_the_weights_of_its_own_expert(experts: list[int]) -> Non
     plan = ExpertPlan(experts, 6, torch.device("cpu"))
     x, ids = torch.randn(len(experts), 2, 3), torch.arange(2 * len(experts)).view(-1, 2)
     for bias in (BIAS, None):
-        got = plan.linear(x, WEIGHT, bias)
+        got = plan.linear(x, Weights(WEIGHT, bias))
         for row, expert in enumerate(experts):
             expected = x[row] @ WEIGHT[expert].T + (0 if bias is None else bias[expert])
             torch.testing.assert_close(got[row], expected)

@@ -18,7 +18,11 @@ def test_projections_lie_below_each_other_and_experts_behind_each_other() -> Non
     attention = models[2].model.layers[1].self_attn  # type: ignore[attr-defined]
     query, value = attention.q_proj.weight.clone(), attention.v_proj.bias.clone()
     weights = collect(models)
-    qkv, bias = weights.layers[1].qkv
+    both = weights.layers[1].qkv
+    qkv, bias = both.weight, both.bias
     assert qkv.shape == (3, 48, 16) and bias is not None and bias.shape == (3, 1, 48)
     assert torch.equal(qkv[2, :16], query) and torch.equal(bias[2, 0, 32:], value)
-    assert attention.q_proj.weight.data_ptr() == qkv[2].data_ptr()
+    assert attention.q_proj.weight.data_ptr() == qkv[2].data_ptr() == both.of_one[2][0].data_ptr()
+    norm = weights.layers[1].feed_norm
+    assert [tuple(one.shape) for one in norm.of_one[2] if one is not None] == [(16,), (16,)]
+    assert both.nbytes == 4 * 3 * 48 * 17
