@@ -153,9 +153,9 @@ class Run:
         self.settings = [*_SMALL, f"artifacts.root={root}", *more]
 
     def command(self, job: str, *more: str) -> list[str]:
-        """The command line of a job."""
+        """The command line of a job, or of a module by its whole name (``tune.sweep``)."""
         settings = [f"--set={item}" for item in (*self.settings, *more)]
-        return [sys.executable, "-m", f"jobs.{job}", "--preset", "demo", *settings]
+        return [sys.executable, "-m", job if "." in job else f"jobs.{job}", "--preset", "demo", *settings]
 
     def make(self, stages: Sequence[Stage]) -> None:
         """Make these stages undisturbed, on a Ray of its own."""

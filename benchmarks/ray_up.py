@@ -3,7 +3,7 @@
 ``python -m benchmarks.ray_up --format json``, as root. cluster.yaml is brought up on three hosts made of namespaces
 (benchmarks/hosts.py), with machines instead of instances and one CPU each. A wrong setting, a lost machine, a polite
 stop and the same command again follow; the weights are compared with those of an undisturbed run, and in the end a new
-language joins the run.
+language joins the run, its experts are merged, and a sweep goes over its models.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _submitted(run: Run, laptop: Laptop, hosts: Hosts, clock: Clock) -> dict[str
 
 
 def _grown(run: Run, laptop: Laptop, clock: Clock) -> dict[str, bool]:
-    """What is left of the run (dense, evaluation), and a new language added to it, both as jobs of the cluster."""
+    """The rest of the run, a new language, a merged model and a sweep over its models, as jobs of the cluster."""
     joined = ("cluster.address=auto", "evaluation.max_documents_per_language=4")
     with clock.part("dense_and_evaluation"):
         whole = laptop.submit("whole", run.command("all", *joined)).wait()
@@ -145,12 +145,21 @@ def _grown(run: Run, laptop: Laptop, clock: Clock) -> dict[str, bool]:
     with clock.part("new_language"):
         adapted = laptop.submit("adapted", run.command("adapt", *joined, *new)).wait()
     after = run.weights()
+    with clock.part("merged_model"):
+        merged = laptop.submit("merged", run.command("merge", *joined, "merges.merged={}")).wait()
+    tried = ("run.name=swept", "sweep.weighting=posterior,uniform")
+    with clock.part("sweep"):
+        swept = laptop.submit("swept", run.command("tune.sweep", *joined, *tried)).wait()
     return {
         "submitted_rest_of_the_run_finishes": whole.code == 0,
         "submitted_round_adds_an_expert_and_leaves_the_others": adapted.code == 0
         and _says(adapted, "version 2 of run chaos")
         and len(after) == len(before) + 1
         and before.items() <= after.items(),
+        "submitted_merge_makes_a_version": merged.code == 0 and _says(merged, "version: 3"),
+        "submitted_sweep_trains_nothing_twice": swept.code == 0
+        and _says(swept, "weighting=uniform")
+        and run.weights().keys() == after.keys(),
     }
 
 
