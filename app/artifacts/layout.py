@@ -20,6 +20,7 @@ REJECTS = "rejects"
 SIDECARS = "sidecars"
 SIGNATURES = "signatures"
 PIECES = "pieces"
+DIGESTS = "digests"
 DATA_CARD = "data_card.json"
 
 TOKENIZER = "tokenizer"
@@ -96,7 +97,17 @@ def rejects_name(file: int) -> str:
 
 def signatures_name(unit: str) -> str:
     """What a unit's documents are compared by; only while near-duplicates are being looked for."""
-    return f"{SIGNATURES}/{unit}.parquet"
+    return f"{SIGNATURES}/{unit}.bin"
+
+
+def marks_name(units: str, band: int, part: int, parts: int) -> str:
+    """Which documents of these units (a digest of their names) repeat one by a slice of a band."""
+    return f"{SIGNATURES}/marks-{units}/{band:02d}-{part:04d}-of-{parts:04d}.bin"
+
+
+def digests_name(lang: str, split: str, part: str) -> str:
+    """The documents' ids of one part, sorted; only while duplicates are being counted."""
+    return f"{DIGESTS}/{lang}/{split}/{part}.bin"
 
 
 def unit_name(file: int, span: int | None = None) -> str:

@@ -87,6 +87,17 @@ class Folder:
         except FileNotFoundError:
             raise MissingArtifact(f"{self.uri}/{name} is missing") from None
 
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """The bytes of a file from ``start`` up to ``end`` or to where it ends. Raises MissingArtifact."""
+        if start >= end:
+            return b""
+        fs, path = self._fs()
+        try:
+            with self._using("read", name):
+                return bytes(fs.cat_file(f"{path}/{name}", start, end))
+        except FileNotFoundError:
+            raise MissingArtifact(f"{self.uri}/{name} is missing") from None
+
     def read_json(self, name: str) -> JsonObject:
         """A JSON file. Raises MissingArtifact or CorruptArtifact."""
         try:

@@ -1,10 +1,9 @@
 """Near-duplicates by MinHash (datasketch): what was said before, nearly word for word, in the same language.
 
 Two passes. The first reduces every document to a few hashes, one per band of its MinHash: two documents share a band
-with a probability that rises steeply around the threshold of their Jaccard similarity. The second walks the documents
-in the order of their files and marks each that shares a band with an earlier one, so the first of every group stays
-and the answer does not depend on which task was done when. It holds one band of hashes at a time, 8 bytes of hash and
-about 25 of sorting per document, and never the text.
+with a probability that rises steeply around the threshold of their Jaccard similarity. The second marks each document
+that shares a band with an earlier one by the order of the files, so the first of every group stays and the answer does
+not depend on which task was done when. It looks at one slice of one band of all documents at a time, and never at text.
 """
 
 from __future__ import annotations
@@ -14,15 +13,14 @@ import hashlib
 import itertools
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import pyarrow as pa
 from datasketch import MinHash, MinHashLSH
-from numpy.typing import NDArray
 
-from app.core.records import Document, IntArray
+from app.core.records import Document
 from app.corpora.base import Reject
+from app.corpora.hash_slices import Hashes, Numbers, repeats
 
 _PERMUTATIONS = 128
 _SHINGLE_CHARACTERS = 5
@@ -59,36 +57,25 @@ def band_hashes(document: Document, threshold: float) -> list[int]:
     return [_digest(lang + values[band * rows : (band + 1) * rows].tobytes()) for band in range(bands)]
 
 
-def sign_documents(rows: Iterable[Document | Reject], threshold: float) -> pa.Table:
-    """A file's signatures: a uint64 column per band, a row per document in reading order; rejects have none."""
+def sign_documents(rows: Iterable[Document | Reject], threshold: float) -> list[Hashes]:
+    """A file's signatures: a column of hashes for each band, a row per document in reading order; rejects have none."""
     held = array("Q")  # a million documents are lists of numbers of half a gigabyte, or an array of 72 MB
     for row in rows:
         if isinstance(row, Document):
             held.extend(band_hashes(row, threshold))
-    columns = np.array(held, dtype=np.uint64).reshape(-1, band_shape(threshold)[0]).T
-    return pa.table({_band(number): column for number, column in enumerate(columns)})
+    return list(np.array(held, dtype=np.uint64).reshape(-1, band_shape(threshold)[0]).T)
 
 
-def mark_near_duplicates(read: Callable[[int, list[str]], pa.Table], files: int, threshold: float) -> list[IntArray]:
-    """For each file the numbers of its documents, in reading order, that share a band with an earlier document.
+def mark_repeats(slices: Sequence[tuple[Hashes, Numbers]]) -> list[Numbers]:
+    """For each unit the numbers of its documents whose hash is that of an earlier document.
 
-    read: columns of the signatures of one file. Earlier is by file, then by place in the file.
+    slices: the same slice of one band of each unit. Earlier is by unit, then by number.
     """
-    lengths = [read(file, [_band(0)]).num_rows for file in range(files)]
-    marked = np.zeros(sum(lengths), dtype=np.bool_)
-    for band in range(band_shape(threshold)[0]):
-        columns = [read(file, [_band(band)])[_band(band)].to_numpy() for file in range(files)]
-        marked |= _repeats(np.concatenate([np.empty(0, np.uint64), *columns]))
-    ends = np.cumsum([0, *lengths])
-    return [np.flatnonzero(marked[start:end]) for start, end in itertools.pairwise(ends)]
-
-
-def _repeats(hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    order = np.argsort(hashes, kind="stable")
-    repeats = np.zeros(hashes.size, dtype=np.bool_)
-    ordered = hashes[order]
-    repeats[order[1:]] = ordered[1:] == ordered[:-1]
-    return repeats
+    marked = repeats(np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in slices)]))
+    ends = np.cumsum([0, *(hashes.size for hashes, _ in slices)])
+    return [
+        numbers[marked[start:end]] for (start, end), (_, numbers) in zip(itertools.pairwise(ends), slices, strict=True)
+    ]
 
 
 @functools.cache
@@ -104,7 +91,3 @@ def _shingles(text: str) -> Iterator[bytes]:
 
 def _digest(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
-
-
-def _band(number: int) -> str:
-    return f"band-{number:02d}"

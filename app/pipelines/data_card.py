@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from app.artifacts.layout import DATA_CARD
 from app.artifacts.store import Folder
 from app.core.typed import from_json
 from app.corpora.base import SourceFile, Survey, Unread
 from app.corpora.losses import PoorFile, find_poor_files, tell_poor_files
-from app.corpora.shards import part_names, read_part, read_sidecar
+from app.corpora.shards import read_sidecar
 from app.corpora.unread import tell_unread
 
 log = logging.getLogger(__name__)
 
 _NAMED = 1000
+CountDuplicates = Callable[[Mapping[str, int], Mapping[str, int]], Mapping[str, tuple[int, int]]]
+"""From documents, and bytes of text, by ``<lang>/<split>``: of each language the training documents whose text stood
+before already, and the held-out ones whose text is trained on.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,11 @@ class DataCard:
 
 
 def make_card(
-    stage: Folder, files: Mapping[int, SourceFile], survey: Survey, identified: frozenset[str] | None
+    stage: Folder,
+    files: Mapping[int, SourceFile],
+    survey: Survey,
+    identified: frozenset[str] | None,
+    count_duplicates: CountDuplicates,
 ) -> DataCard:
     """Add up the sidecars of the files that were read, by their numbers, count duplicates, and write the card.
 
@@ -65,7 +70,7 @@ def make_card(
         if sidecar.rejects:
             by_language.setdefault(file.lang or "unknown", Counter()).update(sidecar.rejects)
     languages = sorted({name.partition("/")[0] for name in documents})
-    repeats = {lang: _count_repeats(stage, lang) for lang in languages}
+    repeats = count_duplicates(documents, sizes)
     card = DataCard(
         documents=_sorted(documents),
         bytes=_sorted(sizes),
@@ -117,18 +122,3 @@ def tell_card(card: DataCard, where: str) -> None:
 
 def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(counts.items()))
-
-
-def _count_repeats(stage: Folder, lang: str) -> tuple[int, int]:
-    """Training documents that repeat one, and held-out ones that are trained on; 8 bytes of memory per document."""
-    trained, held_out = _digests(stage, lang, "train"), _digests(stage, lang, "validation")
-    unique = np.unique(trained)
-    return int(trained.size - unique.size), int(np.isin(held_out, unique).sum())
-
-
-def _digests(stage: Folder, lang: str, split: str) -> NDArray[np.uint64]:
-    digests = [np.empty(0, np.uint64)]
-    for part in part_names(stage, lang, split):
-        doc_ids = read_part(stage, lang, split, part, ["doc_id"])["doc_id"].to_pylist()
-        digests.append(np.frombuffer(bytes.fromhex("".join(doc_ids)), dtype=">u8").astype(np.uint64))
-    return np.concatenate(digests)

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _TELL_SECONDS = 5.0
 _QUIETEST_SECONDS = 10.0
 """A part may take minutes: the log never falls silent for longer."""
+_LEAST_BYTES = 1 << 20
+"""Of parts that share a task: less is not worth the start of one."""
 _TASKS_A_CPU = 4
 _LEAST_TASKS = 32
 """Of a step whose parts share tasks: so that none is long after the others."""
@@ -43,9 +45,10 @@ def run_part_tasks(
     """Run ``task`` for each number, in Ray tasks; return what each has done when all are.
 
     what: name of the step. ``parts``: what the numbers count, in the plural. ``cpus``: of one Ray task. ``weights``:
-    how much work each part is, for the time left; equal if not given. ``most``: work that small parts share a Ray task
-    up to, see ``bundle``; by default each part has one of its own. An error of ours (XelmError) in a task is raised
-    here as it is; any other as RuntimeError with the worker's traceback. Parts that are done by then stay done.
+    how much work each part is, for the time left; equal if not given. ``most``: bytes up to which small parts share a
+    Ray task, see ``bundle``, the weights being bytes; by default each part has a task of its own. An error of ours
+    (XelmError) in a task is raised here as it is; any other as RuntimeError with the worker's traceback. Parts that are
+    done by then stay done.
     """
     done: dict[int, dict[str, int]] = {}
     if not numbers:
@@ -67,12 +70,12 @@ def run_part_tasks(
 
 
 def bundle(work: Mapping[int, float], most: float, least_tasks: int) -> list[list[int]]:
-    """Parts that share a Ray task: successive ones up to ``most`` work together, the bundles with most work first.
+    """Parts that share a Ray task: successive ones up to ``most`` bytes together, the bundles with most work first.
 
-    work: of each part. A bundle takes no more than its share of ``least_tasks`` either, so that a little work is still
-    spread over all processors; a part with more work than that is alone.
+    work: bytes of each part. A bundle takes no more than its share of ``least_tasks`` either, if that is not next to
+    nothing, so that a little work is still spread over all processors; a part with more is alone.
     """
-    room = min(most, sum(work.values()) / least_tasks)
+    room = max(min(most, sum(work.values()) / least_tasks), _LEAST_BYTES)
     bundles: list[tuple[float, list[int]]] = []
     for number, amount in work.items():
         if bundles and bundles[-1][0] + amount <= room:

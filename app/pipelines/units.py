@@ -22,6 +22,8 @@ CPUS = 0.5
 """Of a task: half of its time it waits for the disk or the network."""
 _OPENING_BYTES = 64 << 10
 """What opening a file costs, in bytes that could be read meanwhile."""
+_UNKNOWN_BYTES = 1 << 20
+"""Taken for a file whose size is not known, as it is not for text that is generated."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +44,61 @@ class Unit:
         return stage.child(piece_folder(self.number, self.span or 0))
 
 
+_NO_BORDERS = "it has no borders to be cut at, such as row groups, frames, or an object on each line"
+_TORN = "it is torn, and what is kept of it depends on where reading begins"
+
+
 @dataclass(frozen=True)
-class _Spans:
+class _Cut:
+    """Where a file is cut, or why it is not."""
+
     spans: tuple[Span, ...]
+    why: str = ""
 
 
 def find_units(config: Config, files: Sequence[SourceFile], numbers: Iterable[int], stage: Folder) -> list[Unit]:
     """The units of these files, in order; where a large file is cut is found once and kept while the stage is made."""
-    most = config.corpus.task_bytes
-    large = {number: files[number] for number in numbers if (files[number].size_bytes or 0) > most}
-    whole = {
-        number: why for number, file in large.items() if (why := why_whole(file, config.corpus.max_documents_per_file))
-    }
+    numbers = list(numbers)
+    cuts = _find_cuts(config, files, numbers, stage)
+    return [unit for number in numbers for unit in _units(number, files[number], cuts.get(number))]
+
+
+def tell_whole_files(config: Config, files: Sequence[SourceFile], numbers: Sequence[int], stage: Folder) -> None:
+    """Log which of these files are large and still one task each, and why."""
+    whole = {number: cut.why for number, cut in _find_cuts(config, files, numbers, stage).items() if cut.why}
     for line in tell_whole([files[number] for number in whole], list(whole.values())):
         log.info("%s", line)
-    asked = [number for number in large if number not in whole]
+
+
+def _find_cuts(config: Config, files: Sequence[SourceFile], numbers: Sequence[int], stage: Folder) -> dict[int, _Cut]:
+    """Of the large ones of these files."""
+    most = config.corpus.task_bytes
+    large = [number for number in numbers if (files[number].size_bytes or 0) > most]
+    cuts = {number: _Cut((), why_whole(files[number], config.corpus.max_documents_per_file)) for number in large}
+    asked = [number for number in large if not cuts[number].why]
     known = set(stage.names(PIECES)) if asked else set()
 
     def cut_one(number: int) -> dict[str, int]:
         spans = find_spans(files[number], most)
-        stage.write_json(spans_name(number), asdict(_Spans(tuple(spans))))
+        cut = _Cut(tuple(spans)) if len(spans) > 1 else _Cut((), _NO_BORDERS)
+        stage.write_json(spans_name(number), asdict(cut))
         return {"ranges": max(1, len(spans))}
 
     unknown = [number for number in asked if spans_name(number).rpartition("/")[2] not in known]
     run_part_tasks("cut", "large files", cut_one, unknown, CPUS)
-    spans = {number: _read_spans(stage, number) for number in asked}
-    uncut = [number for number in asked if len(spans[number]) <= 1]
-    why = "it has no borders to be cut at, such as row groups, frames, or an object on each line"
-    for line in tell_whole([files[number] for number in uncut], [why] * len(uncut)):
-        log.info("%s", line)
-    return [unit for number in numbers for unit in _units(number, files[number], spans.get(number, ()))]
+    return cuts | {number: _read_cut(stage, number) for number in asked}
 
 
 def keep_whole(stage: Folder, number: int) -> None:
-    """Say that a file is one unit from now on: it is torn, and what is kept of it depends on where reading began."""
-    stage.write_json(spans_name(number), asdict(_Spans(())))
+    """Say that a file is one unit from now on, since it is torn."""
+    stage.write_json(spans_name(number), asdict(_Cut((), _TORN)))
     stage.remove(f"{PIECES}/{unit_name(number)}")
+
+
+def missing(stage: Folder, names: Sequence[str]) -> list[int]:
+    """Numbers of the files that are not there yet; all are in one folder."""
+    done = set(stage.names(names[0].rpartition("/")[0])) if names else set()
+    return [number for number, name in enumerate(names) if name.rpartition("/")[2] not in done]
 
 
 def unit_bytes(units: Sequence[Unit]) -> dict[int, float]:
@@ -85,10 +106,11 @@ def unit_bytes(units: Sequence[Unit]) -> dict[int, float]:
     counts: dict[int, int] = {}
     for unit in units:
         counts[unit.number] = counts.get(unit.number, 0) + 1
-    return {
-        at: float(max((unit.file.size_bytes or 0) // counts[unit.number], _OPENING_BYTES))
-        for at, unit in enumerate(units)
-    }
+    return {at: float(max(_size(unit.file) // counts[unit.number], _OPENING_BYTES)) for at, unit in enumerate(units)}
+
+
+def _size(file: SourceFile) -> int:
+    return _UNKNOWN_BYTES if file.size_bytes is None else file.size_bytes
 
 
 def torn_files(stage: Folder, units: Iterable[Unit]) -> list[int]:
@@ -125,14 +147,14 @@ def join_pieces(units: Sequence[Unit], stage: Folder) -> None:
         stage.remove(f"{PIECES}/{unit_name(number)}")
 
 
-def _units(number: int, file: SourceFile, spans: Sequence[Span]) -> list[Unit]:
-    if len(spans) <= 1:
+def _units(number: int, file: SourceFile, cut: _Cut | None) -> list[Unit]:
+    if cut is None or not cut.spans:
         return [Unit(number, file)]
-    return [Unit(number, replace(file, span=span), at) for at, span in enumerate(spans)]
+    return [Unit(number, replace(file, span=span), at) for at, span in enumerate(cut.spans)]
 
 
-def _read_spans(stage: Folder, number: int) -> tuple[Span, ...]:
-    return from_json(_Spans, stage.read_json(spans_name(number)), f"{stage.uri}/{spans_name(number)}").spans
+def _read_cut(stage: Folder, number: int) -> _Cut:
+    return from_json(_Cut, stage.read_json(spans_name(number)), f"{stage.uri}/{spans_name(number)}")
 
 
 def _read_join(stage: Folder, number: int) -> Join:

@@ -4,12 +4,13 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from app.core.records import Document
 from app.corpora.base import Reject, document_id
-from app.corpora.near_duplicates import band_hashes, band_shape, mark_near_duplicates, sign_documents
+from app.corpora.hash_slices import Slice, pack_hashes, read_slice
+from app.corpora.near_duplicates import band_hashes, band_shape, mark_repeats, sign_documents
+from tests.support.duplicates import mark_all_at_once
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 
@@ -35,13 +36,16 @@ def _jaccard(one: str, other: str) -> float:
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
 
 
-def _mark(files: Sequence[Sequence[Document | Reject]], threshold: float = 0.8) -> list[list[int]]:
-    tables = [sign_documents(rows, threshold) for rows in files]
-
-    def read(file: int, columns: list[str]) -> pa.Table:
-        return tables[file].select(columns)
-
-    return [numbers.tolist() for numbers in mark_near_duplicates(read, len(files), threshold)]
+def _mark(files: Sequence[Sequence[Document | Reject]], threshold: float = 0.8, parts: int = 1) -> list[list[int]]:
+    """By slices of each band, from files of their hashes."""
+    packed = [pack_hashes(sign_documents(rows, threshold)) for rows in files]
+    marked: list[set[int]] = [set() for _ in files]
+    for band in range(band_shape(threshold)[0]):
+        for part in range(parts):
+            slices = [read_slice(lambda a, b, data=data: data[a:b], Slice(band, part, parts)) for data in packed]
+            for found, numbers in zip(marked, mark_repeats(slices), strict=True):
+                found.update(numbers.tolist())
+    return [sorted(found) for found in marked]
 
 
 def test_near_copies_share_a_band_and_different_texts_do_not_as_often_as_the_bands_promise() -> None:
@@ -86,6 +90,7 @@ def test_the_answer_equals_brute_force_over_all_pairs_of_band_hashes() -> None:
     expected = [number for number in range(80) if any(hashes[number] & hashes[before] for before in range(number))]
     files = [documents[:30], documents[30:31], documents[31:]]
     found = _mark(files)
+    assert found == mark_all_at_once(files, 0.8) == _mark(files, parts=8)
     starts = [0, 30, 31]
     assert [start + n for start, numbers in zip(starts, found, strict=True) for n in numbers] == expected
     assert 10 < len(expected) < 70

