@@ -10,7 +10,8 @@ from jobs.entry import Step, run_job
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    return run_job("plan", argv, __doc__ or "", _work, switches={"simulate": "planning.simulate"})
+    switches = {"simulate": "planning.simulate", "files": "planning.files"}
+    return run_job("plan", argv, __doc__ or "", _work, switches=switches)
 
 
 def _work() -> Step:

@@ -75,6 +75,10 @@ class PlanningConfig(Section):
     """Speed at which the state leaves the GPU before a save, while training waits; used until a run has measured it."""
     save_bytes_per_second: PositiveFloat = 2e8
     """Speed at which a checkpoint is written to the store; used until a run has measured it."""
+    files: bool = False
+    """List the corpus, on the Hub if it is there, and show what will be read of each language too (`--files`)."""
+    text_per_byte: PositiveFloat = 2.4
+    """Bytes of text per byte of a compressed file; in mC4's from 2.3 (Latin script) to 5.5 (three bytes a letter)."""
     text_bytes_per_token: PositiveFloat = 4.5
     """UTF-8 bytes of one token; the data card of a run shows yours."""
 

@@ -44,5 +44,17 @@ def next_files(files: Sequence[SourceFile], needed: int, read: Mapping[int, Mapp
     return sorted(chosen)
 
 
+def expected_files(files: Sequence[SourceFile], needed: int, texts: Sequence[int]) -> list[int]:
+    """Numbers of the files that will be read in all rounds, ascending, if each holds so much text of its language.
+
+    needed: training text of each language, bytes. ``texts``: of each file, bytes.
+    """
+    read: dict[int, dict[str, int]] = {}
+    while numbers := next_files(files, needed, read):
+        read |= {number: {files[number].lang or "": texts[number]} for number in numbers if _is_counted(files[number])}
+        read |= {number: {} for number in numbers if not _is_counted(files[number])}
+    return sorted(read)
+
+
 def _is_counted(file: SourceFile) -> bool:
     return file.lang is not None and file.split != "validation"

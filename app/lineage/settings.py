@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.allocation.base import AllocationSettings
 from app.allocation.strategies import STRATEGIES, build_strategy, is_language_strategy
 from app.config.corpus import SOURCE_PREFIX
@@ -10,7 +12,8 @@ from app.core.errors import ConfigError
 from app.core.languages import normalise
 from app.core.seeding import derive_seed
 from app.core.suggest import unknown_value
-from app.corpora.base import CorpusSettings
+from app.corpora.base import CorpusSettings, SourceFile
+from app.corpora.enough import needed_bytes
 from app.ensemble.rules import WeightingSettings
 from app.models.architecture import ModelShape
 from app.models.registry import architecture
@@ -47,6 +50,15 @@ def language_quality(config: Config) -> dict[str, float]:
     """Factors on the mixture, by normalised language. Raises CorpusError for an unknown one."""
     weights = config.corpus.quality_weights
     return {normalise(name): weight for name, weight in weights.items() if not name.startswith(SOURCE_PREFIX)}
+
+
+def needed_text(config: Config, files: Iterable[SourceFile]) -> int:
+    """Training text that each language needs at most for its share of the budget, UTF-8 bytes; see ``needed_bytes``."""
+    factors, corpus = language_quality(config), config.corpus
+    languages = {normalise(code) for code in corpus.languages} | {file.lang for file in files if file.lang}
+    weights = {lang: factors.get(lang, 1.0) for lang in sorted(languages)} or {"": 1.0}
+    per_token = config.planning.text_bytes_per_token
+    return needed_bytes(weights, config.training.budget_tokens, corpus.mixture_max_epochs, per_token)
 
 
 def source_weights(config: Config) -> dict[str, float]:

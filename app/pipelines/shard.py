@@ -14,7 +14,7 @@ from app.core.errors import CorpusError
 from app.core.languages import normalise
 from app.core.records import JsonObject
 from app.corpora.base import SourceFile
-from app.corpora.enough import needed_bytes, next_files
+from app.corpora.enough import next_files
 from app.corpora.identify import known_languages
 from app.corpora.losses import refuse_most_lost
 from app.corpora.pieces import PIECE, write_piece
@@ -24,7 +24,7 @@ from app.corpora.sources import open_corpus
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
-from app.lineage.settings import corpus_settings, language_quality
+from app.lineage.settings import corpus_settings, needed_text
 from app.pipelines.data_card import DataCard, make_card, read_card, tell_card, tell_survey
 from app.pipelines.duplicates import count_duplicates, find_near_duplicates
 from app.pipelines.enough_text import require_enough_text
@@ -109,11 +109,7 @@ def _read_all(config: Config, files: Sequence[SourceFile], stage: StageFolder) -
 
 def _read_enough(config: Config, files: Sequence[SourceFile], stage: StageFolder) -> dict[int, SourceFile]:
     """Read files in rounds until every language has the text that its share of the budget needs; those, by number."""
-    factors, corpus = language_quality(config), config.corpus
-    languages = {normalise(code) for code in corpus.languages} | {file.lang for file in files if file.lang}
-    weights = {lang: factors.get(lang, 1.0) for lang in sorted(languages)} or {"": 1.0}
-    per_token = config.planning.text_bytes_per_token
-    needed = needed_bytes(weights, config.training.budget_tokens, corpus.mixture_max_epochs, per_token)
+    needed = needed_text(config, files)
     read: dict[int, dict[str, int]] = {}
     while numbers := next_files(files, needed, read):
         done = set(numbers) - set(missing(stage, [sidecar_name(number) for number in range(len(files))]))

@@ -1,4 +1,4 @@
-"""What a run will take, from its configuration alone: nothing is started, and neither corpus nor weights are needed."""
+"""What a run will take, from its configuration alone: nothing is started, neither corpus nor weights are needed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from app.planning import costs
 from app.planning.forecast import forecast_clusters, forecast_tokens
 from app.planning.interval import daly_interval, young_interval
 from app.planning.outlook import DENSE, SEED, Assumptions, Work, gpu_outlook
+from app.planning.reading import forecast_reading
 from app.planning.spot import spot_outlook
 from app.reporting.plan_text import plan_text
 from app.training.budget import steps_for
@@ -32,8 +33,8 @@ _HOUR = 3600.0
 def make_plan(config: Config, store: Store) -> JsonObject:
     """Models, FLOPs, memory, storage, how often to save; and where GPUs train, hours and money for n of them.
 
-    A run of this name that has finished models lends its measured times of saving. Raises ConfigError if the seed's
-    size cannot be known.
+    With ``planning.files`` the corpus is listed too. A run of this name that has finished models lends its measured
+    times of saving. Raises ConfigError if the seed's size cannot be known, CorpusError if the corpus cannot be listed.
     """
     size = seed_size(config)
     works, saving = planned_work(config, size), _saving(config, store, size)
@@ -62,6 +63,8 @@ def make_plan(config: Config, store: Store) -> JsonObject:
             record["spot"] = spot_outlook(works, assumed, daly, interval, config.planning.draws)
     elif config.planning.simulate:
         raise ConfigError("planning.simulate needs the time of a step on a GPU; set training.gpus_per_expert")
+    if config.planning.files:
+        record |= {"reading": forecast_reading(config)}
     return record | {"text": plan_text(record)}
 
 

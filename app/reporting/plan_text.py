@@ -26,6 +26,9 @@ def plan_text(plan: JsonObject) -> str:
     if "spot" in record:
         tables.append(_spot(record))
         notes.insert(4, ("simulated", _simulated(record["spot"])))
+    if "reading" in record:
+        tables.append(_files(record["reading"]))
+        notes.insert(2, ("text", _reading(record["reading"])))
     return "\n\n".join([_seed(record), _models(record), *tables, _paragraphs(notes)])
 
 
@@ -90,6 +93,35 @@ def _spot(plan: dict[str, Any]) -> str:
             cells += [format_seconds(hours["p50"] * _HOUR), format_seconds(hours["p90"] * _HOUR), f"{spent['p50']:.0f}"]
         rows.append(cells)
     return text_table(header, rows)
+
+
+def _files(reading: dict[str, Any]) -> str:
+    rows = [
+        [
+            lang,
+            str(found["files"]),
+            str(found["of"]),
+            *(format_bytes(found[f"{name}_bytes"]) for name in ("stored", "text")),
+        ]
+        for lang, found in reading["languages"].items()
+    ]
+    together = [sum(found[name] for found in reading["languages"].values()) for name in ("of", "text_bytes")]
+    total = [str(reading["files"]), str(together[0]), format_bytes(reading["stored_bytes"]), format_bytes(together[1])]
+    return text_table(["language", "files", "of", "as stored", "text, about"], [*rows, ["together", *total]])
+
+
+def _reading(reading: dict[str, Any]) -> str:
+    estimate = (
+        f"text is estimated: {reading['text_per_byte']:g} bytes for each of a compressed file (planning.text_per_byte)"
+    )
+    if reading["needed_bytes"] is None:
+        return f"all files are read; {estimate}"
+    short = [lang for lang, found in reading["languages"].items() if found["is_short"]]
+    lacking = f"; all files of {', '.join(short)} hold less, so they are seen more often" if short else ""
+    return (
+        f"files are read, by name, until a language has the {format_bytes(reading['needed_bytes'])} that its share of"
+        f" the budget needs (corpus.enough_for_budget); {estimate}, and jobs.shard goes by what it finds{lacking}"
+    )
 
 
 def _simulated(spot: dict[str, Any]) -> str:

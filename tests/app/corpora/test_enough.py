@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from app.corpora.base import SourceFile
-from app.corpora.enough import needed_bytes, next_files
+from app.corpora.enough import expected_files, needed_bytes, next_files
 
 FILES = [
     *(SourceFile(f"de-{i}", "de") for i in range(8)),
@@ -42,3 +42,10 @@ def test_text_of_a_language_in_other_files_counts() -> None:
 
 def test_what_is_needed_is_the_share_of_the_budget_over_the_epochs() -> None:
     assert needed_bytes({"de": 1.0, "sw": 3.0}, 4000, 4.0, 4.5) == 3375  # 3000 tokens, 750 of them new
+
+
+def test_what_will_be_read_follows_from_what_the_files_are_expected_to_hold() -> None:
+    texts = [10] * 8 + [20, 20] + [500, 500]  # held-out and mixed files count for no language
+    assert expected_files(FILES, 45, texts) == [0, 1, 2, 3, 4, 8, 9, 10, 11]
+    assert expected_files(FILES, 1, texts) == [0, 8, 10, 11]
+    assert expected_files(FILES, 1000, [0] * 12) == list(range(12))
