@@ -70,7 +70,7 @@ def two_versions(root: Path, run: str, folder: Path) -> tuple[str, EnsembleRecor
 
 
 class Served:
-    """A head with ``cpus``; what is deployed on it, by process."""
+    """A head with ``cpus``, and machines beside it; what is deployed on them, by process."""
 
     def __init__(self, cpus: int, environment: Mapping[str, str] | None = None) -> None:
         self._cpus, self._environment = cpus, environment or {}
@@ -80,24 +80,13 @@ class Served:
 
         self._folder = Path(tempfile.mkdtemp(prefix="xs-"))  # short: sockets have long names
         gcs, dashboard, agent, client, self.port = free_ports(5)
-        command = [
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            "--head",
-            "--block",
-        ]
-        command += [f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
-        command += [f"--ray-client-server-port={client}", f"--num-cpus={self._cpus}", "--include-dashboard=true"]
-        command += [f"--temp-dir={self._folder}", f"--object-store-memory={100 << 20}"]
-        own = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **self._environment}
-        token = secrets.token_hex(32)
-        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-        headers = {"Authorization": f"Bearer {token}"}
+        self._gcs, self._token = gcs, secrets.token_hex(32)
+        self._machines: list[subprocess.Popen[bytes]] = []
+        headers = {"Authorization": f"Bearer {self._token}"}
         self.log = self._folder / "log"
-        with self.log.open("w") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own}, stdout=log, stderr=log)
+        head = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
+        head += [f"--ray-client-server-port={client}", "--include-dashboard=true", f"--temp-dir={self._folder}"]
+        self._process = self._start(head, self._cpus)
         try:
             self._client = self._until(lambda: ServeSubmissionClient(f"http://127.0.0.1:{dashboard}", headers=headers))
         except BaseException:
@@ -106,13 +95,41 @@ class Served:
         return self
 
     def __exit__(self, *_: object) -> None:
-        family = [psutil.Process(self._process.pid)] if self._process.poll() is None else []
-        family += family[0].children(recursive=True) if family else []
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
-        self._process.wait()
+        for process in (*self._machines, self._process):
+            _kill(process)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add_machine(self, cpus: int) -> None:
+        """One more node of this host, ready when this returns."""
+        from ray.util import get_node_ip_address
+
+        before = self.nodes()
+        agent = f"--dashboard-agent-listen-port={free_ports(1)[0]}"
+        self._machines.append(self._start([f"--address={get_node_ip_address()}:{self._gcs}", agent], cpus))
+        self._until(lambda: _require(self.nodes() > before, "the machine has not joined"))
+
+    def lose_machine(self) -> list[str]:
+        """kill -9 the machine added last with all that runs on it; returns the replicas that were there."""
+        process = self._machines.pop()
+        there = {member.pid for member in psutil.Process(process.pid).children(recursive=True)}
+        held = [
+            name for deployment in self.deployments() for name, pid in self.pids(deployment).items() if pid in there
+        ]
+        _kill(process)
+        return held
+
+    def nodes(self) -> int:
+        """Raylets that run."""
+        families = [psutil.Process(one.pid).children(recursive=True) for one in (*self._machines, self._process)]
+        return sum(member.name() == "raylet" for family in families for member in family)
+
+    def _start(self, more: list[str], cpus: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={cpus}", *more]
+        command += [f"--object-store-memory={100 << 20}"]
+        own = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **self._environment}
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
+        with self.log.open("a") as log:
+            return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own}, stdout=log, stderr=log)
 
     def deploy(self, config: Mapping[str, Any]) -> None:
         """As ``serve deploy`` does: returns at once, see ``settle``."""
@@ -148,3 +165,18 @@ class Served:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{error}\n{self.log.read_text()[-3000:]}") from error
                 time.sleep(_LOOK_S)
+
+
+def _require(holds: bool, problem: str) -> None:
+    if not holds:
+        raise OSError(problem)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started."""
+    family = [psutil.Process(process.pid)] if process.poll() is None else []
+    family += family[0].children(recursive=True) if family else []
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()

@@ -1,10 +1,11 @@
 """Load and faults: streaming clients that know their answers, while replicas are killed and versions change.
 
 ``python -m benchmarks.serving_load [--root FOLDER] [--run NAME] [--clients N] [--minutes M] [--kill-every S]
-[--changes N] [--format json]``. Serves a finished run on a Ray of its own; a second version of it mixes evenly. Each
-client asks greedily for one of a pool of prompts (token ids, drawn) whose answers were made beforehand by the engine in
-this process; some go away in the middle, some ask for too much or send what is no JSON. ``--kill-every``: seconds
-between kills (-9) of a process of the models; ``--changes``: times that the other version is deployed.
+[--changes N] [--lose-machine] [--format json]``. Serves a finished run on a Ray of its own; a second version of it
+mixes evenly. Each client asks greedily for one of a pool of prompts (token ids, drawn) whose answers were made
+beforehand by the engine in this process; some go away in the middle, some ask for too much or send what is no JSON.
+``--kill-every``: seconds between kills (-9) of a process of the models; ``--changes``: times that the other version is
+deployed; ``--lose-machine``: the ingress stays on the head, the models on two nodes, and one is killed at half time.
 
 Status 1 if any answer is wrong or cut off, or anything is answered but by 2xx, 4xx or 429.
 """
@@ -38,6 +39,10 @@ from serve.messages import Job, Piece
 from serve.replica import Replica
 
 _LOOK_S = 5.0
+_INGRESS_ON_HEAD = {
+    "name": "ingress",
+    "ray_actor_options": {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
+}
 Memory = dict[str, list[tuple[float, int]]]
 
 
@@ -54,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--kill-every", type=float, default=0.0)
     parser.add_argument("--changes", type=int, default=0)
+    parser.add_argument("--lose-machine", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     arguments = parser.parse_args(argv)
@@ -82,8 +88,13 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
     with Served(max(1, arguments.replicas)) as served:
 
         def deploy(version: int) -> None:
-            served.deploy(serve_config(served.port, version=version, replicas=arguments.replicas, **args))
+            config = serve_config(served.port, version=version, replicas=arguments.replicas, **args)
+            if arguments.lose_machine:
+                config["applications"][0]["deployments"] = [_INGRESS_ON_HEAD]
+            served.deploy(config)
 
+        if arguments.lose_machine:
+            served.add_machine(1)
         deploy(1)
         served.settle()
         clients = Clients(f"http://127.0.0.1:{served.port}", found, answers, arguments.tokens)
@@ -96,6 +107,7 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
             "replicas": arguments.replicas,
             "kills": disturbance.kills,
             "changes": disturbance.changes,
+            "replicas_of_lost_machine": disturbance.lost,
             **seen(clients.tally),
             "memory_mb": {name: memory_of(samples) for name, samples in disturbance.memory.items()},
         }
@@ -131,6 +143,7 @@ class Disturbance:
         self._served, self._deploy, self._arguments = served, deploy, arguments
         self._chance = random.Random(arguments.seed)
         self.kills = self.changes = 0
+        self.lost: list[str] | None = None
         self.memory: Memory = {"models": [], "ingress": []}
 
     async def during(self, clients: Clients) -> None:
@@ -141,6 +154,8 @@ class Disturbance:
             others.append(asyncio.create_task(self._kill()))
         if self._arguments.changes:
             others.append(asyncio.create_task(self._change(seconds / (self._arguments.changes + 1))))
+        if self._arguments.lose_machine:
+            others.append(asyncio.create_task(self._lose(seconds / 2)))
         await clients.run(self._arguments.clients, begun + seconds, self._arguments.seed)
         for task in others:
             task.cancel()
@@ -161,6 +176,10 @@ class Disturbance:
             await asyncio.sleep(every)
             await asyncio.to_thread(self._deploy, 2 - self.changes % 2)
             self.changes += 1
+
+    async def _lose(self, after: float) -> None:
+        await asyncio.sleep(after)
+        self.lost = await asyncio.to_thread(self._served.lose_machine)
 
     async def _look(self, begun: float) -> None:
         while True:
