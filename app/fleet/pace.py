@@ -9,22 +9,30 @@ _WINDOW_SECONDS = 60.0
 
 
 class Pace:
-    """Tokens against time for each model, over the last minute."""
+    """Tokens against time for each model, over the last minute, from the first look that saw it move.
+
+    What is before that look holds the start of a process, which may take longer than many steps.
+    """
 
     def __init__(self) -> None:
         self._seen: dict[str, deque[tuple[float, float]]] = {}
+        self._moving: set[str] = set()
 
     def see(self, name: str, now: float, tokens: float) -> None:
         """The model has seen so many tokens; fewer than before means that it began anew from a checkpoint."""
         seen = self._seen.setdefault(name, deque())
         if seen and tokens < seen[-1][1]:
+            self._moving.discard(name)
+        if name not in self._moving:
+            if seen and tokens > seen[-1][1]:
+                self._moving.add(name)
             seen.clear()
         seen.append((now, tokens))
         while len(seen) > 2 and now - seen[1][0] >= _WINDOW_SECONDS:
             seen.popleft()
 
     def speed(self, name: str) -> float:
-        """Tokens a second; 0 until two looks have seen it move."""
+        """Tokens a second; 0 until it has been seen to move twice."""
         seen = self._seen.get(name, deque())
         if len(seen) < 2 or seen[-1][0] == seen[0][0]:
             return 0.0

@@ -25,7 +25,16 @@ def test_a_model_that_goes_back_to_a_checkpoint_is_measured_anew() -> None:
     pace.see("a", 200.0, 100.0)
     assert pace.speed("a") == 0.0
     pace.see("a", 210.0, 600.0)
+    pace.see("a", 220.0, 1100.0)
     assert pace.speed("a") == pytest.approx(50.0)
+
+
+def test_the_start_of_a_model_does_not_count_against_its_speed() -> None:
+    pace = Pace()
+    for second, tokens in ((0, 0), (5, 0), (30, 0), (35, 40), (40, 540)):
+        assert pace.speed("a") == 0.0
+        pace.see("a", float(second), float(tokens))
+    assert pace.speed("a") == pytest.approx(100.0)
 
 
 def test_what_waits_is_done_at_the_speed_of_all_together() -> None:
