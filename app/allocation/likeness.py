@@ -37,7 +37,7 @@ def balance(labels: IntArray) -> float:
 
 @dataclass(frozen=True)
 class Foretold:
-    """correlation: Spearman's, NaN where nothing varies; cases: pairs of a cut and a language that it rests on."""
+    """correlation: Spearman's, NaN where nothing varies; cases: pairs of figures that it rests on."""
 
     correlation: float
     cases: int
@@ -55,8 +55,6 @@ def foretold(
     grouped. So positive means that nearer company goes with a larger gain. A language that is alone has no company and
     is left out of that cut.
     """
-    from scipy.stats import spearmanr
-
     place = {lang: row for row, lang in enumerate(languages)}
     found: dict[str, list[tuple[float, float]]] = {}
     for clusters, changes in cuts:
@@ -66,7 +64,17 @@ def foretold(
                 company = [float(distances[place[lang], place[other]]) for other in known if other != lang]
                 if company and lang in changes:
                     found.setdefault(lang, []).append((float(np.mean(company)), changes[lang]))
-    cases = [np.array(rows) - np.mean(rows, axis=0) for rows in found.values() if len(rows) > 1]
+    return correlated(found)
+
+
+def correlated(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Foretold:
+    """Spearman's correlation of the first figure with the second over all groups, each group's means taken away first.
+
+    A group of one pair says nothing and is left out.
+    """
+    from scipy.stats import spearmanr
+
+    cases = [np.array(rows) - np.mean(rows, axis=0) for rows in pairs.values() if len(rows) > 1]
     if not cases:
         return Foretold(float("nan"), 0)
     table = np.round(np.concatenate(cases), _DECIMALS)  # equal ranks stay equal

@@ -90,6 +90,16 @@ def donor_ranking(lang: str, known: Sequence[str]) -> list[tuple[str, float]]:
     return sorted(zip(described, distances, strict=True), key=lambda pair: (pair[1], pair[0]))
 
 
+def distances_between(languages: Sequence[str], min_features: int) -> dict[str, dict[str, float]]:
+    """Language -> language -> typological distance, of those that have ``min_features`` known features themselves."""
+    rows = {lang: syntax_features(lang) for lang in languages}
+    known = [lang for lang, features in rows.items() if known_count(features) >= min_features]
+    if not known:
+        return {}
+    table = typological_distances(informative(np.array([rows[lang] for lang in known]))).tolist()
+    return {lang: dict(zip(known, row, strict=True)) for lang, row in zip(known, table, strict=True)}
+
+
 def _best_described(lang: str) -> tuple[int, str]:
     return -known_count(syntax_features(lang)), lang
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Stage = Literal["shards", "tokenizer", "tokens", "probe", "allocation", "model", "scores", "evaluation", "samples"]
+Stage = Literal[
+    "shards", "tokenizer", "tokens", "probe", "allocation", "model", "scores", "evaluation", "samples", "confusion"
+]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 FORMAT_VERSION = 3
@@ -44,6 +46,8 @@ DISTANCES = "distances.npy"
 DOCUMENT_ROWS = "documents.parquet"
 EVALUATION_SUMMARY = "summary.json"
 SAMPLES = "samples.json"
+WRITTEN = "written"
+CONFUSION = "confusion.json"
 
 CONFIG = "config.yaml"
 RUN = "run.json"
@@ -56,6 +60,7 @@ CURRENT_ENSEMBLE = f"{ENSEMBLES}/current.json"
 EXPORTED_ENSEMBLE = "ensemble.json"
 SUMMARY = "evaluation/summary.json"
 TABLE_CSV = "evaluation/table.csv"
+CROSS_LINGUAL = "evaluation/cross_lingual.json"
 REPORT = "report/index.html"
 RUNS = "runs"
 COMPARISON = "compare/index.html"
@@ -133,6 +138,11 @@ def ensemble_name(version: int) -> str:
 def adaptation_name(version: int) -> str:
     """What the round of adaptation found that made this version of the ensemble."""
     return f"{ADAPTATIONS}/{version:04d}.json"
+
+
+def written_name(system: str, lang: str) -> str:
+    """What one system wrote in one language, inside a ``confusion`` stage."""
+    return f"{WRITTEN}/{system}/{lang}.json"
 
 
 def step_folder(step: int) -> str:

@@ -148,6 +148,10 @@ class EvaluationConfig(Section):
     """Tokens of each sample of generated text on the page, as far as a row holds them; 0 generates none."""
     sample_languages: PositiveInt = 2
     """Languages of each expert that samples are generated in, those first of which it holds most."""
+    confusion_texts: PositiveInt = 8
+    """Texts of each language that every system goes on with for `jobs.cross_lingual`."""
+    confusion_tokens: PositiveInt = 48
+    """Tokens of each of them, as far as a row holds them."""
 
 
 class ImportConfig(Section):

@@ -80,7 +80,7 @@ def _lingua() -> Any:
         import lingua  # imported late: an extra of 96 MB that only this step needs
     except ImportError as error:
         raise ConfigError(
-            "corpus.language_identification=lingua needs the extra langid: pip install 'xelm-ray[langid]', on every"
-            " node; or set corpus.language_identification=off"
+            "to tell languages apart takes the extra langid: pip install 'xelm-ray[langid]', on every node; a corpus is"
+            " read without it with corpus.language_identification=off"
         ) from error
     return lingua

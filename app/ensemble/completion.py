@@ -12,17 +12,18 @@ from app.ensemble.requests import FinishReason, Request
 
 @dataclass(frozen=True)
 class Completion:
-    """The text that was made, and why it ended: ``stop`` where the model ended it, else ``length``."""
+    """The text that was made, why it ended (``stop`` where the model ended it, else ``length``), and its tokens."""
 
     text: str
     finish: FinishReason
+    tokens: int
 
 
 def complete(client: ExpertClient, requests: Sequence[Request]) -> list[Completion]:
     """What becomes of each request of one text, in order. Raises ServingError for one that cannot be met."""
     engine = Engine(client)
     place = {engine.submit(request): number for number, request in enumerate(requests)}
-    texts = [""] * len(requests)
+    texts, tokens = [""] * len(requests), [0] * len(requests)
     ends: dict[int, FinishReason] = {}
     while len(ends) < len(requests):
         for update in engine.step():
@@ -30,6 +31,7 @@ def complete(client: ExpertClient, requests: Sequence[Request]) -> list[Completi
                 raise update.error
             number = place[update.request]
             texts[number] += update.text
+            tokens[number] += len(update.steps)
             if update.finish is not None:
                 ends[number] = update.finish
-    return [Completion(text, ends[number]) for number, text in enumerate(texts)]
+    return [Completion(text, ends[number], tokens[number]) for number, text in enumerate(texts)]

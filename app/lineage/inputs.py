@@ -19,9 +19,9 @@ from app.lineage.settings import language_quality, source_weights, weighting_set
 
 BUILTIN = "builtin:"
 SEED_FILE_SUFFIXES = (".json", ".safetensors", ".model", ".txt")
-SHARD, SEED, TOKENIZE, ALLOCATE, BASELINE, TRAIN, EVALUATE, ADAPT = (
+SHARD, SEED, TOKENIZE, ALLOCATE, BASELINE, TRAIN, EVALUATE, ADAPT, CROSS_LINGUAL = (
     f"python -m jobs.{job}"
-    for job in ("shard", "seed", "tokenize", "allocate", "baseline", "train", "evaluate", "adapt")
+    for job in ("shard", "seed", "tokenize", "allocate", "baseline", "train", "evaluate", "adapt", "cross_lingual")
 )
 
 
@@ -226,3 +226,14 @@ def samples_inputs(config: Config, models: Mapping[str, str], tokens_key: str, a
         "languages": config.evaluation.sample_languages,
     }
     return StageInputs("samples", fields, {**models, "tokens": tokens_key, "allocation": allocation_key}, EVALUATE)
+
+
+def confusion_inputs(config: Config, models: Mapping[str, str], tokens_key: str, allocation_key: str) -> StageInputs:
+    """Text in every language that seed, dense, the experts and their mixture write; models: keys by name."""
+    fields: dict[str, JsonValue] = {
+        "weighting": asdict(weighting_settings(config)),
+        "texts": config.evaluation.confusion_texts,
+        "tokens": config.evaluation.confusion_tokens,
+    }
+    parents = {**models, "tokens": tokens_key, "allocation": allocation_key}
+    return StageInputs("confusion", fields, parents, CROSS_LINGUAL)

@@ -23,6 +23,7 @@ from app.lineage.inputs import (
     SEED_FILE_SUFFIXES,
     PlannedStage,
     allocation_inputs,
+    confusion_inputs,
     planned,
     pretrained_seed_inputs,
     probe_inputs,
@@ -176,6 +177,13 @@ class Lineage:
         dense = {task.name: task.key for task in self.baselines if task.name == DENSE}
         models = dense | {task.name: task.key for task in self.experts}
         return planned(samples_inputs(self.config, models, self.tokens.key, self.allocation.key), self.store)
+
+    @cached_property
+    def confusion(self) -> PlannedStage:
+        """Where text in every language, and how much of it is in that language, is or will be."""
+        dense = {task.name: task.key for task in self.baselines if task.name == DENSE}
+        models = {"seed": self.seed.key} | dense | {task.name: task.key for task in self.experts}
+        return planned(confusion_inputs(self.config, models, self.tokens.key, self.allocation.key), self.store)
 
     @cached_property
     def _parents(self) -> Parents:

@@ -34,6 +34,7 @@ from app.lineage.settings import allocation_settings
 from app.lineage.tasks import named
 from app.pipelines.about import about_run
 from app.pipelines.compare import finished_runs
+from app.pipelines.cross_lingual import cross_lingual_answers
 from app.pipelines.groupings import groupings_beside
 from app.planning.ledger import model_records
 from app.planning.plan import price_record
@@ -85,6 +86,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         probe=allocation.read_json(PROBE_FOUND) if allocation.exists(PROBE_FOUND) else {},
         adaptation=_newest_round(lineage.run),
         groupings=groupings_beside(store, config.run.name, finished_runs(store)),
+        cross_lingual=cross_lingual_answers(lineage, summary),
         samples=lineage.samples.folder.read_json(SAMPLES) if lineage.samples.is_complete else {},
         published=_published(config),
         data_card=shards.read_json(DATA_CARD),

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 _PROMPT_TOKENS = 16
 _LOOKED_AT = 20
 """Held-out documents of a language among which one is looked for that is long enough."""
-_MOST_PARAMETERS = 4e9
+MOST_PARAMETERS = 4e9
 """Of all experts together, which one worker holds to mix them: 16 GB."""
 
 
@@ -67,12 +67,12 @@ def make_samples(lineage: Lineage) -> Made:
     if not stage.is_complete:
         models = {task.name: task.stage for task in lineage.experts}
         parameters = sum(model.counts(ModelCounts).parameters for model in models.values())
-        mixed = parameters <= _MOST_PARAMETERS
+        mixed = parameters <= MOST_PARAMETERS
         if not mixed:
             log.warning(
                 "sample: no text of the ensemble: its experts have %s parameters together, more than the %s that one"
                 " worker holds for this; serve the run to see its text",
-                *map(format_count, (parameters, _MOST_PARAMETERS)),
+                *map(format_count, (parameters, MOST_PARAMETERS)),
             )
         held = languages_by_share(language_shares(lineage), list(models))
         models |= {task.name: task.stage for task in lineage.baselines if task.name == DENSE}
@@ -109,13 +109,11 @@ def _generate(
     tokens, tokenizer_stage, allocation = parents
     corpus, tokenizer = TokenCorpus.open(tokens), load_tokenizer(str(tokenizer_stage.local(TOKENIZER)))
     allocator = load_allocator(allocation.child(ALLOCATOR).read)
-    room = config.training.sequence_length - 1
-    begin = min(_PROMPT_TOKENS, max(1, room // 2))
-    more = min(config.evaluation.sample_tokens, room - begin)
+    begin, more = room_for(config.training.sequence_length, config.evaluation.sample_tokens)
     beginnings: list[Beginning] = []
     for expert, languages in held.items():
-        found = (find_beginning(corpus, tokenizer, lang, expert, begin, more) for lang in languages)
-        beginnings += islice((one for one in found if one is not None), config.evaluation.sample_languages)
+        found = (one for lang in languages for one in find_beginnings(corpus, tokenizer, lang, expert, begin, more))
+        beginnings += islice(found, config.evaluation.sample_languages)
     texts: list[JsonObject] = [{} for _ in beginnings]
 
     def write(name: str, networks: Sequence[CausalLM], weigher: Callable[[Sequence[int]], Weigher]) -> None:
@@ -130,7 +128,7 @@ def _generate(
         write(name, [network], lambda _ids: Alone())
         kept += [network] if mixed else []
     if mixed:
-        write(ENSEMBLE, kept, _weigher(config, allocator, tokenizer))
+        write(ENSEMBLE, kept, untold_weigher(config, allocator, tokenizer))
     write(DENSE, [load_model(str(models[DENSE].local(FINAL_MODEL))).to(device).eval()], lambda _ids: Alone())
     samples: list[JsonObject] = [
         {"lang": one.lang, "expert": one.expert, "prompt": one.prompt, "held_out": one.held_out, "texts": written}
@@ -142,7 +140,14 @@ def _generate(
     return seconds
 
 
-def _weigher(config: Config, allocator: Allocator, tokenizer: Tokenizer) -> Callable[[Sequence[int]], Weigher]:
+def room_for(sequence_length: int, tokens: int) -> tuple[int, int]:
+    """Tokens of a beginning, and of what follows, that a row holds. tokens: that shall follow."""
+    room = sequence_length - 1
+    begin = min(_PROMPT_TOKENS, max(1, room // 2))
+    return begin, min(tokens, room - begin)
+
+
+def untold_weigher(config: Config, allocator: Allocator, tokenizer: Tokenizer) -> Callable[[Sequence[int]], Weigher]:
     """The run's weights where the language is not told, as serving has them."""
     settings = weighting_settings(config)
     settings = replace(settings, name=resolve_weighting(settings.name, allocator.unit, told=False))
@@ -154,27 +159,29 @@ def _weigher(config: Config, allocator: Allocator, tokenizer: Tokenizer) -> Call
     return weigher
 
 
-def find_beginning(
-    corpus: TokenCorpus, tokenizer: Tokenizer, lang: str, expert: str, begin: int, more: int
-) -> Beginning | None:
-    """The first ``begin`` tokens, or half, of the first held-out document that has ``begin + more``, else the longest.
+def find_beginnings(
+    corpus: TokenCorpus, tokenizer: Tokenizer, lang: str, expert: str, begin: int, more: int, count: int = 1
+) -> list[Beginning]:
+    """The first ``begin`` tokens, or half, of held-out documents: the first that have ``begin + more``, then long ones.
 
-    None where the language has no held-out document of two tokens. No character is cut.
+    Fewer than ``count`` where the language has not so many held-out documents of two tokens. No character is cut.
     """
     controls = {corpus.start_id, corpus.end_id}
     documents = [
         [token for token in document.ids.tolist() if token not in controls]
-        for document in islice(corpus.documents(lang, "validation"), _LOOKED_AT)
+        for document in islice(corpus.documents(lang, "validation"), _LOOKED_AT * count)
     ]
-    ids = next((ids for ids in documents if len(ids) >= begin + more), max(documents, key=len, default=[]))
-    cut = min(begin, len(ids) // 2)
+    chosen = sorted(documents, key=lambda ids: -min(len(ids), begin + more))[:count]
+    found = (_beginning(tokenizer, lang, expert, ids, min(begin, len(ids) // 2), more) for ids in chosen)
+    return [replace(one, ids=[corpus.start_id, *one.ids]) for one in found if one.ids]
+
+
+def _beginning(tokenizer: Tokenizer, lang: str, expert: str, ids: Sequence[int], cut: int, more: int) -> Beginning:
+    """Without the start token; without any where no whole character fits."""
     while cut and tokenizer.decode(ids[:cut]).endswith("\ufffd"):
         cut -= 1
-    if not cut:
-        return None
     pieces = tokenizer.pieces(ids[: cut + more])
-    held_out = "".join(pieces[cut:]).rstrip("\ufffd")
-    return Beginning(lang, expert, [corpus.start_id, *ids[:cut]], "".join(pieces[:cut]), held_out)
+    return Beginning(lang, expert, ids[:cut], "".join(pieces[:cut]), "".join(pieces[cut:]).rstrip("\ufffd"))
 
 
 def continuations(
@@ -184,11 +191,14 @@ def continuations(
     tokenizer: Tokenizer,
     tokens: int,
 ) -> list[JsonObject]:
-    """Each prompt's ``text``, the most probable token each time, and whether it ``ended`` before ``tokens``."""
+    """Each prompt's ``text``, the most probable token each time, whether it ``ended``, and its number of ``tokens``."""
     if not prompts:
         return []
     sampling, ends = Sampling(max_tokens=tokens, temperature=0.0), frozenset({tokenizer.end_id})
     experts = range(len(networks))
     requests = [Request(ids, experts, weigher, tokenizer.stream, sampling, stop_ids=ends) for ids in prompts]
     client = LocalClient(networks, len(requests), max(map(len, prompts)) + tokens)
-    return [{"text": done.text.rstrip("\ufffd"), "ended": done.finish == "stop"} for done in complete(client, requests)]
+    return [
+        {"text": done.text.rstrip("\ufffd"), "ended": done.finish == "stop", "tokens": done.tokens}
+        for done in complete(client, requests)
+    ]

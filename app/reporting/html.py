@@ -18,6 +18,7 @@ from app.reporting.adaptation import adaptation_section
 from app.reporting.allocation import allocation_section, terms_section, tree_section
 from app.reporting.cells import Section, mapping, sequence
 from app.reporting.comparison import ComparedRun, comparison_sections
+from app.reporting.cross_lingual import cross_lingual_section
 from app.reporting.groupings import groupings_section, probe_section
 from app.reporting.results import matrix_section, perplexity_section, systems_section
 from app.reporting.samples import samples_section
@@ -42,6 +43,7 @@ class ReportRecords:
     probe: ``probe``, ``languages``, and ``distances`` (one for each pair of languages) that the cut rests on.
     adaptation: what ``adaptation_section`` shows of the newest round of new languages.
     groupings: ``agreement`` and ``balance`` of the cut beside other cuts of the same text in the store.
+    cross_lingual: answers across languages, as ``cross_lingual_section`` has them.
     samples: what models write, as ``samples_section`` has it.
     published: ``allocation``, ``k``, ``matrix`` (language -> perplexity of each expert), ``baseline``, ``source``.
     data_card: ``duplicates`` (language -> number) and ``rejects`` (reason -> number).
@@ -63,6 +65,7 @@ class ReportRecords:
     probe: JsonObject = field(default_factory=dict)
     adaptation: JsonObject = field(default_factory=dict)
     groupings: JsonObject = field(default_factory=dict)
+    cross_lingual: JsonObject = field(default_factory=dict)
     samples: JsonObject = field(default_factory=dict)
     published: JsonObject = field(default_factory=dict)
     data_card: JsonObject = field(default_factory=dict)
@@ -129,6 +132,7 @@ def _sections(records: ReportRecords) -> list[Section | None]:
         probe_section(records.probe),
         groupings_section(records.groupings),
         adaptation_section(records.adaptation),
+        cross_lingual_section(records.cross_lingual),
         samples_section(records.samples),
         loss_section(records.curves),
         status_section(records.models),

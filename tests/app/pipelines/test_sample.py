@@ -14,7 +14,7 @@ from app.ensemble.routing import Alone
 from app.lineage.inputs import seed_location
 from app.lineage.lineage import Lineage
 from app.models.load import load_model
-from app.pipelines.sample import continuations, find_beginning, languages_by_share, make_samples
+from app.pipelines.sample import continuations, find_beginnings, languages_by_share, make_samples
 from app.tokens.tokenizer import load_tokenizer
 from tests.support.token_store import Texts, write_corpus
 
@@ -41,10 +41,18 @@ def test_a_beginning_is_whole_characters_of_the_first_document_that_is_long_enou
     rare = "𒀀𒀁𒀂𒀃"  # four bytes, four tokens each
     corpus = corpus_of(tmp_path, {"de": ["kurz", rare, "zu spät, zu spät, zu spät"], "en": ["a"]})
     tokenizer = load_tokenizer(SEED)
-    found = find_beginning(corpus, tokenizer, "de", "expert-00", 6, 5)  # type: ignore[arg-type]
-    assert found is not None and found.prompt == rare[:1] and found.held_out == rare[1:2]
+    (found,) = find_beginnings(corpus, tokenizer, "de", "expert-00", 6, 5)  # type: ignore[arg-type]
+    assert found.prompt == rare[:1] and found.held_out == rare[1:2]
     assert found.ids[0] == tokenizer.start_id and tokenizer.decode(found.ids) == found.prompt
-    assert find_beginning(corpus, tokenizer, "en", "expert-00", 6, 5) is None  # type: ignore[arg-type]
+    assert find_beginnings(corpus, tokenizer, "en", "expert-00", 6, 5) == []  # type: ignore[arg-type]
+
+
+def test_several_beginnings_are_of_documents_that_are_long_enough_then_of_the_longest(tmp_path: Path) -> None:
+    late = "zu spät, zu spät, zu spät"
+    corpus = corpus_of(tmp_path, {"de": ["ein", late, "so lang", f"ja, {late}"]})
+    found = find_beginnings(corpus, load_tokenizer(SEED), "de", "e", 4, 4, 3)  # type: ignore[arg-type]
+    texts = [one.prompt + one.held_out for one in found]
+    assert texts[0].startswith("zu spät") and texts[1].startswith("ja, zu") and texts[2] == "so lang"
 
 
 def test_models_write_what_the_library_writes() -> None:

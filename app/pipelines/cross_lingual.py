@@ -1,0 +1,128 @@
+"""What experts of languages do to other languages, and what they cost: each question answered from what a run has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from statistics import median
+
+from app.allocation.uriel import distances_between
+from app.artifacts.counts import ModelCounts
+from app.artifacts.layout import CONFUSION, CROSS_LINGUAL, FINAL_MODEL, SUMMARY
+from app.artifacts.store import Store
+from app.config.schema import Config
+from app.core.errors import MissingArtifact
+from app.core.records import JsonObject, JsonValue
+from app.evaluation.costs import ModelCost, system_costs
+from app.evaluation.systems import DENSE, SEED
+from app.evaluation.unseen import nearness, unseen_rows
+from app.lineage.inputs import CROSS_LINGUAL as COMMAND
+from app.lineage.inputs import EVALUATE
+from app.lineage.lineage import Lineage
+from app.lineage.runs import record
+from app.pipelines.confusion import make_confusion
+from app.reporting.cross_lingual import cross_lingual_text
+from app.reporting.tables import per_language
+
+_TYPOLOGICAL = "python -m jobs.all --set allocation.strategy=typological --set run.name=NAME"
+
+
+def make_cross_lingual(config: Config, store: Store) -> JsonObject:
+    """Generate what is missing, write ``evaluation/cross_lingual.json``, and return it with the text to print.
+
+    Raises MissingArtifact before the run is evaluated, and what ``make_confusion`` raises.
+    """
+    lineage = Lineage(config, store)
+    if not lineage.run.exists(SUMMARY):
+        raise MissingArtifact(f"{lineage.run.uri}/{SUMMARY} is missing; run {EVALUATE} with this config first")
+    record(lineage, {"confusion": make_confusion(lineage)})
+    answers = cross_lingual_answers(lineage, lineage.run.read_json(SUMMARY))
+    lineage.run.write_json(CROSS_LINGUAL, answers)
+    return {"answers": answers, "text": f"{cross_lingual_text(answers)}\n\nfigures  {lineage.run.uri}/{CROSS_LINGUAL}"}
+
+
+def cross_lingual_answers(lineage: Lineage, summary: JsonObject) -> JsonObject:
+    """``unseen``, ``confusion``, ``costs``; what cannot be answered stands in ``missing`` with why and the command.
+
+    summary: of the run. Nothing is run for it.
+    """
+    stage = lineage.confusion
+    found: dict[str, JsonObject | str] = {
+        "unseen": _unseen(lineage.config, summary),
+        "confusion": stage.folder.read_json(CONFUSION) if stage.is_complete else f"no text yet: {COMMAND}",
+        "costs": _costs(lineage, summary),
+    }
+    answers: JsonObject = {name: answer for name, answer in found.items() if not isinstance(answer, str)}
+    answers["missing"] = {name: answer for name, answer in found.items() if isinstance(answer, str)}
+    return answers
+
+
+def _unseen(config: Config, summary: JsonObject) -> JsonObject | str:
+    table = per_language(summary)
+    distances = distances_between(list(table), config.allocation.min_features)
+    experts = summary["experts"]
+    assert isinstance(experts, list)
+    rows = unseen_rows(table, list(map(str, experts)), distances, SEED)
+    if not rows:
+        return f"every expert has seen some text of every language; a cut of whole languages tells: {_TYPOLOGICAL}"
+    found = nearness(rows)
+    figures = {**asdict(found.correlated), "nearest": found.nearest, "farthest": found.farthest}
+    known: JsonObject = {name: None if math.isnan(value) else value for name, value in figures.items()}
+    undescribed: list[JsonValue] = [lang for lang in table if lang not in distances]
+    return {
+        **known,
+        "languages": found.languages,
+        "nearest_wins": found.nearest_wins,
+        "rows": [asdict(row) for row in rows],
+        "own": _own(table, summary),
+        "undescribed": undescribed,
+    }
+
+
+def _own(table: Mapping[str, Mapping[str, Mapping[str, float]]], summary: JsonObject) -> JsonObject:
+    """Language -> log of the perplexity of the expert that holds it over the seed's."""
+    owners = summary["expert_of_language"]
+    assert isinstance(owners, dict)
+    return {
+        lang: math.log(row[str(owners[lang])]["perplexity"] / row[SEED]["perplexity"])
+        for lang, row in table.items()
+        if owners.get(lang) in row
+    }
+
+
+def _costs(lineage: Lineage, summary: JsonObject) -> JsonObject:
+    """``systems``, and ``text``: how many texts are written at once."""
+    models = {"seed": lineage.seed.folder}
+    models |= {task.name: task.stage for task in lineage.baselines if task.name == DENSE}
+    experts = [task.name for task in lineage.experts]
+    models |= {task.name: task.stage for task in lineage.experts}
+    recorded = {}
+    for name, stage in models.items():
+        scores = lineage.scores(stage.key).folder
+        scored = (0, 0.0)
+        if scores.is_complete:
+            made = scores.manifest()
+            scored = int(str(made.counts["tokens"])), made.seconds
+        recorded[name] = ModelCost(stage.counts(ModelCounts).parameters, stage.child(FINAL_MODEL).size_bytes(), scored)
+    passes = {name: float(str(how["passes_per_token"])) for name, how in _objects(summary["made"]).items()}
+    rows = system_costs(recorded, experts, passes, _written(lineage))
+    return {"systems": [asdict(row) for row in rows], "texts": lineage.config.evaluation.confusion_texts}
+
+
+def _written(lineage: Lineage) -> dict[str, float]:
+    """System -> seconds for a token that it wrote, the median over languages: one that was disturbed does not count."""
+    stage = lineage.confusion
+    if not stage.is_complete:
+        return {}
+    times: dict[str, float] = {}
+    for name, row in _objects(stage.folder.read_json(CONFUSION)["systems"]).items():
+        cells = [(int(str(cell["tokens"])), float(str(cell["seconds"]))) for cell in _objects(row).values()]
+        if each := [seconds / tokens for tokens, seconds in cells if tokens]:
+            times[name] = median(each)
+    return times
+
+
+def _objects(value: JsonValue) -> dict[str, JsonObject]:
+    assert isinstance(value, dict)
+    return {name: one for name, one in value.items() if isinstance(one, dict)}
