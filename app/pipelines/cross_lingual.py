@@ -9,22 +9,27 @@ from statistics import median
 
 from app.allocation.uriel import distances_between
 from app.artifacts.counts import ModelCounts
-from app.artifacts.layout import CONFUSION, CROSS_LINGUAL, FINAL_MODEL, SUMMARY
-from app.artifacts.store import Store
+from app.artifacts.layout import ADAPTATIONS, CONFUSION, CROSS_LINGUAL, FINAL_MODEL, SUMMARY
+from app.artifacts.store import Folder, Store
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
 from app.core.records import JsonObject, JsonValue
 from app.evaluation.costs import ModelCost, system_costs
+from app.evaluation.round_transfer import Added, Transfer, transfers
 from app.evaluation.systems import DENSE, SEED
 from app.evaluation.unseen import nearness, unseen_rows
 from app.lineage.inputs import CROSS_LINGUAL as COMMAND
 from app.lineage.inputs import EVALUATE
 from app.lineage.lineage import Lineage
 from app.lineage.runs import record
+from app.pipelines.apart import cuts_beside
+from app.pipelines.compare import finished_runs
 from app.pipelines.confusion import make_confusion
 from app.reporting.cross_lingual import cross_lingual_text
 from app.reporting.tables import per_language
 
+Distances = Mapping[str, Mapping[str, float]]
+_ADAPT = "python -m jobs.adapt --languages az,he,sv --set adaptation.in_turn=true makes three, with this run's options"
 _TYPOLOGICAL = "python -m jobs.all --set allocation.strategy=typological --set run.name=NAME"
 
 
@@ -43,13 +48,17 @@ def make_cross_lingual(config: Config, store: Store) -> JsonObject:
 
 
 def cross_lingual_answers(lineage: Lineage, summary: JsonObject) -> JsonObject:
-    """``unseen``, ``confusion``, ``costs``; what cannot be answered stands in ``missing`` with why and the command.
+    """``unseen``, ``together``, ``rounds``, ``confusion`` and ``costs``; what cannot be answered stands in ``missing``
+    with why and the command.
 
     summary: of the run. Nothing is run for it.
     """
-    stage = lineage.confusion
+    config, stage = lineage.config, lineage.confusion
+    distances = distances_between(list(per_language(summary)), config.allocation.min_features)
     found: dict[str, JsonObject | str] = {
-        "unseen": _unseen(lineage.config, summary),
+        "unseen": _unseen(summary, distances),
+        "together": _together(lineage, distances),
+        "rounds": _rounds(config, lineage.run),
         "confusion": stage.folder.read_json(CONFUSION) if stage.is_complete else f"no text yet: {COMMAND}",
         "costs": _costs(lineage, summary),
     }
@@ -58,9 +67,76 @@ def cross_lingual_answers(lineage: Lineage, summary: JsonObject) -> JsonObject:
     return answers
 
 
-def _unseen(config: Config, summary: JsonObject) -> JsonObject | str:
+def _together(lineage: Lineage, distances: Distances) -> JsonObject | str:
+    config, store = lineage.config, lineage.store
+    samples, seed = config.evaluation.bootstrap_samples, config.run.seed
+    rows = cuts_beside(store, config.run.name, finished_runs(store), distances, samples, seed)
+    if rows:
+        return {"cuts": list(rows)}
+    return (
+        "no other run of the same text, seed, budget and k has another cut of whole languages; with this run's options:"
+        f" python -m jobs.all --set allocation.strategy=anti_typological --set run.name={config.run.name}-apart"
+    )
+
+
+def _rounds(config: Config, run: Folder) -> JsonObject | str:
+    """Of all rounds so far; a language that several reports have scored counts by the last one."""
+    names = sorted(name for name in run.names(ADAPTATIONS) if name.endswith(".json"))
+    reports = [run.read_json(f"{ADAPTATIONS}/{name}") for name in names]
+    alone: dict[str, dict[str, float]] = {}
+    added: dict[str, Added] = {}
+    for report in reports:
+        for part in ("old", "new"):
+            for lang, row in _objects(_objects(report)[part].get("alone", {})).items():
+                alone.setdefault(lang, {}).update({name: float(str(value)) for name, value in row.items()})
+        added |= {one.expert: one for one in _added(report)}
+    if not alone:
+        return f"no round of new languages has scored its experts alone: {_ADAPT}"
+    distances = distances_between(list(alone), config.allocation.min_features)
+    found, correlation = transfers(list(added.values()), alone, distances)
+    return {
+        "rounds": len({one.round for one in added.values()}),
+        "correlation": known(correlation.correlation),
+        "cases": correlation.cases,
+        "rows": [_transfer_row(one) for one in found],
+    }
+
+
+def _added(report: JsonObject) -> list[Added]:
+    """The experts of a report's own rounds: those of its tree that name a donor."""
+    tree = report["family_tree"]
+    assert isinstance(tree, list)
+    found = []
+    for node in tree:
+        assert isinstance(node, dict)
+        if "donor" in node and isinstance(languages := node["languages"], list):
+            new = tuple(map(str, languages))
+            found.append(
+                Added(str(node["expert"]), new, str(node["donor"]), str(node["parent"]), int(str(node["round"])))
+            )
+    return found
+
+
+def _transfer_row(one: Transfer) -> JsonObject:
+    figures = {name: known(getattr(one, name)) for name in ("before", "own", "donor", "relatives", "others")}
+    names: JsonObject = {
+        "expert": one.added.expert,
+        "parent": one.added.parent,
+        "languages": list(one.added.languages),
+        "donor_language": one.added.donor,
+        "round": one.added.round,
+        "related": list(one.related),
+    }
+    return {**names, **figures}
+
+
+def known(value: float) -> float | None:
+    """A figure for JSON, which has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _unseen(summary: JsonObject, distances: Distances) -> JsonObject | str:
     table = per_language(summary)
-    distances = distances_between(list(table), config.allocation.min_features)
     experts = summary["experts"]
     assert isinstance(experts, list)
     rows = unseen_rows(table, list(map(str, experts)), distances, SEED)
@@ -68,10 +144,9 @@ def _unseen(config: Config, summary: JsonObject) -> JsonObject | str:
         return f"every expert has seen some text of every language; a cut of whole languages tells: {_TYPOLOGICAL}"
     found = nearness(rows)
     figures = {**asdict(found.correlated), "nearest": found.nearest, "farthest": found.farthest}
-    known: JsonObject = {name: None if math.isnan(value) else value for name, value in figures.items()}
     undescribed: list[JsonValue] = [lang for lang in table if lang not in distances]
     return {
-        **known,
+        **{name: known(value) for name, value in figures.items()},
         "languages": found.languages,
         "nearest_wins": found.nearest_wins,
         "rows": [asdict(row) for row in rows],

@@ -30,8 +30,9 @@ def forgetting_report(
     """Old and new languages under the ensemble before and after the round, told the language or not, dense, and LAPT.
 
     text: that of the round. Untold, both ensembles are the running posterior from equal weights. ``old`` and ``new``:
-    ``systems`` (mean log ratio to dense, and ``against`` the ensemble before) and ``per_language``; ``unchanged``: the
-    weights of the old experts, read again, have the digests that were recorded; ``text``: the same for people.
+    ``systems`` (mean log ratio to dense, and ``against`` the ensemble before), ``per_language``, and ``alone``
+    (language -> perplexity of the seed and of each expert by itself); ``unchanged``: the weights of the old experts,
+    read again, have the digests that were recorded; ``text``: the same for people.
     """
     config, store = text.config, text.store
     models = {name: store.stage("model", key) for name, key in after.models.items() if name in (DENSE, SEED)}
@@ -80,7 +81,18 @@ def _compared(
     baselines = (DENSE, SEED, BEFORE, *((BEFORE_TOLD,) if not only else ()))
     comparison = compare(totals, {}, config.evaluation.bootstrap_samples, config.run.seed, baselines)
     shown = [name for name in systems if name not in (DENSE, SEED)]
-    return {"systems": {name: headline(comparison, name) for name in shown}, "per_language": dict(comparison.table)}
+    alone = [SEED, *(expert.name for expert in after.experts)]
+    return {
+        "systems": {name: headline(comparison, name) for name in shown},
+        "per_language": dict(comparison.table),
+        "alone": {lang: _alone(documents, tokens, alone, lang) for lang in comparison.table},
+    }
+
+
+def _alone(documents: ScoredDocuments, tokens: Mapping[str, FloatArray], names: Sequence[str], lang: str) -> JsonObject:
+    """Model -> its perplexity in one language."""
+    found = {name: language_totals(documents, tokens[name])[lang] for name in names if name in tokens}
+    return {name: totals.perplexity for name, totals in found.items()}
 
 
 def _own_lapt(

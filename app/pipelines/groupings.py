@@ -61,7 +61,7 @@ def groupings_beside(store: Store, name: str, runs: Sequence[ComparedRun]) -> Js
     """``agreement`` and ``balance`` of one run's cut beside each other cut of the same text in the store; empty where
     there is none. Another run that cannot be read is left out, saying so.
     """
-    keys = {run.name: _keys(store, run.name) for run in runs}
+    keys = {run.name: keys_of(store, run.name) for run in runs}
     mine = keys.get(name, {})
     if "allocation" not in mine or "tokens" not in mine:
         return {}
@@ -84,7 +84,7 @@ def groupings_beside(store: Store, name: str, runs: Sequence[ComparedRun]) -> Js
     }
 
 
-def _keys(store: Store, run: str) -> dict[str, str]:
+def keys_of(store: Store, run: str) -> dict[str, str]:
     """Readable name -> key of what a run has made."""
     folder = store.run(run)
     made = folder.read_json(RUN) if folder.exists(RUN) else {}
@@ -93,7 +93,7 @@ def _keys(store: Store, run: str) -> dict[str, str]:
 
 def _read_cut(store: Store, run: ComparedRun) -> RunCut | None:
     """None for a run whose allocation or text is not in the store, as one of imported experts."""
-    found = _keys(store, run.name)
+    found = keys_of(store, run.name)
     if "allocation" not in found or "tokens" not in found:
         return None
     stage, tokens = store.stage("allocation", found["allocation"]), store.stage("tokens", found["tokens"])

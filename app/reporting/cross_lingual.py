@@ -11,9 +11,15 @@ from app.core.records import JsonObject
 from app.core.units import format_bytes
 from app.evaluation.confusion import Confusion, mean_shares
 from app.reporting.cells import Cell, Section, Table, language_cell, mapping, number, sequence, shown
-from app.reporting.tables import change_of_log, text_table
+from app.reporting.tables import change_of_log, mean_change_text, text_table
 
-_TITLES = {"unseen": "languages never seen", "confusion": "language of what is written", "costs": "what it takes"}
+_TITLES = {
+    "unseen": "languages never seen",
+    "together": "similar languages together against apart",
+    "rounds": "what rounds of new languages carry over",
+    "confusion": "language of what is written",
+    "costs": "what it takes",
+}
 _SYSTEMS = {
     "held_out": "the documents themselves",
     "seed": "seed",
@@ -25,6 +31,17 @@ _SHARES = {"outputs": "outputs", "lines": "lines", "words": "words", "lpr": "LPR
 _UNSEEN = (
     "Change of perplexity against the seed, which saw every language: below 0, training on other languages helped."
     " Beside an expert the language that it trained on which is nearest by typology, and how far that is."
+)
+_TOGETHER = (
+    "This run's ensemble, told the language, against that of a run with the same text, seed, budget and k but another"
+    " cut. Company: mean distance by typology of a language to those that share its expert, here and there. Correlation"
+    " over languages of how much farther the company is here with how much higher the perplexity is: positive where"
+    " nearer company is better."
+)
+_ROUNDS = (
+    "Changes of perplexity. Known before: the parent against the seed in the new languages; then the new expert against"
+    " its parent in the new languages, in the donor's, in the four languages nearest to the new ones and in all others,"
+    " none of which it was trained on. Experts alone, not the ensemble, which keeps its old experts for old languages."
 )
 _CONFUSION = (
     "Each system goes on from beginnings of held-out documents, no language named. Share of outputs, of lines and of"
@@ -63,6 +80,18 @@ def _tables(answers: JsonObject) -> tuple[list[Table], list[str]]:
     if unseen := mapping(answers.get("unseen")):
         tables.append(_unseen(unseen))
         notes += [_nearness_text(unseen), _UNSEEN]
+    if together := mapping(answers.get("together")):
+        tables.append(_together([mapping(row) for row in sequence(together["cuts"])]))
+        notes.append(_TOGETHER)
+    if rounds := mapping(answers.get("rounds")):
+        tables.append(_rounds([mapping(row) for row in sequence(rounds["rows"])]))
+        correlation = shown(rounds["correlation"], "{:+.2f}".format)
+        told = (
+            f"Over {rounds['rounds']} rounds, rank correlation of a language's distance to the new one with its change"
+        )
+        notes.append(
+            f"{told}: {correlation} over {rounds['cases']} pairs; positive: nearer ones fare better. {_ROUNDS}"
+        )
     if confusion := mapping(answers.get("confusion")):
         counts = _counts(mapping(confusion["systems"]))
         tables += [_shares(counts), _by_language(counts)]
@@ -110,6 +139,44 @@ def _nearness_text(found: Mapping[str, Any]) -> str:
     )
     left = ", ".join(map(str, sequence(found["undescribed"])))
     return f"{text} Too few features are known of {left}." if left else text
+
+
+def _together(cuts: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each other cut; the languages of all of them as CSV."""
+    sink, rows = io.StringIO(), []
+    saved = csv.writer(sink, lineterminator="\n")
+    columns = ("lang", "company", "other_company", "log_ratio")
+    saved.writerow(["run", *columns])
+    for cut in cuts:
+        saved.writerows([cut["run"], *(row[column] for column in columns)] for row in sequence(cut["rows"]))
+        company = " / ".join(shown(cut[name], "{:.2f}".format) for name in ("company", "other_company"))
+        rows.append(
+            [
+                Cell(f"{cut['run']} ({cut['cut']})", "text"),
+                Cell(company),
+                Cell(mean_change_text(cut)),
+                Cell(f"{cut['wins']} of {len(sequence(cut['rows']))}"),
+                Cell(f"{cut['clear_wins']} / {cut['clear_losses']}"),
+                Cell(shown(cut["correlation"], "{:+.2f}".format)),
+            ]
+        )
+    header = ["other run", "company here / there", "mean change", "wins", "clear wins / losses", "correlation"]
+    return Table(header, rows, "Similar languages together against apart", csv=sink.getvalue())
+
+
+def _rounds(added: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each added expert."""
+    figures = ("before", "own", "donor", "relatives", "others")
+    rows = [
+        [
+            Cell(f"{row['round']}: {row['expert']} ({', '.join(row['languages'])})", "text"),
+            Cell(f"{row['donor_language']} ({row['parent']})", "text"),
+            *(Cell(shown(row[name], change_of_log)) for name in figures),
+        ]
+        for row in added
+    ]
+    header = ["round", "donor", "known before", "new", "donor's", "nearest four", "others"]
+    return Table(header, rows, "What rounds of new languages carry over")
 
 
 def _counts(systems: Mapping[str, Any]) -> dict[str, dict[str, Confusion]]:

@@ -43,6 +43,36 @@ def test_each_question_is_a_table_and_what_is_left_out_is_named() -> None:
     assert section.tables[0].csv.splitlines()[1] == f"de,b,ru,0.2,{math.log(1.1)},1.0,0.9"
 
 
+def test_cuts_and_rounds_have_a_row_each() -> None:
+    means = {f"mean_log_perplexity_ratio{end}": math.log(0.9) for end in ("", "_low", "_high")}
+    langs: list[JsonObject] = [{"lang": "de", "company": 0.25, "other_company": None, "log_ratio": -0.1}]
+    cut: JsonObject = {
+        "run": "apart",
+        "cut": "random",
+        "company": 0.25,
+        "other_company": None,
+        **means,
+        "rows": [*langs],
+    }
+    cut |= {"wins": 1, "clear_wins": 1, "clear_losses": 0, "correlation": None}
+    changes = {"before": math.log(2), "own": math.log(0.5), "donor": 0.0, "relatives": None, "others": None}
+    added: JsonObject = {
+        "expert": "e",
+        "parent": "p",
+        "languages": ["az"],
+        "donor_language": "tr",
+        "round": 1,
+        **changes,
+    }
+    rounds: JsonObject = {"rounds": 1, "correlation": 0.5, "cases": 3, "rows": [added]}
+    section = cross_lingual_section({"together": {"cuts": [cut]}, "rounds": rounds})
+    change = "-10.00% [-10.00%, -10.00%]"
+    assert texts(section) == [["apart (random)", "0.25 / –", change, "1 of 1", "1 / 0", "–"]]
+    assert texts(section, 1) == [["1: e (az)", "tr (p)", "+100.00%", "-50.00%", "+0.00%", "–", "–"]]
+    assert section is not None and "Over 1 rounds" in section.notes[1] and "+0.50 over 3 pairs" in section.notes[1]
+    assert section.tables[0].csv.splitlines()[1] == "apart,de,0.25,,-0.1"
+
+
 def test_a_question_without_an_answer_says_what_gives_it() -> None:
     answers: JsonObject = {"costs": COSTS, "missing": {"confusion": "no text yet: python -m jobs.cross_lingual"}}
     section = cross_lingual_section(answers)

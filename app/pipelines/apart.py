@@ -1,0 +1,89 @@
+"""Similar languages together against apart: a run's cut beside other cuts of the same text, seed and budget."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from app.artifacts.counts import AllocationCounts
+from app.artifacts.layout import DOCUMENT_ROWS
+from app.artifacts.store import Store
+from app.core.errors import XelmError
+from app.core.records import JsonObject
+from app.evaluation.company import Cut, together_against_apart
+from app.evaluation.systems import DENSE, ENSEMBLE_TOLD, SEED
+from app.evaluation.win_rate import LanguageTotals
+from app.pipelines.groupings import keys_of
+from app.reporting.comparison import ComparedRun
+
+log = logging.getLogger(__name__)
+
+_SHARED = ("tokens", "seed", "dense")
+"""Of equal keys: then text, budget, optimisation and random seed are equal too."""
+
+
+def cuts_beside(
+    store: Store,
+    name: str,
+    runs: Sequence[ComparedRun],
+    distances: Mapping[str, Mapping[str, float]],
+    samples: int,
+    seed: int,
+) -> list[JsonObject]:
+    """A row for each other run with another cut of whole languages into as many experts, and the same dense model.
+
+    Of runs with an equal cut the first counts. ``run``, ``cut`` and what ``together_against_apart`` gives; none where
+    the run itself cuts documents. A run that cannot be read is left out, saying so.
+    """
+    keys = {run.name: keys_of(store, run.name) for run in runs}
+    mine = keys.get(name, {})
+    if not {"allocation", "evaluation", *_SHARED} <= set(mine) or (this := _cut(store, mine)) is None:
+        return []
+    rows, seen = [], {mine["allocation"]}
+    for run in runs:
+        found = keys[run.name]
+        if found.get("allocation", "") in ("", *seen) or any(found.get(part) != mine[part] for part in _SHARED):
+            continue
+        try:
+            other = _cut(store, found)
+        except XelmError as error:
+            log.warning("cross_lingual: run %s is not compared with: %s", run.name, error)
+            continue
+        if other is None or len(other.clusters) != len(this.clusters):
+            continue
+        if not _same_documents(this, other):
+            log.warning("cross_lingual: run %s is not compared with: it was scored on other documents", run.name)
+            continue
+        seen.add(found["allocation"])
+        compared = together_against_apart(this, other, distances, samples, seed)
+        rows.append({"run": run.name, "cut": str(run.summary["allocation"]), **compared})
+    return rows
+
+
+def _cut(store: Store, keys: Mapping[str, str]) -> Cut | None:
+    """None for a cut of documents, and for an evaluation that names no told ensemble."""
+    clusters = store.stage("allocation", keys["allocation"]).counts(AllocationCounts).clusters
+    if clusters is None or "evaluation" not in keys:
+        return None
+    table = pq.read_table(io.BytesIO(store.stage("evaluation", keys["evaluation"]).read(DOCUMENT_ROWS)))
+    if not {ENSEMBLE_TOLD, DENSE, SEED} <= set(table.column_names):
+        return None
+    langs = np.array(table["lang"].to_pylist())
+    tokens, sizes = (np.asarray(table[name].to_numpy(), dtype=np.int64) for name in ("tokens", "bytes"))
+
+    def totals(system: str) -> dict[str, LanguageTotals]:
+        values = np.asarray(table[system].to_numpy(), dtype=np.float64)
+        masks = {str(lang): langs == lang for lang in sorted(set(langs.tolist()))}
+        return {lang: LanguageTotals(values[own], tokens[own], sizes[own]) for lang, own in masks.items()}
+
+    return Cut(clusters, totals(ENSEMBLE_TOLD), totals(DENSE), totals(SEED))
+
+
+def _same_documents(one: Cut, other: Cut) -> bool:
+    return one.told.keys() == other.told.keys() and all(
+        np.array_equal(one.told[lang].tokens, other.told[lang].tokens) for lang in one.told
+    )
