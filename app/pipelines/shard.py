@@ -145,7 +145,7 @@ def _shard_files(config: Config, files: Sequence[SourceFile], waiting: Sequence[
     unread = [at for at, unit in enumerate(units) if unit.span is None or not unit.piece(stage).exists(PIECE)]
     run_part_tasks("shard", "units", read_one, unread, CPUS, unit_bytes(units), config.corpus.task_bytes)
     torn = torn_files(stage, units)
-    join_pieces([unit for unit in units if unit.number not in torn], stage)
+    join_pieces([unit for unit in units if unit.number not in torn], stage, config.corpus.task_bytes)
     for number in torn:
         keep_whole(stage, number)
     if torn:

@@ -1,9 +1,10 @@
-"""Shards to tokens with Ray Data: one task per shard part, tokenized once whatever the allocation."""
+"""Shards to tokens with Ray Data: tasks over shard parts, which are tokenized once whatever the allocation."""
 
 from __future__ import annotations
 
 import functools
 import time
+from collections import Counter
 
 from app.artifacts.layout import TOKENIZER, shard_folder
 from app.artifacts.store import StageFolder
@@ -11,6 +12,7 @@ from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
+from app.pipelines.data_card import read_card
 from app.pipelines.enough_text import require_enough_text
 from app.pipelines.part_tasks import run_part_tasks
 from app.tokens.counts import SPLITS, PartCount, counts_from_json, counts_to_json
@@ -40,8 +42,11 @@ def make_tokens(lineage: Lineage) -> Made:
             count = write_token_part(table, _tokenizer(tokenizer), target, name)
         return {"documents": count.documents, "tokens": count.tokens, "bytes": count.bytes}
 
+    count, sizes = Counter((lang, split) for lang, split, _ in parts), read_card(shards).bytes
+    weights = {at: sizes[f"{lang}/{split}"] / count[lang, split] for at, (lang, split, _) in enumerate(parts)}
     with ray_session(lineage.config.cluster):
-        done = run_part_tasks("tokenize", "parts", tokenize_part, range(len(parts)))
+        most = lineage.config.corpus.task_bytes
+        done = run_part_tasks("tokenize", "parts", tokenize_part, range(len(parts)), 1.0, weights, most)
     made = [
         (lang, split, PartCount(part.removesuffix(".parquet"), **done[number]))
         for number, (lang, split, part) in enumerate(parts)

@@ -85,7 +85,7 @@ def _find_cuts(config: Config, files: Sequence[SourceFile], numbers: Sequence[in
         return {"ranges": max(1, len(spans))}
 
     unknown = [number for number in asked if spans_name(number).rpartition("/")[2] not in known]
-    run_part_tasks("cut", "large files", cut_one, unknown, CPUS)
+    run_part_tasks("cut", "large files", cut_one, unknown, CPUS, dict.fromkeys(unknown, float(_OPENING_BYTES)), most)
     return cuts | {number: _read_cut(stage, number) for number in asked}
 
 
@@ -119,8 +119,11 @@ def torn_files(stage: Folder, units: Iterable[Unit]) -> list[int]:
     return sorted({unit.number for unit in split if not unit.piece(stage).exists(PIECE)})
 
 
-def join_pieces(units: Sequence[Unit], stage: Folder) -> None:
-    """Write the parts, rejects and sidecars of the files whose spans were read, and remove their pieces."""
+def join_pieces(units: Sequence[Unit], stage: Folder, most: float) -> None:
+    """Write the parts, rejects and sidecars of the files whose spans were read, and remove their pieces.
+
+    most: bytes of a task.
+    """
     pieces: dict[int, list[Folder]] = {}
     files: dict[int, SourceFile] = {}
     for unit in units:
@@ -133,7 +136,8 @@ def join_pieces(units: Sequence[Unit], stage: Folder) -> None:
         stage.write_json(_join_name(number), asdict(join))
         return {"parts": len(join.parts)}
 
-    run_part_tasks("plan of parts", "large files", plan_one, list(pieces), CPUS)
+    small = dict.fromkeys(pieces, float(_OPENING_BYTES))
+    run_part_tasks("plan of parts", "large files", plan_one, list(pieces), CPUS, small, most)
     joins = {number: _read_join(stage, number) for number in pieces}
     parts = [(number, part) for number, join in joins.items() for part in join.parts]
 
@@ -141,7 +145,9 @@ def join_pieces(units: Sequence[Unit], stage: Folder) -> None:
         number, part = parts[at]
         return {"documents": join_part(pieces[number], part, number, stage)}
 
-    run_part_tasks("join", "parts of large files", join_one, range(len(parts)), CPUS)
+    each = sum(sum(join.sidecar.bytes.values()) for join in joins.values()) / max(1, len(parts))
+    sizes = dict.fromkeys(range(len(parts)), each)
+    run_part_tasks("join", "parts of large files", join_one, range(len(parts)), CPUS, sizes, most)
     for number, join in joins.items():
         stage.write_json(sidecar_name(number), asdict(join.sidecar))
         stage.remove(f"{PIECES}/{unit_name(number)}")
