@@ -54,12 +54,17 @@ def measured() -> Iterator[Usage]:
     yield usage
     after = resource.getrusage(resource.RUSAGE_SELF)
     usage.cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    usage.peak_bytes = _status_bytes("VmHWM")
+    usage.peak_bytes = peak_bytes()
 
 
 def resident_bytes() -> int:
     """Memory of this process now."""
     return _status_bytes("VmRSS")
+
+
+def peak_bytes(pid: int | None = None) -> int:
+    """The most memory that a process has held since it started, this one by default; raises OSError if it is gone."""
+    return _status_bytes("VmHWM", pid)
 
 
 def gemm_flops_per_cpu_second() -> float:
@@ -200,10 +205,10 @@ def _cpu_seconds_of(work: Callable[[], object]) -> float:
     return max(usage.cpu_seconds, 1e-9)
 
 
-def _status_bytes(field: str) -> int:
-    """VmRSS or VmHWM of this very program; ru_maxrss would start from the parent's."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
+def _status_bytes(field: str, pid: int | None = None) -> int:
+    """VmRSS or VmHWM of this very program; ru_maxrss would start from the parent's. 0 for a process that has ended."""
+    lines = Path("/proc", str(pid or "self"), "status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":")), 0)
 
 
 def _main(function: str, arguments: str) -> None:

@@ -54,7 +54,8 @@ def compare(sizes: Sizes, latency: float, rate: float, turns: int) -> JsonObject
                 far = {**arguments, "root": uri, "key": f"remote-{turn}", "cache": f"{folder}/cache-{turn}"}
                 remote.append(measure.run_side("benchmarks.scale_training:trained", far))
                 remote[-1]["fetched"] = _of_parts(remote_store.fetched(server), str(root))
-    over: JsonObject = {"ratio": max(measure.number(side, "fetched") for side in remote) / needed}
+    fetched = [measure.number(side, "fetched") / needed for side in remote]
+    over: JsonObject = {"ratio": max(fetched), "low": min(fetched), "high": max(fetched)}
     return {
         "latency_seconds": latency,
         "bytes_per_second": rate,
