@@ -7,23 +7,20 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from app.core.records import IntArray
-
 log = logging.getLogger(__name__)
 
 LEAST = 0.9
 """Below this a language is named in a warning."""
 
 
-def owner_agreement(held: Mapping[str, Sequence[int]], nearest: Mapping[str, IntArray]) -> dict[str, float]:
+def owner_agreement(held: Mapping[str, Sequence[int]], nearest: Mapping[str, Sequence[int]]) -> dict[str, float]:
     """Language -> share of its held-out documents to which its owner is the nearest expert.
 
     held: training documents of each language by expert; the owner is the expert that holds most (of equal ones the
-    first). nearest: nearest expert of each held-out document, by language; a language without one is left out.
+    first). nearest: held-out documents of each language by the expert nearest to them; a language with none is left
+    out.
     """
-    return {
-        lang: float(np.mean(experts == int(np.argmax(held[lang])))) for lang, experts in nearest.items() if len(experts)
-    }
+    return {lang: counts[int(np.argmax(held[lang]))] / sum(counts) for lang, counts in nearest.items() if sum(counts)}
 
 
 def warn_of_low_agreement(agreement: Mapping[str, float], held: Mapping[str, Sequence[int]]) -> None:

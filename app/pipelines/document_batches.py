@@ -6,11 +6,18 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from app.allocation.base import Column
-from app.artifacts.store import StageFolder
+from app.artifacts.store import Folder, StageFolder
+from app.config.schema import ClusterConfig
 from app.core.records import DocumentBatch
 from app.corpora.base import is_drawn
 from app.corpora.shards import part_names, read_part
+from app.fleet.ray_session import ray_session
+from app.pipelines.part_tasks import run_part_tasks
 from app.tokens.dataset import TokenCorpus
 
 
@@ -47,18 +54,71 @@ class DocumentSource:
         return [f"{part.name}.parquet" for part in _corpus(self.stage).counts.parts(lang, split)]
 
 
-def draw_sample(source: DocumentSource, languages: Sequence[str], documents: int, wanted: int) -> DocumentBatch:
-    """About ``wanted`` of the ``documents`` training documents, drawn by their hash: the same in every run."""
-    share = wanted / max(1, documents)
-    doc_ids, langs, texts, tokens = list[str](), list[str](), list[str](), []
-    for item in source.parts(languages, "train"):
-        batch = source.read(*item)
-        drawn = [row for row, doc_id in enumerate(batch.doc_ids) if is_drawn(doc_id, b"sample", share)]
-        doc_ids += [batch.doc_ids[row] for row in drawn]
-        langs += [batch.langs[row] for row in drawn]
-        texts += [batch.texts[row] for row in drawn if batch.texts]
-        tokens += [batch.tokens[row] for row in drawn if batch.tokens]
-    return DocumentBatch(tuple(doc_ids), tuple(langs), tuple(texts), tuple(tokens))
+def draw_sample(
+    cluster: ClusterConfig,
+    source: DocumentSource,
+    languages: Sequence[str],
+    documents: int,
+    wanted: int,
+    folder: Folder,
+) -> DocumentBatch:
+    """About ``wanted`` of the ``documents`` training documents, drawn by their hash: the same in every run.
+
+    Each part's are drawn where it is read and stand in ``folder`` from then on; only they are read here.
+    """
+    share, parts = wanted / max(1, documents), source.parts(languages, "train")
+    waiting = [number for number in range(len(parts)) if not folder.exists(_sample_name(number))]
+
+    def draw_part(number: int) -> dict[str, int]:
+        found = drawn(source.read(*parts[number]), share)
+        folder.write(_sample_name(number), batch_file(found))
+        return {"documents": len(found)}
+
+    if waiting:
+        with ray_session(cluster):
+            run_part_tasks("sample", "parts", draw_part, waiting)
+    return joined([read_batch(folder.read(_sample_name(number))) for number in range(len(parts))])
+
+
+def drawn(batch: DocumentBatch, share: float) -> DocumentBatch:
+    """The documents of a batch that are in a sample of this share, by their hash."""
+    rows = [row for row, doc_id in enumerate(batch.doc_ids) if is_drawn(doc_id, b"sample", share)]
+    return joined([batch.rows(row, row + 1) for row in rows])
+
+
+def joined(batches: Sequence[DocumentBatch]) -> DocumentBatch:
+    """The documents of all batches, in order."""
+    return DocumentBatch(
+        tuple(doc_id for batch in batches for doc_id in batch.doc_ids),
+        tuple(lang for batch in batches for lang in batch.langs),
+        tuple(text for batch in batches for text in batch.texts),
+        tuple(ids for batch in batches for ids in batch.tokens),
+    )
+
+
+def batch_file(batch: DocumentBatch) -> bytes:
+    """A batch as a parquet file; a column that is empty is left out."""
+    columns: dict[str, pa.Array] = {"doc_id": pa.array(batch.doc_ids, pa.string()), "lang": pa.array(batch.langs)}
+    if batch.texts:
+        columns["text"] = pa.array(batch.texts, pa.large_string())
+    if batch.tokens:
+        columns["tokens"] = pa.array(batch.tokens, pa.large_list(pa.int64()))
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def read_batch(data: bytes) -> DocumentBatch:
+    """Inverse of ``batch_file``."""
+    table = pq.read_table(pa.BufferReader(data))
+    texts = tuple(table["text"].to_pylist()) if "text" in table.column_names else ()
+    tokens = table["tokens"].to_pylist() if "tokens" in table.column_names else []
+    ids = tuple(np.asarray(row, dtype=np.int64) for row in tokens)
+    return DocumentBatch(tuple(table["doc_id"].to_pylist()), tuple(table["lang"].to_pylist()), texts, ids)
+
+
+def _sample_name(number: int) -> str:
+    return f"part-{number:07d}.parquet"
 
 
 @functools.lru_cache(maxsize=1)

@@ -51,7 +51,7 @@ from app.lineage.settings import weighting_settings
 from app.pipelines.merge import make_merges, merged_from
 from app.pipelines.score import ANYWHERE, score_models, validation_documents
 from app.tokens.tokenizer import load_tokenizer
-from app.training.model_task import ModelTask, task_tokens
+from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +107,9 @@ def ensemble_record(lineage: Lineage) -> EnsembleRecord:
 
 def language_shares(lineage: Lineage) -> dict[str, FloatArray]:
     """Language -> (k,) share of its training tokens that each expert trains on; all equal where none does."""
-    corpus, shares = lineage.token_corpus, {}
-    for lang in corpus.languages():
-        held = [float(task_tokens(task, corpus, lang)) if lang in task.weights else 0.0 for task in lineage.experts]
+    shares = {}
+    for lang in lineage.token_corpus.languages():
+        held = [float(task.held[lang]) if lang in task.weights else 0.0 for task in lineage.experts]
         counts = np.asarray(held if sum(held) else [1.0] * len(held))
         shares[lang] = counts / counts.sum()
     return shares

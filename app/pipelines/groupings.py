@@ -18,7 +18,7 @@ from app.artifacts.layout import ASSIGNMENT, PROBE_FOUND, RUN
 from app.artifacts.store import StageFolder, Store
 from app.core.errors import AllocationError, XelmError
 from app.core.records import FloatArray, IntArray, JsonObject
-from app.pipelines.allocate import read_column
+from app.pipelines.assign import read_column
 from app.reporting.comparison import ComparedRun
 from app.reporting.tables import per_language
 

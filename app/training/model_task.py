@@ -33,7 +33,7 @@ from app.models.registry import build_model
 from app.tokens.counts import PartCount
 from app.tokens.dataset import TokenCorpus
 from app.tokens.rows import BlockDataset
-from app.tokens.stream import Chosen, LanguageStream
+from app.tokens.stream import Chosen
 from app.training.assignment import part_experts
 from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
 from app.training.loop import TrainingSpec, choose_device, device_name, train
@@ -188,12 +188,6 @@ def task_documents(task: ModelTask, corpus: TokenCorpus) -> Chosen | None:
         return np.flatnonzero(part_experts(allocation, corpus, lang, part) == task.expert)
 
     return chosen
-
-
-def task_tokens(task: ModelTask, corpus: TokenCorpus, lang: str) -> int:
-    """Training tokens of a language that the task's expert holds."""
-    length, chosen = task.spec.sequence_length, task_documents(task, corpus)
-    return LanguageStream(corpus, lang, length, task.spec.run_seed, chosen).tokens
 
 
 def _parent_model(task: ModelTask) -> CausalLM:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
 import pytest
 
 from app.allocation.agreement import owner_agreement, warn_of_low_agreement
@@ -11,7 +10,7 @@ HELD = {"de": [10, 90], "en": [50, 50], "sw": [4, 0]}
 
 
 def test_agreement_is_the_share_of_held_out_documents_nearest_to_the_expert_that_holds_most() -> None:
-    nearest = {"de": np.array([1, 1, 0, 1]), "en": np.array([0, 1]), "sw": np.empty(0, dtype=np.int64)}
+    nearest = {"de": [1, 3], "en": [1, 1], "sw": [0, 0]}
     assert owner_agreement(HELD, nearest) == {"de": 0.75, "en": 0.5}
 
 

@@ -1,18 +1,28 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from app.artifacts.layout import MANIFEST
-from app.artifacts.store import StageFolder, Store
+from app.artifacts.store import Folder, StageFolder, Store
+from app.config.load import load_config
+from app.core.records import DocumentBatch
 from app.corpora.base import is_drawn
 from app.lineage.inputs import seed_location
-from app.pipelines.document_batches import DocumentSource, draw_sample
+from app.pipelines import document_batches
+from app.pipelines.document_batches import DocumentSource, batch_file, draw_sample, joined, read_batch
+from app.pipelines.part_tasks import Task
 from app.tokens.counts import counts_to_json
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import load_tokenizer
 
+CLUSTER = load_config("demo").cluster
 TEXTS = {"de": [["Der Fluss", "war kalt"], ["und breit"]], "en": [[f"river {number}" for number in range(200)]]}
 
 
@@ -59,13 +69,54 @@ def test_tokens_come_without_start_and_end(stages: tuple[StageFolder, StageFolde
     assert batch.tokens[0].tolist() == tokenizer.encode_batch(["und breit"])[0].tolist()
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks run one after the other in this process."""
+
+    def run_part_tasks(_what: str, _parts: str, task: Task, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            task(number)
+
+    monkeypatch.setattr(document_batches, "run_part_tasks", run_part_tasks)
+    monkeypatch.setattr(document_batches, "ray_session", lambda _cluster: contextlib.nullcontext())
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("column", ["texts", "tokens"])
-def test_the_sample_is_drawn_by_the_hash_of_each_document(stages: tuple[StageFolder, StageFolder], column: str) -> None:
+def test_the_sample_is_drawn_by_the_hash_of_each_document(
+    stages: tuple[StageFolder, StageFolder], tmp_path: Path, column: str
+) -> None:
     source = DocumentSource(stages[0], "texts") if column == "texts" else DocumentSource(stages[1], "tokens")
-    sample = draw_sample(source, ["de", "en"], documents=203, wanted=60)
-    ids = doc_ids("de", 0, 2) + doc_ids("de", 1, 1) + doc_ids("en", 0, 200)
-    assert list(sample.doc_ids) == [name for name in ids if is_drawn(name, b"sample", 60 / 203)]
+    folder = Folder(str(tmp_path / "drawn"))
+    sample = draw_sample(CLUSTER, source, ["de", "en"], 203, 60, folder)
+    assert_same(sample, by_reading_all(source, ["de", "en"], 60 / 203))
     assert 40 < len(sample) < 80
     assert len(sample.texts if column == "texts" else sample.tokens) == len(sample)
-    everything = draw_sample(source, ["de", "en"], documents=203, wanted=1000)
-    assert list(everything.doc_ids) == ids
+    everything = draw_sample(CLUSTER, source, ["de", "en"], 203, 1000, Folder(str(tmp_path / "all")))
+    assert list(everything.doc_ids) == doc_ids("de", 0, 2) + doc_ids("de", 1, 1) + doc_ids("en", 0, 200)
+
+
+@pytest.mark.usefixtures("here")
+def test_parts_that_were_drawn_before_are_not_read_again(
+    stages: tuple[StageFolder, StageFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, folder = DocumentSource(stages[1], "tokens"), Folder(str(tmp_path))
+    first = draw_sample(CLUSTER, source, ["de", "en"], 203, 60, folder)
+    monkeypatch.delattr(document_batches, "run_part_tasks")
+    assert_same(draw_sample(CLUSTER, source, ["de", "en"], 203, 60, folder), first)
+
+
+def test_a_batch_of_nothing_comes_back_as_nothing() -> None:
+    assert read_batch(batch_file(DocumentBatch((), ()))) == DocumentBatch((), ())
+
+
+def by_reading_all(source: DocumentSource, languages: Sequence[str], share: float) -> DocumentBatch:
+    """The sample as one process draws it that reads every document."""
+    rows = [source.read(*item).rows(row, row + 1) for item in source.parts(languages, "train") for row in range(200)]
+    return joined([row for row in rows if row.doc_ids and is_drawn(row.doc_ids[0], b"sample", share)])
+
+
+def assert_same(one: DocumentBatch, other: DocumentBatch) -> None:
+    assert (one.doc_ids, one.langs, one.texts) == (other.doc_ids, other.langs, other.texts)
+    assert [ids.tolist() for ids in one.tokens] == [ids.tolist() for ids in other.tokens]
+    assert all(ids.dtype == np.int64 for ids in one.tokens)

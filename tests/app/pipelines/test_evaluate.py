@@ -45,8 +45,15 @@ def lineage(tmp_path: Path, by_language: bool, run: str, *overrides: str) -> Any
         seen = {"de": 100 if name == "dense" else 45, "sw": 90}
         counts = ModelCounts(name, 10, "digest", steps=STEPS[name], tokens_seen=190, exposure_tokens=seen)
         stage = SimpleNamespace(counts=lambda _kind: counts, manifest=lambda: None)
+        held = {lang: tokens for (expert, lang), tokens in HELD.items() if expert == name}
         return SimpleNamespace(
-            name=name, key=f"key-{name}", parent="key-seed", round=0, weights={"de": 0.5, "sw": 0.5}, stage=stage
+            name=name,
+            key=f"key-{name}",
+            parent="key-seed",
+            round=0,
+            weights={"de": 0.5, "sw": 0.5},
+            stage=stage,
+            held=held,
         )
 
     baselines, tasks = [task("dense"), task("dense_tuned")], [task(name) for name in experts]
@@ -74,7 +81,6 @@ def models_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
         return stages
 
     monkeypatch.setattr(evaluate, "score_models", score_models)
-    monkeypatch.setattr(evaluate, "task_tokens", lambda task, _corpus, lang: HELD[task.name, lang])
     distances = np.tile([0.5, 1.0], (9, 1))
     real = evaluate._distances
 

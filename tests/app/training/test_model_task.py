@@ -20,7 +20,7 @@ from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from app.training import loop, model_task
 from app.training.hooks import StepMetrics, StopRequest
-from app.training.model_task import ModelTask, run_model_task, task_blocks, task_documents, task_tokens
+from app.training.model_task import ModelTask, run_model_task, task_blocks, task_documents
 from tests.support.tiny_training import SPEC, write_assignment, write_tokens
 
 TEXTS = {
@@ -186,7 +186,7 @@ def test_an_unfinished_parent_is_named(task: ModelTask) -> None:
 def test_a_task_without_an_allocation_uses_every_document(task: ModelTask) -> None:
     corpus = TokenCorpus.open(task.store.stage("tokens", "t"))
     assert task_documents(task, corpus) is None
-    assert task_tokens(task, corpus, "de") == corpus.counts.tokens("de", "train")
+    assert task_blocks(task).tokens()["de"] == corpus.counts.tokens("de", "train")
 
 
 def test_a_task_with_an_allocation_uses_only_its_experts_documents(task: ModelTask) -> None:
@@ -195,7 +195,6 @@ def test_a_task_with_an_allocation_uses_only_its_experts_documents(task: ModelTa
     expert = replace(task, allocation="a", expert=1)
     corpus = TokenCorpus.open(task.store.stage("tokens", "t"))
     documents = {lang: [document.ids for document in corpus.documents(lang, "train")] for lang in TEXTS}
-    assert task_tokens(expert, corpus, "de") == sum(len(ids) for ids in documents["de"][1::2])
     blocks = task_blocks(expert)
     assert blocks.tokens() == {lang: sum(len(ids) for ids in found[1::2]) for lang, found in documents.items()}
     seen = set(np.unique(blocks.rows(0, len(blocks))).tolist())

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.allocation.base import Allocator
+from app.allocation.random_split import RandomAllocator
+from app.allocation.storage import save_allocator
+from app.allocation.terms import TokenAnalyzer
+from app.allocation.tfidf import TfidfAllocator
+from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT
+from app.artifacts.store import StageFolder, Store
+from app.pipelines.assign import assignment_counts, read_column, write_part
+
+TWO = ("expert-00", "expert-01")
+
+
+def write(stage: StageFolder, name: str, **columns: Sequence[int]) -> None:
+    ids = [str(row) for row in range(len(columns["expert"]))]
+    write_part(stage, name, ids, {column: np.array(of) for column, of in columns.items()}, len(TWO))
+
+
+def assigned(store: Store, key: str, allocator: Allocator) -> StageFolder:
+    """German on expert 1 in two parts, English on expert 0; the router finds German in 3 of 4 held-out documents."""
+    stage = store.stage("allocation", key)
+    save_allocator(allocator, stage.child(ALLOCATOR).write)
+    write(stage, "documents/de/part-0.parquet", expert=[1, 1, 0])
+    write(stage, "documents/de/part-1.parquet", expert=[1])
+    write(stage, "documents/en/part-0.parquet", expert=[0, 0, 0, 0, 0, 0])
+    write(stage, "held_out/de/part-0.parquet", expert=[1, 1, 0], expert_early=[0, 1, 0])
+    write(stage, "held_out/de/part-1.parquet", expert=[1], expert_early=[0])
+    write(stage, "held_out/en/part-0.parquet", expert=[0, 0], expert_early=[0, 0])
+    return stage
+
+
+def by_meaning() -> Allocator:
+    return TfidfAllocator(TWO, TokenAnalyzer((3, 4)), np.eye(2), np.eye(2), np.array([0, 1]))
+
+
+def test_counts_are_those_of_all_parts_and_low_agreement_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        counts = assignment_counts(assigned(Store(str(tmp_path)), "a", by_meaning()), ["de", "en"])
+    assert counts["documents"] == {"de": [1, 3], "en": [6, 0]}
+    assert counts["documents_per_expert"] == [7, 3] and counts["max_over_mean"] == pytest.approx(1.4)
+    assert counts["owner_agreement"] == {"de": 0.75, "en": 1.0}
+    assert counts["owner_agreement_early"] == {"de": 0.25, "en": 1.0}
+    assert len(caplog.messages) == 1 and "de 0.75 (its owner holds 0.75)" in caplog.messages[0]
+
+
+def test_counts_are_to_the_bit_those_of_reading_every_document(tmp_path: Path) -> None:
+    stage, random = assigned(Store(str(tmp_path)), "a", by_meaning()), np.random.default_rng(0)
+    for lang, documents in (("de", 101), ("en", 37)):
+        write(stage, f"documents/{lang}/part-2.parquet", expert=random.integers(2, size=documents))
+        found = {column: random.integers(2, size=documents) for column in ("expert", "expert_early")}
+        write(stage, f"held_out/{lang}/part-2.parquet", **found)
+    counts = assignment_counts(stage, ["de", "en"])
+    train = {lang: np.bincount(read_column(stage, ASSIGNMENT, lang, "expert"), minlength=2) for lang in ("de", "en")}
+    assert counts["documents"] == {lang: held.tolist() for lang, held in train.items()}
+    for name, column in (("owner_agreement", "expert"), ("owner_agreement_early", "expert_early")):
+        near = {lang: read_column(stage, HELD_OUT, lang, column) for lang in train}
+        assert counts[name] == {lang: float(np.mean(near[lang] == held.argmax())) for lang, held in train.items()}
+
+
+def test_a_language_without_held_out_text_has_no_agreement(tmp_path: Path) -> None:
+    stage = assigned(Store(str(tmp_path)), "a", by_meaning())
+    write(stage, "documents/sw/part-0.parquet", expert=[0, 1])
+    counts = assignment_counts(stage, ["en", "sw"])
+    assert counts["documents"] == {"en": [6, 0], "sw": [1, 1]} and counts["owner_agreement"] == {"en": 1.0}
+
+
+def test_no_document_is_read_for_the_counts(tmp_path: Path) -> None:
+    stage = assigned(Store(str(tmp_path)), "a", by_meaning())
+    for folder in (ASSIGNMENT, HELD_OUT):
+        stage.remove(folder)
+    assert assignment_counts(stage, ["de", "en"])["documents_per_expert"] == [7, 3]
+
+
+def test_a_cut_by_chance_has_no_owner_to_find(tmp_path: Path) -> None:
+    counts = assignment_counts(assigned(Store(str(tmp_path)), "a", RandomAllocator(TWO, 0)), ["de", "en"])
+    assert "owner_agreement" not in counts
+
+
+def test_uneven_parts_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stage = assigned(Store(str(tmp_path)), "a", RandomAllocator(TWO, 0))
+    write(stage, "documents/en/part-1.parquet", expert=[0] * 6)
+    with caplog.at_level(logging.WARNING):
+        assignment_counts(stage, ["de", "en"])
+    assert "parts are uneven, of [13  3] documents" in caplog.messages[0]
