@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.scale [--small] [--documents N,N,...] [--format json]``. Every stage over more and more small
 generated documents: peak memory of the driver and of the largest worker, and CPU seconds of each stage, less those of
-1,000 documents, fitted against documents. Then the same model from local files and from a remote store at ``--latency``
-and ``--rate``, with a cache of a quarter of its parts; needed are the parts of its languages, once.
+1,000 documents, fitted against documents. Then what the driver does alone for up to 64 million documents whose parts
+are made up. Then the same model from local files and from a remote store at ``--latency`` and ``--rate``, with a cache
+of a quarter of its parts; needed are the parts of its languages, once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from benchmarks.scale_training import Sizes, compare
 
 _SMALL, _FULL = Sizes(parts=288, documents=2), Sizes(parts=512, documents=8)
 _BASE = 1_000
+_MADE_UP = (1_000_000, 4_000_000, 16_000_000, 64_000_000)
 _SMALL_DOCUMENTS, _FULL_DOCUMENTS = (4_000, 16_000), (250_000, 1_000_000, 4_000_000)
 
 
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=100e6, help="bytes per second of each of its answers")
     arguments = parser.parse_args(argv)
     documents = arguments.documents or (_SMALL_DOCUMENTS if arguments.small else _FULL_DOCUMENTS)
-    grown = summary(by_documents((_BASE, *documents)))
+    grown = summary(by_documents((_BASE, *documents)), {size: made_up(size) for size in _MADE_UP})
     sizes = _SMALL if arguments.small else _FULL
     remote = compare(sizes, arguments.latency, arguments.rate, arguments.turns or (1 if arguments.small else 3))
     record: JsonObject = {
@@ -50,14 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def summary(found: Mapping[int, JsonObject]) -> JsonObject:
-    """The record of the stages. found: by number of documents, the smallest of which is the base of the fits.
+def summary(found: Mapping[int, JsonObject], alone: Mapping[int, JsonObject]) -> JsonObject:
+    """The record of the stages. found: by number of documents, the smallest of which is the base of the fits; alone:
+    the driver's own work by number of made-up documents.
 
     ``driver_peak_bytes`` by documents, ``worker_peak_bytes`` of the largest worker of all, ``exponent`` by stage (null
-    where there is nothing to fit), ``met`` with the verdict on each, and what was measured under ``documents``.
+    where there is nothing to fit), ``met`` with the verdict on each, and what was measured under ``documents`` and
+    ``driver_alone``.
     """
     base, *larger = sorted(found)
     peaks = {size: int(measure.number(found[size], "driver_peak_bytes")) for size in larger}
+    peaks_alone = {size: int(measure.number(side, "driver_peak_bytes")) for size, side in alone.items()}
     worker = max(int(measure.number(side, "worker_peak_bytes")) for side in found.values())
     spent = {size: measure.record(side, "cpu_seconds") for size, side in found.items()}
     seconds = {
@@ -72,11 +77,18 @@ def summary(found: Mapping[int, JsonObject]) -> JsonObject:
         "exponent": {stage: exponent(*measured) for stage, measured in fitted.items()},
         "met": {
             "driver_peak_bytes": is_bounded(peaks),
+            "driver_alone": is_bounded(peaks_alone),
             "worker_peak_bytes": worker <= WORKER_BYTES,
             "exponent": linear,
         },
         "documents": {str(size): side for size, side in found.items()},
+        "driver_alone": {str(size): side for size, side in alone.items()},
     }
+
+
+def made_up(documents: int) -> JsonObject:
+    """The driver's own work for so many documents, in a process of its own."""
+    return measure.run_side("benchmarks.scale_driver:alone", {"documents": documents})
 
 
 def _as_text(grown: JsonObject) -> str:
@@ -84,7 +96,8 @@ def _as_text(grown: JsonObject) -> str:
     worker = format_bytes(measure.number(grown, "worker_peak_bytes"))
     rows = [[f"driver, {size} documents", format_bytes(measure.number(peaks, size)), ""] for size in peaks]
     rows += [
-        ["driver", "grows", _yes(met["driver_peak_bytes"])],
+        ["driver over all stages", "by documents", _yes(met["driver_peak_bytes"])],
+        ["driver alone, parts made up", "by documents", _yes(met["driver_alone"])],
         ["largest worker", worker, _yes(met["worker_peak_bytes"])],
     ]
     linear = measure.record(met, "exponent")

@@ -15,17 +15,20 @@ def side(driver: int, worker: int, shard: float, near: float | None = None) -> J
 
 def test_the_record_has_the_names_that_others_read() -> None:
     found = {1000: side(100, 7, 5.0, 5.0), 4000: side(200, 9, 9.0, 9.0), 16000: side(300, 8, 21.0)}
-    record = summary(found)
+    record = summary(found, {1: side(5, 0, 0.0), 4: side(6, 0, 0.0)})
     assert record["driver_peak_bytes"] == {"4000": 200, "16000": 300} and record["worker_peak_bytes"] == 9
     # Above the base 4 and 16 s for four times the documents; training took no more than the base.
     assert record["exponent"] == {"shard": pytest.approx(1.0), "train": None, "shard_near_duplicates": None}
     linear = {"shard": True, "train": True, "shard_near_duplicates": True}
-    assert record["met"] == {"driver_peak_bytes": True, "worker_peak_bytes": True, "exponent": linear}
+    memory = dict.fromkeys(("driver_peak_bytes", "driver_alone", "worker_peak_bytes"), True)
+    assert record["met"] == {**memory, "exponent": linear}
 
 
 def test_what_misses_its_bound_is_said() -> None:
-    met = summary({1: side(0, 0, 1.0), 4: side(1 << 30, 3 << 30, 2.0), 16: side(2 << 30, 0, 17.5)})["met"]
-    assert met == {"driver_peak_bytes": False, "worker_peak_bytes": False, "exponent": {"shard": False, "train": True}}
+    found = {1: side(0, 0, 1.0), 4: side(1 << 30, 3 << 30, 2.0), 16: side(2 << 30, 0, 17.5)}
+    met = summary(found, {1: side(0, 0, 0.0), 4: side(1 << 30, 0, 0.0)})["met"]
+    memory = dict.fromkeys(("driver_peak_bytes", "driver_alone", "worker_peak_bytes"), False)
+    assert met == {**memory, "exponent": {"shard": False, "train": True}}
 
 
 @pytest.mark.parametrize("typed", ["4000,many", "1000"])
