@@ -11,7 +11,7 @@ from app.artifacts.store import Store
 from app.core.records import JsonObject
 from app.pipelines.groupings import groupings, groupings_beside
 from app.reporting.comparison import ComparedRun
-from tests.app.pipelines.test_allocate import write_table
+from tests.app.pipelines.test_assign import write
 
 LANGUAGES = ("de", "en", "fr", "ru")
 
@@ -27,7 +27,7 @@ def run_of(store: Store, name: str, clusters: list[list[str]] | None, changes: l
             "documents": {lang: [1, 1] for lang in LANGUAGES},
         }
         for lang in LANGUAGES:
-            write_table(stage, f"documents/{lang}/part-0.parquet", expert=[0, 1])
+            write(stage, f"documents/{lang}/part-0.parquet", expert=[0, 1])
     stage.publish(Manifest("allocation", name, {}, {}, counts, 0.0))
     tokens = store.stage("tokens", "text")
     sizes: JsonObject = {f"{lang}/train": {"documents": 2} for lang in LANGUAGES}
