@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from app.allocation.base import AllocationSettings
-from app.allocation.uriel import closest_relative, donor_ranking, known_count, read_typology, stand_in, syntax_features
+from app.allocation.uriel import (
+    closest_relative,
+    distances_between,
+    donor_ranking,
+    known_count,
+    read_typology,
+    stand_in,
+    syntax_features,
+)
 from app.core.errors import AllocationError
 from tests.support.source import ROOT
 
@@ -67,6 +75,13 @@ def test_donor_ranking_is_by_distance_and_empty_for_the_unknown() -> None:
     assert [lang for lang, _ in ranking] == ["en", "zh"]
     assert ranking[0][1] < ranking[1][1]
     assert donor_ranking("sk", ["en"]) == []
+
+
+def test_distances_between_are_those_of_well_known_languages_both_ways() -> None:
+    found = distances_between(["en", "sv", "kk", "sk"], 30)
+    assert set(found) == {"en", "sv"} and found["en"]["sv"] == found["sv"]["en"] > 0 == found["en"]["en"]
+    assert found["en"]["sv"] < distances_between(["en", "zh"], 30)["en"]["zh"]
+    assert distances_between(["sk"], 1) == {}
 
 
 def test_by_default_the_papers_languages_are_known_well_enough_and_those_known_by_a_dozen_features_are_not() -> None:

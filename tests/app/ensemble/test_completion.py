@@ -26,7 +26,7 @@ def test_each_request_gets_its_own_text_in_order_whatever_the_slots() -> None:
     requests = [toy_request(prompt, lambda: Posterior(0.2, 0.5, 0.3), GREEDY) for prompt in prompts]
     done = complete(ToyClient(TOYS, slots=3), requests)
     assert [one.text for one in done] == [by_hand(prompt) for prompt in prompts]
-    assert {one.finish for one in done} == {"length"}
+    assert {(one.finish, one.tokens) for one in done} == {("length", GREEDY.max_tokens)}
 
 
 def test_an_end_token_ends_a_text_and_is_no_part_of_it() -> None:
