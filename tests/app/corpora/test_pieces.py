@@ -45,6 +45,8 @@ def test_a_part_ends_when_it_is_full_or_when_all_together_hold_too_much() -> Non
     groups = [(str(number), "train") for number in range(5)]
     order = [(group, 9) for group in groups[:4]] + [(groups[4], 8)]  # 44 of 40 bytes: the largest, and first of those
     assert cut_parts(order, 10)[0] == Cut(groups[0], 0, 0, 1)
+    more = [*order, (groups[4], 1), (groups[1], 0)]  # 36 bytes now: the next largest stays open
+    assert Cut(groups[1], 0, 0, 2) in cut_parts(more, 10)
 
 
 @pytest.mark.parametrize("borders", [[0, 500], [0, 250, 500], [0, 3, 4, 90, 91, 400, 499, 500]])

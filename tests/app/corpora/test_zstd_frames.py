@@ -35,6 +35,12 @@ def test_frames_follow_one_another_from_block_to_block() -> None:
     assert _starts(one + two + one)[0] == [0, len(one), len(one + two), len(one + two + one)]
 
 
+def test_a_checksum_belongs_to_its_frame() -> None:
+    one = bytearray(_frame(ONE))
+    one[4] |= 4
+    assert _starts(bytes(one) + b"sum!" + _frame(TWO))[0][:2] == [0, len(one) + 4]
+
+
 def test_sizes_that_stand_before_the_frames_are_believed_where_they_lead_to_a_frame() -> None:
     frames = [_frame(TWO)] * 3
     told = b"".join(_skipped(struct.pack("<I", len(frame))) + frame for frame in frames)
