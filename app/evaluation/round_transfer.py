@@ -53,7 +53,8 @@ def transfers(
     """
     found, pairs = [], {}
     for one in added:
-        ratios = {lang: math.log(row[one.expert] / row[one.parent]) for lang, row in alone.items() if one.expert in row}
+        scored = {lang: row for lang, row in alone.items() if {one.expert, one.parent} <= set(row)}
+        ratios = {lang: math.log(row[one.expert] / row[one.parent]) for lang, row in scored.items()}
         rest = [lang for lang in ratios if lang not in (*one.languages, one.donor)]
         near = {lang: _distance(lang, one.languages, distances) for lang in rest}
         known = sorted((distance, lang) for lang, distance in near.items() if distance is not None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import MissingArtifact
+from app.core.records import JsonObject
 from app.lineage.lineage import Lineage
-from app.pipelines.cross_lingual import cross_lingual_answers, make_cross_lingual
+from app.pipelines.cross_lingual import _rounds, cross_lingual_answers, make_cross_lingual
 
 
 def test_a_run_that_is_not_evaluated_names_the_job(tmp_path: Path) -> None:
@@ -17,7 +19,33 @@ def test_a_run_that_is_not_evaluated_names_the_job(tmp_path: Path) -> None:
         make_cross_lingual(load_config("demo"), Store(str(tmp_path)))
 
 
+def test_rounds_are_read_from_all_reports_each_with_the_experts_that_it_added(tmp_path: Path) -> None:
+    config, run = load_config("demo"), Store(str(tmp_path)).run("demo")
+    assert "jobs.adapt" in str(_rounds(config, run))
+    first = {"expert": "expert-00", "languages": ["tr"], "parent": "seed", "round": 0}
+    az = {"expert": "expert-01", "languages": ["az"], "donor": "tr", "parent": "expert-00", "round": 1}
+    sv = {"expert": "expert-02", "languages": ["sv"], "donor": "az", "parent": "expert-01", "round": 2}
+    old: JsonObject = {"tr": {"seed": 8.0, "expert-00": 4.0, "expert-01": 2.0}}
+    new: JsonObject = {"az": {"seed": 8.0, "expert-00": 16.0, "expert-01": 4.0}}
+    report: JsonObject = {"family_tree": [first, az], "old": {"alone": old}, "new": {"alone": new}}
+    run.write_json("adaptation/0002.json", report)
+    later: JsonObject = {"sv": {"seed": 9.0, "expert-01": 9.0, "expert-02": 3.0}}
+    again: JsonObject = {"tr": {"seed": 8.0, "expert-01": 2.0, "expert-02": 2.0}}
+    report = {"family_tree": [first, {**az, "donor": "tr"}, sv], "old": {"alone": again}, "new": {"alone": later}}
+    run.write_json("adaptation/0003.json", report)
+    found = _rounds(config, run)
+    assert isinstance(found, dict) and found["rounds"] == 2
+    rows = {row["expert"]: row for row in found["rows"]}  # type: ignore[union-attr,index,call-overload]
+    assert set(rows) == {"expert-01", "expert-02"}
+    two = math.log(2)
+    assert rows["expert-01"]["own"] == pytest.approx(-2 * two) and rows["expert-01"]["donor"] == pytest.approx(-two)
+    assert rows["expert-01"]["before"] == pytest.approx(two) and rows["expert-02"]["before"] == 0.0
+    assert rows["expert-02"]["own"] == pytest.approx(-math.log(3)) and rows["expert-02"]["donor"] is None
+    assert rows["expert-02"]["relatives"] == 0.0 and rows["expert-02"]["related"] == ["tr"]
+
+
 @pytest.mark.ray
+@pytest.mark.timeout(600)
 def test_a_killed_job_goes_on_with_what_is_not_written_and_answers_the_questions(
     tiny_run: tuple[Config, Store],
 ) -> None:
