@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--pool", type=int, default=200)
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--max-replicas", type=int, help="let Serve add replicas up to this number")
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--kill-every", type=float, default=0.0)
     parser.add_argument("--changes", type=int, default=0)
@@ -85,10 +86,11 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
         answers[version] = asyncio.run(expected(Replica(ensemble, 16), found, arguments.tokens))
     clients_wait = {"waiting": arguments.clients // 2, "concurrent": arguments.clients}
     args = {"run": arguments.run, "root": root, "slots": arguments.slots, "cpus": 0.5, "limits": clients_wait}
-    with Served(max(1, arguments.replicas)) as served:
+    args |= {"replicas": arguments.replicas, "max_replicas": arguments.max_replicas}
+    with Served(arguments.max_replicas or arguments.replicas) as served:
 
         def deploy(version: int) -> None:
-            config = serve_config(served.port, version=version, replicas=arguments.replicas, **args)
+            config = serve_config(served.port, version=version, **args)
             if arguments.lose_machine:
                 config["applications"][0]["deployments"] = [_INGRESS_ON_HEAD]
             served.deploy(config)
@@ -105,6 +107,7 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
             "clients": arguments.clients,
             "minutes": arguments.minutes,
             "replicas": arguments.replicas,
+            "replicas_running": disturbance.running,
             "kills": disturbance.kills,
             "changes": disturbance.changes,
             "replicas_of_lost_machine": disturbance.lost,
@@ -144,6 +147,8 @@ class Disturbance:
         self._chance = random.Random(arguments.seed)
         self.kills = self.changes = 0
         self.lost: list[str] | None = None
+        self.running: list[tuple[float, int]] = []
+        """Seconds, and how many replicas of the models run from then on."""
         self.memory: Memory = {"models": [], "ingress": []}
 
     async def during(self, clients: Clients) -> None:
@@ -185,9 +190,12 @@ class Disturbance:
         while True:
             await asyncio.sleep(_LOOK_S)
             for name, samples in self.memory.items():
-                for pid in (await asyncio.to_thread(self._served.pids, name)).values():
-                    if psutil.pid_exists(pid):
-                        samples.append((time.monotonic() - begun, psutil.Process(pid).memory_info().rss))
+                pids, at = await asyncio.to_thread(self._served.pids, name), time.monotonic() - begun
+                samples += [
+                    (at, psutil.Process(pid).memory_info().rss) for pid in pids.values() if psutil.pid_exists(pid)
+                ]
+                if name == "models" and (not self.running or self.running[-1][1] != len(pids)):
+                    self.running.append((round(at, 1), len(pids)))
 
 
 def seen(tally: Tally) -> JsonObject:
