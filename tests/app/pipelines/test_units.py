@@ -13,6 +13,7 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.corpora.base import SourceFile
 from app.lineage.lineage import Lineage
+from app.pipelines import shard
 from app.pipelines.shard import make_shards
 from app.pipelines.units import Unit, unit_bytes
 
@@ -50,9 +51,13 @@ def _digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def _die(*_: object) -> None:
+    raise InterruptedError
+
+
 @pytest.mark.ray
-def test_the_shards_are_the_same_bytes_whatever_a_task_reads(
-    ray_running: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_shards_are_the_same_bytes_whatever_a_task_reads_and_wherever_it_is_killed(
+    ray_running: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ray_running is None
     caplog.set_level(logging.INFO)
@@ -61,8 +66,12 @@ def test_the_shards_are_the_same_bytes_whatever_a_task_reads(
     for name, more in {"whole": (), "cut": (f"corpus.task_bytes={MANY_TASKS}",)}.items():
         where = [f"artifacts.root={tmp_path / name}", "corpus.source=files", f"corpus.path={tmp_path / 'in'}"]
         where += ["corpus.languages=de,sw,fr", "corpus.validation_fraction=0.2", "corpus.near_duplicates=minhash"]
-        config = load_config("demo", overrides=[*where, *more])
-        stage = make_shards(Lineage(config, Store(str(tmp_path / name))))["shards"]
+        config, store = load_config("demo", overrides=[*where, *more]), Store(str(tmp_path / name))
+        if more:
+            with monkeypatch.context() as killed, pytest.raises(InterruptedError):
+                killed.setattr(shard, "join_pieces", _die)
+                make_shards(Lineage(config, store))
+        stage = make_shards(Lineage(config, store))["shards"]
         made.append(_digests(stage.local()))
         assert not stage.exists("pieces") and not stage.exists("signatures")
     assert made[0] == made[1]
