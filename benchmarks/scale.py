@@ -17,7 +17,7 @@ from app.core.records import JsonObject
 from app.core.units import format_bytes
 from app.reporting.tables import markdown_table
 from benchmarks import measure
-from benchmarks.scale_documents import by_documents
+from benchmarks.scale_documents import CUTS, by_documents
 from benchmarks.scale_fit import WORKER_BYTES, exponent, is_bounded, is_linear
 from benchmarks.scale_training import Sizes, compare
 
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=100e6, help="bytes per second of each of its answers")
     arguments = parser.parse_args(argv)
     documents = arguments.documents or (_SMALL_DOCUMENTS if arguments.small else _FULL_DOCUMENTS)
-    grown = summary(by_documents((_BASE, *documents)), {size: made_up(size) for size in _MADE_UP})
+    stages = by_documents((_BASE, *documents), CUTS[:1] if arguments.small else CUTS)
+    grown = summary(stages, {size: made_up(size) for size in _MADE_UP})
     sizes = _SMALL if arguments.small else _FULL
     remote = compare(sizes, arguments.latency, arguments.rate, arguments.turns or (1 if arguments.small else 3))
     record: JsonObject = {

@@ -56,13 +56,13 @@ _SETTINGS = (
 )
 
 
-def by_documents(sizes: Sequence[int]) -> dict[int, JsonObject]:
+def by_documents(sizes: Sequence[int], cuts: Sequence[str] = CUTS) -> dict[int, JsonObject]:
     """What the stages took, by number of documents: see ``stages``; near-duplicates stay out at the largest size."""
     found: dict[int, JsonObject] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             write_documents(Path(folder, "text"), size)
-            wanted: JsonObject = {"folder": folder, "near_duplicates": size < max(sizes)}
+            wanted: JsonObject = {"folder": folder, "near_duplicates": size < max(sizes), "cuts": list(cuts)}
             found[size] = measure.run_side("benchmarks.scale_documents:stages", wanted)
         print(f"stages over {size} documents: done", file=sys.stderr, flush=True)
     return found
@@ -87,16 +87,17 @@ def write_documents(folder: Path, documents: int) -> None:
             (folder / lang / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def stages(folder: str, near_duplicates: bool) -> JsonObject:
-    """Every stage up to the evaluation for a TF-IDF and a typological cut, in this process and on a Ray of its own.
+def stages(folder: str, near_duplicates: bool, cuts: Sequence[str]) -> JsonObject:
+    """Every stage up to the evaluation for each of the cuts, in this process and on a Ray of its own.
 
     Returns peaks of this process and of the largest Ray worker in bytes, CPU seconds of both together and seconds on
-    the clock by stage. near_duplicates: shard a second time before the rest, with them taken out.
+    the clock by stage. near_duplicates: shard a second time after the rest, with them taken out;
+    the start of Ray's first workers is then in the same stage at all sizes.
     """
     cpu, clock = defaultdict[str, float](float), defaultdict[str, float](float)
     with _watched() as watch, ray_session(load_config("demo").cluster):
-        planned = [("shard_near_duplicates", "tfidf", "minhash")] if near_duplicates else []
-        planned += [(stage, cut, "off") for cut in CUTS for stage in _STAGES]
+        planned = [(stage, cut, "off") for cut in cuts for stage in _STAGES]
+        planned += [("shard_near_duplicates", cuts[0], "minhash")] if near_duplicates else []
         for stage, cut, duplicates in planned:
             own = [f"corpus.path={folder}/text", f"corpus.near_duplicates={duplicates}", f"allocation.strategy={cut}"]
             config = load_config("demo", overrides=[*_SETTINGS, *own, f"artifacts.root={folder}/store"])
