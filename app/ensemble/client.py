@@ -35,7 +35,8 @@ class Feed(NamedTuple):
     start: position of the first token; the expert has fed positions 0 to start - 1 of this slot before. rows: for how
     many of the last tokens the distribution of the token after them is wanted. targets: the tokens that came after the
     first ``len(targets)`` ones, whose log-probabilities are wanted. drafting: of a client that drafts ahead; the expert
-    reads its drafts but for the last, and the rows are those that each was chosen from.
+    reads its drafts but for the last, and the rows are those that each was chosen from. chances: rows are probabilities
+    instead, which a mixture sums; only where a row and a target are wanted of every token.
     """
 
     slot: int
@@ -45,10 +46,12 @@ class Feed(NamedTuple):
     rows: int = 1
     targets: Sequence[int] = ()
     drafting: Drafting | None = None
+    chances: bool = False
 
 
 class Reply(NamedTuple):
-    """rows: (``feed.rows``, V) log-probabilities in nats, float32; scores: (len(targets),), float32, on the CPU.
+    """rows: (``feed.rows``, V) log-probabilities in nats, or probabilities (``feed.chances``), float32; scores:
+    (len(targets),) log-probabilities, float32, on the CPU.
 
     drafted: tokens, where ``feed.drafting`` asks for some.
     """

@@ -102,13 +102,13 @@ class LocalClient:
 
     def _passes(self, feeds: Sequence[Feed]) -> Iterator[tuple[_Group, list[int]]]:
         """Places of the feeds of each pass, ordered by expert and slot."""
-        passes: dict[tuple[int, int, int], list[int]] = {}
+        passes: dict[tuple[int, int, int, bool], list[int]] = {}
         for place in sorted(range(len(feeds)), key=lambda place: (feeds[place].expert, feeds[place].slot)):
             length, group = len(feeds[place].tokens), self._place[feeds[place].expert][0]
             kind = 0 if length == 1 else 1 if length <= _SHORT else 2
             large = kind == 2 and length * group.width >= _LARGE
             alone = feeds[place].expert if large else -1  # its products are large enough without the others
-            passes.setdefault((id(group), kind, alone), []).append(place)
+            passes.setdefault((id(group), kind, alone, feeds[place].chances), []).append(place)
         for places in passes.values():
             yield self._place[feeds[places[0]].expert][0], places
 
@@ -117,9 +117,21 @@ def _run(group: _Group, feeds: list[Feed], experts: list[int]) -> list[Reply]:
     """One pass over feeds ordered by expert."""
     rows, positions = pad_rows([feed.tokens for feed in feeds], [feed.start for feed in feeds])
     hidden = group.hidden(rows, positions, experts, [feed.slot for feed in feeds])
+    if feeds[0].chances:
+        return _chances(group, hidden, feeds, experts)
     newest = _newest(group, hidden, feeds, experts)
-    scores = _scores(group, hidden, feeds, experts, newest)
+    scores = _scores(group, hidden, feeds, experts)
     return [Reply(log_probs, found) for log_probs, found in zip(newest, scores, strict=True)]
+
+
+def _chances(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int]) -> list[Reply]:
+    """Replies of ``Feed.chances``: one exponential of each logit, in place."""
+    logits = group.logits(hidden, experts).float()
+    scores = logits.gather(2, _targets(feeds, hidden.shape[1]).to(logits.device)).squeeze(2) - logits.amax(-1)
+    chances = torch.softmax(logits, -1, out=logits)
+    scores += chances.amax(-1).log()  # a logit less the highest one, and the log-probability of that
+    found = zip(chances, scores.cpu(), feeds, strict=True)
+    return [Reply(rows[: feed.rows], row[: len(feed.targets)]) for rows, row, feed in found]
 
 
 def _newest(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int]) -> list[torch.Tensor]:
@@ -142,25 +154,22 @@ def _newest(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: lis
     return found
 
 
-def _scores(
-    group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int], newest: list[torch.Tensor]
-) -> list[torch.Tensor]:
+def _scores(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int]) -> list[torch.Tensor]:
     """Each feed's (targets,) log-probabilities, on the CPU."""
     scored = max(len(feed.targets) for feed in feeds)
     if not scored:
         return [_NO_SCORES] * len(feeds)
-    targets = torch.zeros(len(feeds), scored, dtype=torch.int64)
-    for row, feed in zip(targets, feeds, strict=True):
-        row[: len(feed.targets)] = torch.tensor(feed.targets, dtype=torch.int64)
-    targets = targets.to(hidden.device)[..., None]
-    if all(feed.rows == len(feed.tokens) == scored for feed in feeds):  # the rows are there already
-        found = torch.stack(newest).gather(2, targets)[..., 0]
-    else:
-        at_once = max(1, _SCORED_AT_ONCE // (len(feeds) * group.vocabulary))
-        parts = []
-        for start in range(0, scored, at_once):
-            logits = group.logits(hidden[:, start : min(start + at_once, scored)], experts).float()
-            parts.append(logits.gather(2, targets[:, start : start + at_once])[..., 0] - logits.logsumexp(-1))
-        found = torch.cat(parts, dim=1)
-    found = found.cpu()
+    targets = _targets(feeds, scored).to(hidden.device)
+    at_once = max(1, _SCORED_AT_ONCE // (len(feeds) * group.vocabulary))
+    parts = []
+    for start in range(0, scored, at_once):
+        logits = group.logits(hidden[:, start : min(start + at_once, scored)], experts).float()
+        parts.append(logits.gather(2, targets[:, start : start + at_once])[..., 0] - logits.logsumexp(-1))
+    found = torch.cat(parts, dim=1).cpu()
     return [row[: len(feed.targets)] for row, feed in zip(found, feeds, strict=True)]
+
+
+def _targets(feeds: list[Feed], most: int) -> torch.Tensor:
+    """(feeds, most, 1) ids; 0 behind the end of shorter ones."""
+    rows = [[*feed.targets, *[0] * (most - len(feed.targets))] for feed in feeds]
+    return torch.tensor(rows, dtype=torch.int64)[..., None]

@@ -22,7 +22,7 @@ Program = Generator[list[Feed], list[Reply], None]
 PIECE = 128
 """Tokens of a prompt that are fed at once: enough for an expert's products to run at full speed."""
 _ROWS_AT_ONCE = 1 << 22
-"""Log-probabilities of a prompt held at once, for each expert, where the most probable tokens are wanted: 16 MB."""
+"""Probabilities of a prompt held at once, for each expert, where the most probable tokens are wanted: 16 MB."""
 
 
 def read_prompt(sequence: Sequence) -> Program:
@@ -50,7 +50,7 @@ def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
     piece = PIECE if not wanted else min(PIECE, max(8, _ROWS_AT_ONCE // sequence.vocab_size))
     for start in range(0, len(tokens) - 1, piece):
         stop = min(start + piece, len(tokens) - 1)
-        replies = yield [sequence.feed_piece(p, stop, (stop - start) if wanted else 0, scored=True) for p in places]
+        replies = yield [sequence.feed_piece(p, stop, scored=True, chances=bool(wanted)) for p in places]
         scores = np.stack([reply.scores.double().numpy() for reply in replies], axis=1)
         weights = np.empty_like(scores)
         for i, row in enumerate(scores):
@@ -72,7 +72,7 @@ def _most_probable(replies: list[Reply], weights: FloatArray, count: int) -> lis
     chances = torch.zeros_like(replies[0].rows)
     for reply, column in zip(replies, weights.T, strict=True):
         if column.any():
-            chances.addcmul_(reply.rows.exp(), torch.from_numpy(column).to(chances)[:, None])
+            chances.addcmul_(reply.rows, torch.from_numpy(column).to(chances)[:, None])
     values, tokens = chances.topk(count)
     return [
         list(zip(ids, found, strict=True)) for ids, found in zip(tokens.tolist(), values.log().tolist(), strict=True)

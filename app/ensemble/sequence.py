@@ -74,11 +74,14 @@ class Sequence:
         sampling = self.request.sampling
         return feed._replace(drafting=Drafting(sampling, self._seen if sampling.adjusts else Seen(), numbers))
 
-    def feed_piece(self, place: int, stop: int, rows: int = 0, scored: bool = False) -> Feed:
-        """What the expert has not read of the first ``stop`` tokens, with the scores of the tokens that follow."""
+    def feed_piece(self, place: int, stop: int, scored: bool = False, chances: bool = False) -> Feed:
+        """What the expert has not read of the first ``stop`` tokens; the scores of the tokens that follow, and with
+        ``chances`` the probabilities of all that might.
+        """
         start = self._read[place]
         targets = self.tokens[start + 1 : stop + 1] if scored else ()
-        return self._note(place, start, self.tokens[start:stop], rows, targets)
+        rows = len(targets) if chances else 0
+        return self._note(place, start, self.tokens[start:stop], rows, targets)._replace(chances=chances)
 
     def forget_drafts(self) -> None:
         """What an expert has read of tokens that were not kept does not count; nor is the newest token read yet."""

@@ -62,6 +62,7 @@ class ToyClient:
         rows = [self.experts.log_probs(tokens[: i + 1])[feed.expert] for i in range(feed.start, len(tokens))]
         scores = [row[target] for row, target in zip(rows, feed.targets, strict=False)]
         newest = np.array(rows[len(rows) - feed.rows :]).reshape(feed.rows, VOCAB)
+        newest = np.exp(newest) if feed.chances else newest
         return Reply(torch.from_numpy(newest).float(), torch.tensor(scores).float())
 
 

@@ -66,6 +66,20 @@ def test_replies_are_those_of_each_model_alone() -> None:
             check(feed, reply, texts[feed.slot])
 
 
+def test_chances_and_scores_of_a_piece_are_those_of_each_model_alone() -> None:
+    texts = some_rows(3, LENGTH).tolist()
+    under_test = client()
+    for call in ([(0, 0, 0, 6), (1, 0, 0, 3), (0, 2, 0, 6), (2, 3, 0, 9), (1, 4, 0, 2)], [(0, 0, 6, 11), (1, 0, 3, 4)]):
+        feeds = []
+        for slot, expert, start, stop in call:
+            text = texts[slot]
+            feeds.append(Feed(slot, expert, text[start:stop], start, stop - start, text[start + 1 : stop + 1]))
+        replies = under_test.extend([feed._replace(chances=True) for feed in feeds])
+        for feed, reply in zip(feeds, replies, strict=True):
+            torch.testing.assert_close(reply.rows.double().sum(-1), torch.ones(feed.rows).double(), atol=1e-5, rtol=0)
+            check(feed, reply._replace(rows=reply.rows.log()), texts[feed.slot])
+
+
 def test_scores_are_made_in_parts_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_client, "_SCORED_AT_ONCE", 3 * TINY.vocab_size)
     text = some_rows(1, LENGTH)[0].tolist()
