@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from app.models.cache import runs_of_constant_step
 from app.models.stacked_weights import Weights
 
+_FEW = 8
+"""Rows of an expert up to which weights times columns take less time on a CPU than rows times weights, down to 0.4."""
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -46,8 +49,6 @@ class ExpertPlan:
 
     def linear(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
         """Each row through its own expert. x: (P, T, D); weights: of a product. Returns (P, T, F)."""
-        if self.only is not None:
-            return F.linear(x, *weights.of_one[self.only])
         if len(self._runs) == 1:
             return self._product(x, self._runs[0], weights)
         outputs = [self._product(x[run.rows], run, weights) for run in self._runs]
@@ -69,12 +70,16 @@ class ExpertPlan:
 
     @staticmethod
     def _product(x: torch.Tensor, run: _Run, weights: Weights) -> torch.Tensor:
-        if run.count == 1:
+        size = x.shape[0] * x.shape[1] // run.count
+        few = size <= _FEW and x.device.type == "cpu"
+        if run.count == 1 and (size == 1 or not few):
             return F.linear(x, *weights.of_one[run.experts.start])
-        batch = x.reshape(run.count, -1, x.shape[-1])
-        chosen = weights.weight[run.experts].transpose(1, 2)
-        if weights.bias is None:
-            out = torch.bmm(batch, chosen)
-        else:
-            out = torch.baddbmm(weights.bias[run.experts], batch, chosen)
+        rows, chosen = x.reshape(run.count, size, -1), weights.weight[run.experts]
+        bias = None if weights.bias is None else weights.bias[run.experts]
+        if few:
+            columns = rows.transpose(1, 2)
+            out = torch.bmm(chosen, columns) if bias is None else torch.baddbmm(bias.transpose(1, 2), chosen, columns)
+            return out.transpose(1, 2).reshape(*x.shape[:2], -1)
+        turned = chosen.transpose(1, 2)
+        out = torch.bmm(rows, turned) if bias is None else torch.baddbmm(bias, rows, turned)
         return out.view(*x.shape[:2], -1)

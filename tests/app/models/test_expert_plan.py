@@ -12,9 +12,10 @@ WEIGHT, BIAS = torch.randn(6, 4, 3), torch.randn(6, 1, 4)
 @pytest.mark.parametrize(
     "experts", [[2], [2, 2], [0, 1, 2, 3, 4, 5], [1, 3, 5], [0, 1, 4, 5], [0, 0, 2, 2, 3], [0, 5, 5, 5]], ids=str
 )
-def test_each_row_meets_the_weights_of_its_own_expert(experts: list[int]) -> None:
+@pytest.mark.parametrize("tokens", [1, 2, 9])  # the order of a product's factors depends on how many there are
+def test_each_row_meets_the_weights_of_its_own_expert(experts: list[int], tokens: int) -> None:
     plan = ExpertPlan(experts, 6, torch.device("cpu"))
-    x, ids = torch.randn(len(experts), 2, 3), torch.arange(2 * len(experts)).view(-1, 2)
+    x, ids = torch.randn(len(experts), tokens, 3), torch.arange(tokens * len(experts)).view(-1, tokens)
     for bias in (BIAS, None):
         got = plan.linear(x, Weights(WEIGHT, bias))
         for row, expert in enumerate(experts):
