@@ -22,7 +22,7 @@ from app.lineage.inputs import (
 from app.lineage.parts import Part, expert_weights, mixture_weights, read_parts, whole_part
 from app.lineage.settings import seed_shape, training_spec
 from app.tokens.dataset import TokenCorpus
-from app.training.budget import split_budget
+from app.training.budget import split_budget, steps_for
 from app.training.loop import TrainingSpec
 from app.training.model_task import ModelTask
 
@@ -113,6 +113,8 @@ def _trained(
 ) -> ModelTask:
     """A model branched from the seed; ``baseline`` for a dense one."""
     optimisation = optimisation_fields(config, baseline)
+    tokens_per_step = baseline_tokens_per_step(config, baseline) if baseline else config.training.tokens_per_step
+    budget = steps_for(budget, tokens_per_step) * tokens_per_step  # so that the one expert of k = 1 is the dense model
     fields: dict[str, JsonValue] = {
         "kind": "trained",
         "documents": {lang: part.documents[lang] for lang in sorted(weights)},
@@ -125,8 +127,7 @@ def _trained(
     inputs = StageInputs("model", fields, origin, made_by if baseline is None else BASELINE)
     rate = (baseline.learning_rate if baseline else 0.0) or config.training.learning_rate
     spec = training_spec(config, inputs.key, budget, rate)
-    if baseline is not None:
-        spec = replace(spec, tokens_per_step=baseline_tokens_per_step(config, baseline))
+    spec = replace(spec, tokens_per_step=tokens_per_step)
     return _model_task(config, store, part, inputs, parents, weights, spec)
 
 

@@ -17,18 +17,23 @@ from tests.support.token_store import numbered, write_corpus
 SETTINGS = ("training.sequence_length=8", "training.tokens_per_step=16", "training.budget_tokens=1600")
 
 
-def tasks(root: Path, *settings: str) -> tuple[ModelTask, list[ModelTask]]:
-    """The dense model and two experts: three languages and one; ten times as much German as of the others."""
+THREE_AND_ONE = (("de", "en", "hi"), ("ja",))
+
+
+def tasks(
+    root: Path, *settings: str, parts: tuple[tuple[str, ...], ...] = THREE_AND_ONE
+) -> tuple[ModelTask, list[ModelTask]]:
+    """The dense model and an expert for each part; ten times as much German as of the others."""
     config, store = load_config("demo", overrides=[*SETTINGS, *settings]), Store(str(root))
     stage = store.stage("tokens", "t")
     corpus = write_corpus(stage, numbered({"de": [[500], [500]], "en": [[100]], "hi": [[100]], "ja": [[100]]}))
     parents = Parents(stage, corpus, store.stage("model", "seed"))
-    return baseline_task(config, store, parents, "dense"), expert_tasks(config, store, parents, allocation(store))
+    return baseline_task(config, store, parents, "dense"), expert_tasks(config, store, parents, allocation(store, parts))
 
 
-def allocation(store: Store) -> StageFolder:
+def allocation(store: Store, parts: tuple[tuple[str, ...], ...]) -> StageFolder:
     stage = store.stage("allocation", "a")
-    counts = AllocationCounts(("expert-00", "expert-01"), "language", (("de", "en", "hi"), ("ja",)))
+    counts = AllocationCounts(tuple(f"expert-{number:02d}" for number in range(len(parts))), "language", parts)
     stage.publish(Manifest("allocation", "a", {}, {}, asdict(counts)))
     return stage
 
@@ -54,6 +59,12 @@ def test_small_budgets_are_not_rounded_up_for_each_expert(tmp_path: Path) -> Non
 def test_dense_and_experts_learn_at_the_same_rate_unless_the_baseline_says_otherwise(tmp_path: Path) -> None:
     dense, experts = tasks(tmp_path, "training.learning_rate=0.003")
     assert {task.spec.learning_rate for task in (dense, *experts)} == {0.003}
+
+
+def test_the_one_expert_of_k_1_is_the_dense_model_also_where_the_budget_is_not_in_whole_steps(tmp_path: Path) -> None:
+    dense, (expert,) = tasks(tmp_path, "training.budget_tokens=1607", parts=(("de", "en", "hi", "ja"),))
+    assert expert.key == dense.key and dense.spec.num_steps == 100
+    assert dense.spec.budget_tokens == 1600
 
 
 def test_every_model_has_a_random_stream_of_its_own(tmp_path: Path) -> None:
