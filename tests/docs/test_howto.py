@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 HOWTOS = sorted((ROOT / "docs/howto").glob("*.md"))
 NEEDS_A_CLUSTER = {"run-on-a-cluster.md"}
+LONG = {"own-seed.md", "sweep.md"}  # what they show is shown by shorter tests too
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 FILE = re.compile(r"(Write|In) `([^`]+)`(:|, change:)\s*\Z")
 
@@ -59,7 +60,14 @@ def project(tmp_path: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("howto", [h for h in HOWTOS if h.name not in NEEDS_A_CLUSTER], ids=lambda howto: howto.stem)
+@pytest.mark.parametrize(
+    "howto",
+    [
+        pytest.param(howto, id=howto.stem, marks=[pytest.mark.rare] if howto.name in LONG else [])
+        for howto in HOWTOS
+        if howto.name not in NEEDS_A_CLUSTER
+    ],
+)
 def test_following_it_word_for_word_works(howto: Path, project: Path) -> None:
     ran = 0
     for kind, path, content in steps(howto.read_text(encoding="utf-8")):

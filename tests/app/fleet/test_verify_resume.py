@@ -35,6 +35,7 @@ def test_only_equal_bytes_and_equal_losses_are_equal(tmp_path: Path) -> None:
     assert compare(first, store.stage("model", "other-loss"))["losses_equal"] is False
 
 
+@pytest.mark.rare
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_configuration_proves_itself_and_leaves_nothing_behind(tmp_path: Path) -> None:
