@@ -22,6 +22,7 @@ import yaml
 from app.artifacts.ensemble import EnsembleRecord, read_ensemble, write_ensemble
 from app.artifacts.layout import RUNS
 from app.artifacts.store import Store
+from benchmarks.processes import kill_family
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -96,7 +97,7 @@ class Served:
 
     def __exit__(self, *_: object) -> None:
         for process in (*self._machines, self._process):
-            _kill(process)
+            kill_family(process)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add_machine(self, cpus: int) -> None:
@@ -115,7 +116,7 @@ class Served:
         held = [
             name for deployment in self.deployments() for name, pid in self.pids(deployment).items() if pid in there
         ]
-        _kill(process)
+        kill_family(process)
         return held
 
     def nodes(self) -> int:
@@ -170,13 +171,3 @@ class Served:
 def _require(holds: bool, problem: str) -> None:
     if not holds:
         raise OSError(problem)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started."""
-    family = [psutil.Process(process.pid)] if process.poll() is None else []
-    family += family[0].children(recursive=True) if family else []
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    process.wait()

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from benchmarks.hosts import SHARED, missing
+from benchmarks.processes import kill_family
 from tests.support.needs import need
-from tests.support.processes import kill_family
 from tests.support.source import ROOT
 from tests.support.two_hosts import SLEEP
 

@@ -17,8 +17,8 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from app.core.errors import ConfigError
+from benchmarks.processes import kill_family
 from serve.builder import ServingOptions, app
-from tests.support.processes import kill_family
 from tests.support.serving import chunks
 from tests.support.source import ROOT
 from tests.support.whole_run import WholeRun

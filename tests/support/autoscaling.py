@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from ray.util import get_node_ip_address
 
-from tests.support.processes import kill_family
+from benchmarks.processes import kill_family
 
 _SECONDS_TO_START = 120
 

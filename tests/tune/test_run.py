@@ -20,7 +20,7 @@ from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import ConfigError, Preempted
 from app.lineage.lineage import Lineage
-from tests.support.processes import kill_family
+from benchmarks.processes import kill_family
 from tests.support.tiny import TINY
 from tune import run
 from tune.board import TrialBoard

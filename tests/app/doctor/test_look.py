@@ -17,7 +17,7 @@ from app.artifacts.store import Folder
 from app.core.errors import StorageError
 from app.doctor.facts import Listener
 from app.doctor.look import DRIVERS_PROBE, free_bytes, look, probe_storage, versions
-from tests.support.processes import kill_family
+from benchmarks.processes import kill_family
 
 
 def test_versions_are_those_that_run_here() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.processes import kill_family
 from tests.support.autoscaling import fake_cloud
 from tests.support.fleets import command, holder, members, steps_saved, wait_for, weights
-from tests.support.processes import kill_family
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

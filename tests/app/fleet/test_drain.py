@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from benchmarks.chaos_parts import Victim
+from benchmarks.processes import kill_family
 from benchmarks.raylets import Raylets
 from tests.support.fleets import command, holder, members, wait_for
-from tests.support.processes import kill_family
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

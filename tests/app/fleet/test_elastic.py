@@ -12,8 +12,8 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.fleet.control import request_stop
+from benchmarks.processes import kill_family
 from tests.support.fleets import LONG, command, members, run, steps_saved, wait_for, weights
-from tests.support.processes import kill_family
 from tests.support.tiny import TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

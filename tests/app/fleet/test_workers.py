@@ -20,9 +20,9 @@ from app.config.schema import Config
 from app.lineage.lineage import Lineage
 from app.models.load import load_model
 from app.pipelines.train import train_experts
+from benchmarks.processes import kill_family
 from benchmarks.raylets import Raylets
 from tests.support.fleets import command, members, steps_saved, wait_for
-from tests.support.processes import kill_family
 from tests.support.source import ROOT
 from tests.support.tiny import TINY
 

@@ -28,7 +28,9 @@ def tasks(
     stage = store.stage("tokens", "t")
     corpus = write_corpus(stage, numbered({"de": [[500], [500]], "en": [[100]], "hi": [[100]], "ja": [[100]]}))
     parents = Parents(stage, corpus, store.stage("model", "seed"))
-    return baseline_task(config, store, parents, "dense"), expert_tasks(config, store, parents, allocation(store, parts))
+    return baseline_task(config, store, parents, "dense"), expert_tasks(
+        config, store, parents, allocation(store, parts)
+    )
 
 
 def allocation(store: Store, parts: tuple[tuple[str, ...], ...]) -> StageFolder:

@@ -23,9 +23,9 @@ from app.pipelines.evaluate import make_evaluation
 from app.pipelines.foresee import foresee_adaptation
 from app.pipelines.report import make_report
 from app.training.model_task import ModelTask
+from benchmarks.processes import kill_family
 from serve.loading import load_ensemble
 from tests.support import fleets
-from tests.support.processes import kill_family
 from tests.support.tiny import TINY
 
 

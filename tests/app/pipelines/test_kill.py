@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import kill_family
 from benchmarks.stages import UNTIL_EXPERTS, make
-from tests.support.processes import kill_family
 from tests.support.tiny import TINY
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]

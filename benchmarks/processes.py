@@ -1,4 +1,4 @@
-"""Ending processes that a test has started, with all they have started."""
+"""Ending processes that a benchmark or a test has started, with all they have started."""
 
 from __future__ import annotations
 
