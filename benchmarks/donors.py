@@ -16,8 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-import numpy as np
-
 from app.adaptation.rounds import NewExpert, require_new
 from app.artifacts.ensemble import EnsembleRecord, read_ensemble
 from app.artifacts.store import Store
@@ -25,13 +23,12 @@ from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import XelmError
 from app.core.languages import normalise
-from app.evaluation.scores import load_scores
 from app.fleet.ray_session import ray_session
 from app.fleet.run_fleet import train_fleet
 from app.lineage.adapted import AdaptationText, owners_of, round_tasks
 from app.lineage.inputs import EVALUATE
 from app.pipelines.donors import made_rankings
-from app.pipelines.score import score_models
+from app.pipelines.score import nats_per_token, score_models
 from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens
 from app.planning.rounds import forecast_round
@@ -176,7 +173,8 @@ def _trained_from(
     tasks, _ = round_tasks(together, record, planned)
     train_fleet(config, tasks)
     scores = score_models(alone, {task.name: task.stage for task in tasks})
-    return {new.donor: -float(load_scores(scores[new.name])[1].mean(dtype=np.float64)) for new in planned}
+    found = nats_per_token({new.name: scores[new.name] for new in planned})
+    return {new.donor: found[new.name][lang] for new in planned}
 
 
 def _row(config: Config, lang: str, new: NewExpert, nats: float, ranked: Ranked) -> Row:

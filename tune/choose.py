@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from app.artifacts.layout import DOCUMENT_ROWS
-from app.artifacts.store import Store
+from app.artifacts.store import StageFolder, Store
 from app.core.records import FloatArray, IntArray, JsonObject
 from app.core.seeding import generator
+from app.evaluation.document_rows import open_rows
 from app.evaluation.systems import ENSEMBLE
+from app.evaluation.totals import Totals
 from app.evaluation.win_rate import resampled_log_perplexities
 from app.lineage.adapted import made_stage
 from tune.figures import LEAST
@@ -56,24 +56,30 @@ def comparison(store: Store, first: Trial, second: Trial) -> JsonObject:
 
     They must have been scored on the same documents; ``clear`` is None where they were not.
     """
-    one, other = (_documents(store, trial) for trial in (first, second))
-    if set(one) != set(other):
+    found = _side_by_side(*(_evaluation(store, trial) for trial in (first, second)))
+    if found is None:
         return {"against": second.name, "clear": None, "reason": "scored on other documents"}
-    by_language: dict[str, list[str]] = {}
-    for name, (lang, _, _) in one.items():
-        by_language.setdefault(lang, []).append(name)
+    mine, theirs = found.by_system().values()
     documents = {
-        lang: (np.array([[one[name][2], other[name][2]] for name in names]), np.array([one[name][1] for name in names]))
-        for lang, names in by_language.items()
+        lang: (np.stack([mine[lang].log_prob, theirs[lang].log_prob], axis=1), mine[lang].tokens) for lang in mine
     }
     evaluation = first.config.evaluation
     mean, low, high = paired_difference(documents, evaluation.bootstrap_samples, first.config.run.seed)
     return {"against": second.name, "log_ratio": mean, "low": low, "high": high, "clear": high < 0}
 
 
-def _documents(store: Store, trial: Trial) -> dict[str, tuple[str, int, float]]:
-    """Document -> language, tokens, and nats of the trial's ensemble."""
-    stage = store.stage("evaluation", made_stage(trial.config, store, "evaluation"))
-    table = pq.read_table(io.BytesIO(stage.read(DOCUMENT_ROWS)))
-    columns = (table[name].to_pylist() for name in ("doc_id", "lang", "tokens", ENSEMBLE))
-    return {f"{lang}/{name}": (lang, tokens, nats) for name, lang, tokens, nats in zip(*columns, strict=True)}
+def _evaluation(store: Store, trial: Trial) -> StageFolder:
+    return store.stage("evaluation", made_stage(trial.config, store, "evaluation"))
+
+
+def _side_by_side(first: StageFolder, second: StageFolder) -> Totals | None:
+    """Totals of both ensembles; None where their documents, which stand in order, are not the same."""
+    totals, names = Totals(("first", "second")), ("doc_id", "lang")
+    with open_rows(first) as one, open_rows(second) as other:
+        columns = [*names, "tokens", "bytes", ENSEMBLE]
+        for mine, theirs in itertools.zip_longest(one.groups(columns), other.groups(columns)):
+            if mine is None or theirs is None or any(not np.array_equal(mine[name], theirs[name]) for name in names):
+                return None
+            nats = {"first": mine[ENSEMBLE], "second": theirs[ENSEMBLE]}
+            totals.add(mine["lang"].tolist(), mine["tokens"], mine["bytes"], nats)
+    return totals

@@ -5,7 +5,6 @@ Hundreds are computed at once (``app.ensemble.many``), with the figure that runn
 
 from __future__ import annotations
 
-import io
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,8 @@ import numpy as np
 import yaml
 
 from app.allocation.storage import load_allocator
-from app.artifacts.layout import ALLOCATOR, CONFIG, DISTANCES
+from app.artifacts.counts import ScoresCounts
+from app.artifacts.layout import ALLOCATOR, CONFIG, distances_name
 from app.artifacts.store import StageFolder, Store
 from app.config.load import load_config_tree
 from app.config.schema import Config
@@ -25,7 +25,7 @@ from app.core.seeding import derive_seed
 from app.ensemble.many import Candidate, Prior, document_log_probs
 from app.ensemble.prior import fit_prior
 from app.ensemble.rules import RULES, WeightingSettings
-from app.evaluation.scores import ScoredDocuments, load_scores, scored_documents
+from app.evaluation.scores import ScoredDocuments, joined, read_array, read_blocks, scored_documents
 from app.evaluation.systems import DENSE
 from app.lineage.adapted import made_stage
 from app.lineage.inputs import EVALUATE
@@ -167,15 +167,16 @@ def read_kept(config: Config, store: Store) -> tuple[WeightingSettings, Kept, di
     lineage = Lineage(load_config_tree(tree), store)
     allocator = load_allocator(lineage.allocation.finished().child(ALLOCATOR).read)
     models = {task.name: task.key for task in (*lineage.experts, *lineage.baselines)}
-    loaded = {name: load_scores(lineage.scores(key).finished()) for name, key in models.items()}
-    documents = loaded[DENSE][0]
-    scores = np.stack([loaded[name][1].astype(np.float64) for name in allocator.experts], axis=1)
-    distances = _distances(_evaluation(lineage), scores.shape)
+    stages = {name: lineage.scores(key).finished() for name, key in models.items()}
+    block = joined(read_blocks(stages))
+    scores = np.stack([block.log_probs[name].astype(np.float64) for name in allocator.experts], axis=1)
+    distances = _distances(_evaluation(lineage), stages[DENSE].counts(ScoresCounts).blocks)
+    assert distances.shape == scores.shape
     own = weighting_settings(lineage.config)
     if own.name == "auto" or (allocator.unit == "language" and own.name in RULES and RULES[own.name].needs.distances):
         own = WeightingSettings(**{**asdict(own), "name": "posterior"})
     shares = {lang: tuple(held.tolist()) for lang, held in language_shares(lineage).items()}
-    kept = Kept(documents, scores, distances, loaded[DENSE][1].astype(np.float64), allocator.unit, shares)
+    kept = Kept(block.documents, scores, distances, block.log_probs[DENSE].astype(np.float64), allocator.unit, shares)
     return own, kept, part_priors(lineage)
 
 
@@ -207,10 +208,9 @@ def _evaluation(lineage: Lineage) -> StageFolder:
     return lineage.store.stage("evaluation", made_stage(lineage.config, lineage.store, "evaluation"), EVALUATE)
 
 
-def _distances(stage: StageFolder, shape: Sequence[int]) -> FloatArray:
-    values: FloatArray = np.load(io.BytesIO(stage.read(DISTANCES)), allow_pickle=False).astype(np.float64)
-    assert values.shape == tuple(shape)
-    return values
+def _distances(stage: StageFolder, blocks: int) -> FloatArray:
+    parts = [read_array(stage, distances_name(block)) for block in range(blocks)]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def part_of(kept: Kept, half: int) -> Kept:

@@ -41,6 +41,15 @@ class ModelCounts:
 
 
 @dataclass(frozen=True)
+class ScoresCounts:
+    """Scores of one model: what was scored, in how many blocks."""
+
+    tokens: int
+    documents: int
+    blocks: int
+
+
+@dataclass(frozen=True)
 class AllocationCounts:
     """A cut: names of the experts, and whether languages or documents are given to them.
 

@@ -42,9 +42,6 @@ ALLOCATOR_DONE = "allocator.DONE"
 TOP_TERMS = "top_terms.json"
 PROBE_FOUND = "probe.json"
 
-SCORES_INDEX = "index.parquet"
-SCORES_VALUES = "log_probs.npy"
-DISTANCES = "distances.npy"
 DOCUMENT_ROWS = "documents.parquet"
 EVALUATION_SUMMARY = "summary.json"
 SAMPLES = "samples.json"
@@ -130,6 +127,21 @@ def spans_name(file: int) -> str:
 def piece_folder(file: int, span: int) -> str:
     """What was read of one span of a source file; until all of them are put together."""
     return f"{PIECES}/{unit_name(file)}/{span:04d}"
+
+
+def scores_index_name(block: int) -> str:
+    """The documents of one block, inside a ``scores`` stage; written last, so it marks the block as complete."""
+    return f"index-{block:05d}.parquet"
+
+
+def scores_values_name(block: int) -> str:
+    """Log-probabilities of one block's tokens, inside a ``scores`` stage."""
+    return f"log_probs-{block:05d}.npy"
+
+
+def distances_name(block: int) -> str:
+    """Distances of one block's tokens, inside an ``evaluation`` stage."""
+    return f"distances-{block:05d}.npy"
 
 
 def ensemble_name(version: int) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from app.allocation.likeness import correlated
 from app.core.records import JsonObject
 from app.evaluation.systems import DENSE, SEED
-from app.evaluation.win_rate import LanguageTotals, compare, headline
+from app.evaluation.totals import LanguageTotals
+from app.evaluation.win_rate import compare, headline
 
 _OTHER, _THIS = "other", "this"
 
@@ -52,11 +53,11 @@ def together_against_apart(
     near, far = company(this.clusters, distances), company(other.clusters, distances)
     rows: list[JsonObject] = []
     for lang in comparison.table:
-        ratio = _log_perplexity(this.told[lang]) - _log_perplexity(other.told[lang])
+        ratio = this.told[lang].nats_per_token - other.told[lang].nats_per_token
         rows.append({"lang": lang, "company": near.get(lang), "other_company": far.get(lang), "log_ratio": ratio})
     both = [lang for lang in comparison.table if lang in near and lang in far]
     pairs = [
-        (near[lang] - far[lang], _log_perplexity(this.told[lang]) - _log_perplexity(other.told[lang])) for lang in both
+        (near[lang] - far[lang], this.told[lang].nats_per_token - other.told[lang].nats_per_token) for lang in both
     ]
     found = correlated({"": pairs})
     return {
@@ -67,10 +68,6 @@ def together_against_apart(
         "cases": found.cases,
         "rows": list(rows),
     }
-
-
-def _log_perplexity(totals: LanguageTotals) -> float:
-    return float(-totals.log_prob.sum() / totals.tokens.sum())
 
 
 def _mean(values: Mapping[str, float]) -> float | None:

@@ -7,7 +7,7 @@ Protocol ``paper``: the documents of a language concatenated and cut into rows o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,10 +84,11 @@ def score_documents(
     return out
 
 
-def pack_rows(documents: Sequence[IntArray], sequence_length: int) -> list[IntArray]:
+def pack_rows(documents: Iterable[IntArray], sequence_length: int) -> Iterator[IntArray]:
     """Protocol ``paper``: the concatenation cut into rows of L tokens; the remainder fills no row and is left out."""
-    if not documents:
-        return []
-    stream = np.concatenate(list(documents))
-    count = len(stream) // sequence_length
-    return list(stream[: count * sequence_length].reshape(count, sequence_length))
+    rest = np.zeros(0, dtype=np.int64)
+    for document in documents:
+        stream = np.concatenate([rest, document])
+        whole = len(stream) - len(stream) % sequence_length
+        yield from stream[:whole].reshape(-1, sequence_length)
+        rest = stream[whole:]

@@ -1,9 +1,12 @@
-"""Log-probabilities kept per token and model, so that weights, temperature and m can be swept without a model."""
+"""Log-probabilities kept per token and model, so that weights, temperature and m can be swept without a model.
+
+They are kept in blocks of whole documents: who reads them block by block holds no more than one of each model.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from app.artifacts.layout import SCORES_INDEX, SCORES_VALUES
-from app.artifacts.store import Folder
+from app.artifacts.counts import ScoresCounts
+from app.artifacts.layout import scores_index_name, scores_values_name
+from app.artifacts.store import Folder, StageFolder
 from app.core.records import IntArray
+
+BLOCK_TOKENS = 1 << 20
+"""A block closes with the document that brings it to so many: 4 MiB of log-probabilities a model, few files for any
+text, and the preset experiments are one block."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,27 @@ class ScoredDocuments:
         start = int(self.offset[document])
         return slice(start, start + int(self.length[document]))
 
+    def pieces(self, most: int) -> Iterator[tuple[ScoredDocuments, slice]]:
+        """Runs of whole documents of at most so many tokens (or one longer document), and where their tokens stand."""
+        first, ends = 0, self.offset + self.length
+        while first < len(self):
+            begin = int(self.offset[first])
+            stop = max(first + 1, int(np.searchsorted(ends, begin + most, side="right")))
+            some = slice(first, stop)
+            piece = ScoredDocuments(
+                self.doc_ids[some], self.langs[some], self.offset[some] - begin, self.length[some], self.bytes[some]
+            )
+            yield piece, slice(begin, int(ends[stop - 1]))
+            first = stop
+
+
+@dataclass(frozen=True)
+class ScoredBlock:
+    """Documents under several models. log_probs: model -> (tokens,) nats."""
+
+    documents: ScoredDocuments
+    log_probs: Mapping[str, NDArray[np.float32]]
+
 
 def scored_documents(
     doc_ids: Sequence[str], langs: Sequence[str], lengths: Sequence[int], sizes: Sequence[int]
@@ -52,8 +81,8 @@ def scored_documents(
     return ScoredDocuments(tuple(doc_ids), tuple(langs), offset, length, np.asarray(sizes, dtype=np.int64))
 
 
-def save_scores(folder: Folder, documents: ScoredDocuments, values: NDArray[np.float32]) -> None:
-    """Write ``index.parquet`` and ``log_probs.npy`` of one model. values: (tokens,) nats."""
+def save_block(folder: Folder, block: int, documents: ScoredDocuments, values: NDArray[np.float32]) -> None:
+    """Write a block of one model, its index last. values: (tokens,) nats."""
     table = pa.table(
         {
             "doc_id": list(documents.doc_ids),
@@ -65,17 +94,41 @@ def save_scores(folder: Folder, documents: ScoredDocuments, values: NDArray[np.f
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    folder.write(SCORES_INDEX, sink.getvalue().to_pybytes())
-    write_array(folder, SCORES_VALUES, values)
+    write_array(folder, scores_values_name(block), values)
+    folder.write(scores_index_name(block), sink.getvalue().to_pybytes())
 
 
-def load_scores(folder: Folder) -> tuple[ScoredDocuments, NDArray[np.float32]]:
-    """Inverse of ``save_scores``."""
-    table = pq.read_table(pa.BufferReader(folder.read(SCORES_INDEX)))
+def read_blocks(scores: Mapping[str, StageFolder]) -> Iterator[ScoredBlock]:
+    """The blocks of several models' scores of one text, one at a time. scores: finished stages by model.
+
+    Raises MissingArtifact, StaleArtifact or CorruptArtifact.
+    """
+    first = next(iter(scores.values()))
+    for block in range(first.counts(ScoresCounts).blocks):
+        documents = _read_index(first, block)
+        yield ScoredBlock(
+            documents, {name: read_array(folder, scores_values_name(block)) for name, folder in scores.items()}
+        )
+
+
+def joined(blocks: Iterator[ScoredBlock]) -> ScoredBlock:
+    """All blocks as one, for who needs the whole text at once."""
+    found = list(blocks)
+    texts = [block.documents for block in found]
+    whole = scored_documents(
+        [name for text in texts for name in text.doc_ids],
+        [lang for text in texts for lang in text.langs],
+        [length for text in texts for length in text.length.tolist()],
+        [size for text in texts for size in text.bytes.tolist()],
+    )
+    names = found[0].log_probs
+    return ScoredBlock(whole, {name: np.concatenate([block.log_probs[name] for block in found]) for name in names})
+
+
+def _read_index(folder: Folder, block: int) -> ScoredDocuments:
+    table = pq.read_table(pa.BufferReader(folder.read(scores_index_name(block))))
     columns = {name: np.asarray(table[name].to_numpy(), dtype=np.int64) for name in ("offset", "length", "bytes")}
-    documents = ScoredDocuments(tuple(table["doc_id"].to_pylist()), tuple(table["lang"].to_pylist()), **columns)
-    values: NDArray[np.float32] = np.load(io.BytesIO(folder.read(SCORES_VALUES)), allow_pickle=False)
-    return documents, values
+    return ScoredDocuments(tuple(table["doc_id"].to_pylist()), tuple(table["lang"].to_pylist()), **columns)
 
 
 def write_array(folder: Folder, name: str, values: NDArray[np.float32]) -> None:
@@ -83,3 +136,9 @@ def write_array(folder: Folder, name: str, values: NDArray[np.float32]) -> None:
     sink = io.BytesIO()
     np.save(sink, values, allow_pickle=False)
     folder.write(name, sink.getvalue())
+
+
+def read_array(folder: Folder, name: str) -> NDArray[np.float32]:
+    """Inverse of ``write_array``."""
+    values: NDArray[np.float32] = np.load(io.BytesIO(folder.read(name)), allow_pickle=False)
+    return values

@@ -62,19 +62,29 @@ class ExpertEvidence:
 
     def home(self, lang: str) -> int:
         """The expert that holds most of a language's training tokens, the first of equals."""
-        return int(np.argmax(self.shares[lang]))
+        return home_of(self.shares[lang])
+
+
+def home_of(shares: FloatArray) -> int:
+    """The expert that holds most, the first of equals. shares: (k,)."""
+    return int(np.argmax(shares))
 
 
 @dataclass(frozen=True)
 class Used:
-    """A system's log-probability of each token, (tokens,) nats, and what a token costs it on average.
+    """A system's log-probability of each token, (tokens,) nats, and what all of them cost.
 
-    experts: that must run. passes: the same with those in which dropped experts catch up.
+    running: experts that must run, added up over tokens. passes: the same with those in which dropped experts catch up.
     """
 
     log_probs: FloatArray
-    experts: float = 1.0
-    passes: float = 1.0
+    running: int
+    passes: int
+
+
+def used_alone(log_probs: FloatArray) -> Used:
+    """One model for each token."""
+    return Used(log_probs, len(log_probs), len(log_probs))
 
 
 def compared_systems(
@@ -105,13 +115,13 @@ def use_experts(system: System, documents: ScoredDocuments, evidence: ExpertEvid
     scores = evidence.scores
     if system.kind == "top1_language":
         homes = np.array([evidence.home(lang) for lang in documents.langs], dtype=np.int64)
-        return Used(_pick(scores, np.repeat(homes, documents.length)))
+        return used_alone(_pick(scores, np.repeat(homes, documents.length)))
     assert system.weighting is not None
     if system.kind == "top1_context" and evidence.unit == "document":
-        return Used(_pick(scores, evidence.distances.argmin(axis=1)))
+        return used_alone(_pick(scores, evidence.distances.argmin(axis=1)))
     prior = np.stack([evidence.shares[lang] for lang in documents.langs]) if system.starts_from_shares else None
     found = document_weights(system.weighting, documents.length, scores, evidence.distances, prior)
-    cost = float(found.running.mean()), float(found.passes.mean())
+    cost = int(found.running.sum()), int(found.passes.sum())
     if system.kind == "top1_context":
         return Used(_pick(scores, found.weights.argmax(axis=1)), *cost)
     return Used(mix_log_probs(scores, found.weights), *cost)

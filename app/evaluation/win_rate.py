@@ -9,7 +9,7 @@ import numpy as np
 
 from app.core.records import FloatArray, IntArray, JsonObject
 from app.core.seeding import generator
-from app.evaluation.scores import ScoredDocuments
+from app.evaluation.totals import LanguageTotals
 
 BASELINES = ("dense", "seed")
 """Each system is compared with these; wins are counted against the first."""
@@ -19,25 +19,6 @@ FALSE_CLEAR = 0.05
 """Share of comparisons whose interval excludes 0 although nothing differs."""
 _TAIL = FALSE_CLEAR / 2
 _DRAWN_AT_ONCE = 4_000_000
-
-
-@dataclass(frozen=True)
-class LanguageTotals:
-    """Documents of one language under one system: log-probability (nats), tokens and bytes of each, (n,)."""
-
-    log_prob: FloatArray
-    tokens: IntArray
-    bytes: IntArray
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the mean negative log-probability per token."""
-        return float(np.exp(-self.log_prob.sum() / self.tokens.sum()))
-
-    @property
-    def bits_per_byte(self) -> float:
-        """-log2 p(text) / UTF-8 bytes of the text."""
-        return float(-self.log_prob.sum() / np.log(2) / self.bytes.sum())
 
 
 @dataclass(frozen=True)
@@ -54,8 +35,7 @@ class Comparison:
 
 
 def summarise(
-    documents: ScoredDocuments,
-    systems: Mapping[str, FloatArray],
+    totals: Mapping[str, Mapping[str, LanguageTotals]],
     exposure: Mapping[str, Mapping[str, int]],
     samples: int,
     seed: int,
@@ -64,30 +44,18 @@ def summarise(
 ) -> JsonObject:
     """The computed part of ``summary.json``: headline of the ensemble, headline of each system, per-language table.
 
-    systems: name -> (tokens,) nats, the baselines among them. exposure: name -> language -> training tokens.
+    totals: system -> language -> its documents, the baselines among them. exposure: name -> language -> tokens.
     """
-    totals = {name: language_totals(documents, values) for name, values in systems.items()}
     comparison = compare(totals, exposure, samples, seed, baselines)
-    enough = sum(len(lang.tokens) >= LEAST_DOCUMENTS for lang in next(iter(totals.values())).values())
+    enough = sum(lang.documents >= LEAST_DOCUMENTS for lang in next(iter(totals.values())).values())
     return {
         **headline(comparison, ensemble),
         "clear_needs_documents": LEAST_DOCUMENTS,
         "languages_with_enough_documents": enough,
         "expected_false_clear": FALSE_CLEAR * enough,
-        "systems": {name: headline(comparison, name) for name in systems if name not in BASELINES},
+        "systems": {name: headline(comparison, name) for name in totals if name not in BASELINES},
         "per_language": dict(comparison.table),
     }
-
-
-def language_totals(documents: ScoredDocuments, values: FloatArray) -> dict[str, LanguageTotals]:
-    """Sum a system's token log-probabilities (tokens,) per document, by language."""
-    sums = np.add.reduceat(values, documents.offset) if len(documents) else np.zeros(0)
-    langs = np.asarray(documents.langs)
-    totals = {}
-    for lang in sorted(set(documents.langs)):
-        mine = langs == lang
-        totals[lang] = LanguageTotals(sums[mine], documents.length[mine], documents.bytes[mine])
-    return totals
 
 
 def compare(
@@ -97,7 +65,7 @@ def compare(
     seed: int,
     baselines: Sequence[str] = BASELINES,
 ) -> Comparison:
-    """Compare systems, each language -> totals, on the same resampled documents.
+    """Compare systems, each language -> totals, on the same resampled documents (or units: see ``LanguageTotals``).
 
     ``low`` and ``high``: 95 % interval of the perplexity. For each baseline ``change_from_<baseline>`` is
     ppl / ppl(baseline) - 1 with its paired interval ``low_from_``, ``high_from_``; ``clear_from_`` says that the
@@ -182,7 +150,7 @@ def _compare_language(
     baselines: Sequence[str],
 ) -> JsonObject:
     names = list(totals)
-    documents = totals[names[0]]
+    documents = totals[names[0]].documents
     row: JsonObject = {}
     for place, name in enumerate(names):
         low, high = _interval(np.exp(resampled[:, place]))
@@ -191,7 +159,7 @@ def _compare_language(
             "bits_per_byte": totals[name].bits_per_byte,
             "low": low,
             "high": high,
-            "documents": len(documents.tokens),
+            "documents": documents,
             "exposure_tokens": exposure.get(name, 0),
         }
         for base in baselines:
@@ -199,7 +167,7 @@ def _compare_language(
                 low, high = _interval(np.expm1(resampled[:, place] - resampled[:, names.index(base)]))
                 cell[f"change_from_{base}"] = totals[name].perplexity / totals[base].perplexity - 1
                 cell |= {f"low_from_{base}": low, f"high_from_{base}": high}
-                cell[f"clear_from_{base}"] = len(documents.tokens) >= LEAST_DOCUMENTS and (high < 0 or low > 0)
+                cell[f"clear_from_{base}"] = documents >= LEAST_DOCUMENTS and (high < 0 or low > 0)
         row[name] = cell
     return row
 

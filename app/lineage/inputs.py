@@ -15,6 +15,7 @@ from app.config.schema import Config
 from app.config.training import BaselineConfig
 from app.core.records import JsonValue
 from app.corpora.base import READING_VERSION, Corpus
+from app.evaluation.scores import BLOCK_TOKENS
 from app.lineage.settings import language_quality, source_weights, weighting_settings
 
 BUILTIN = "builtin:"
@@ -203,6 +204,7 @@ def scores_inputs(config: Config, tokens_key: str, model_key: str) -> StageInput
         "max_tokens_per_document": config.evaluation.max_tokens_per_document,
         "sequence_length": config.training.sequence_length,
         "precision": config.training.precision,
+        "block_tokens": BLOCK_TOKENS,
     }
     return StageInputs("scores", fields, {"tokens": tokens_key, "model": model_key}, EVALUATE)
 

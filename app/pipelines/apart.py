@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from app.artifacts.counts import AllocationCounts
-from app.artifacts.layout import DOCUMENT_ROWS
 from app.artifacts.store import Store
 from app.core.errors import XelmError
 from app.core.records import JsonObject
 from app.evaluation.company import Cut, together_against_apart
+from app.evaluation.document_rows import open_rows
 from app.evaluation.systems import DENSE, ENSEMBLE_TOLD, SEED
-from app.evaluation.win_rate import LanguageTotals
+from app.evaluation.totals import Totals
 from app.pipelines.groupings import keys_of
 from app.reporting.comparison import ComparedRun
 
@@ -69,18 +67,15 @@ def _cut(store: Store, keys: Mapping[str, str]) -> Cut | None:
     clusters = store.stage("allocation", keys["allocation"]).counts(AllocationCounts).clusters
     if clusters is None or "evaluation" not in keys:
         return None
-    table = pq.read_table(io.BytesIO(store.stage("evaluation", keys["evaluation"]).read(DOCUMENT_ROWS)))
-    if not {ENSEMBLE_TOLD, DENSE, SEED} <= set(table.column_names):
-        return None
-    langs = np.array(table["lang"].to_pylist())
-    tokens, sizes = (np.asarray(table[name].to_numpy(), dtype=np.int64) for name in ("tokens", "bytes"))
-
-    def totals(system: str) -> dict[str, LanguageTotals]:
-        values = np.asarray(table[system].to_numpy(), dtype=np.float64)
-        masks = {str(lang): langs == lang for lang in sorted(set(langs.tolist()))}
-        return {lang: LanguageTotals(values[own], tokens[own], sizes[own]) for lang, own in masks.items()}
-
-    return Cut(clusters, totals(ENSEMBLE_TOLD), totals(DENSE), totals(SEED))
+    wanted = (ENSEMBLE_TOLD, DENSE, SEED)
+    totals = Totals(wanted)
+    with open_rows(store.stage("evaluation", keys["evaluation"])) as rows:
+        if not set(wanted) <= set(rows.columns):
+            return None
+        for group in rows.groups(["lang", "tokens", "bytes", *wanted]):
+            totals.add(group["lang"].tolist(), group["tokens"], group["bytes"], {name: group[name] for name in wanted})
+    told, dense, seed = (totals.by_system()[name] for name in wanted)
+    return Cut(clusters, told, dense, seed)
 
 
 def _same_documents(one: Cut, other: Cut) -> bool:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from app.adaptation.rounds import Rank, ranked_by_distance, ranked_by_expert, rankings
 from app.allocation.uriel import donor_ranking
 from app.artifacts.ensemble import EnsembleRecord
@@ -18,13 +16,12 @@ from app.config.schema import Config
 from app.core.errors import ConfigError, XelmError
 from app.core.records import FloatArray, JsonObject
 from app.corpora.layouts import LAYOUTS
-from app.evaluation.scores import load_scores
 from app.evaluation.systems import SEED
 from app.lineage.adapted import AdaptationText, first_text, made_before, owners_of
 from app.lineage.inputs import SEED as MAKE_SEED
 from app.lineage.inputs import PlannedStage, planned, probe_inputs
 from app.pipelines.probe import measured_languages
-from app.pipelines.score import score_models
+from app.pipelines.score import nats_per_token, score_models
 from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens
 from app.probes.compare import probe_distances
@@ -135,16 +132,9 @@ def sample_text(
 def _by_surprise(text: AdaptationText, record: EnsembleRecord) -> Rank:
     """By the mean nats per token of each expert on the sample."""
     scores = score_models(text, {expert.name: text.store.stage("model", expert.model) for expert in record.experts})
-    loaded = {name: load_scores(folder) for name, folder in scores.items()}
-    documents = next(iter(loaded.values()))[0]
-    langs = np.repeat(np.asarray(documents.langs), documents.length)
-    owners = owners_of(record)
-    ranks = {
-        lang: ranked_by_expert(
-            {name: -float(values[langs == lang].mean()) for name, (_, values) in loaded.items()}, owners
-        )
-        for lang in sorted(set(documents.langs))
-    }
+    found, owners = nats_per_token(scores), owners_of(record)
+    languages = next(iter(found.values()))
+    ranks = {lang: ranked_by_expert({name: nats[lang] for name, nats in found.items()}, owners) for lang in languages}
     return lambda lang, known: ranks[lang](lang, known) if lang in ranks else []
 
 

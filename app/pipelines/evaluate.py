@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import ray
 
 from app.allocation.base import Allocator
-from app.allocation.prefixes import prefix_distances
 from app.allocation.storage import load_allocator
 from app.artifacts.counts import ModelCounts
 from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, is_grown_from, read_ensemble, write_ensemble
-from app.artifacts.layout import (
-    ALLOCATOR,
-    CURRENT_ENSEMBLE,
-    DISTANCES,
-    DOCUMENT_ROWS,
-    EVALUATION_SUMMARY,
-    SUMMARY,
-    TOKENIZER,
-)
+from app.artifacts.layout import ALLOCATOR, CURRENT_ENSEMBLE, EVALUATION_SUMMARY, SUMMARY, distances_name
 from app.artifacts.store import StageFolder
-from app.core.records import FloatArray, IntArray, JsonObject
+from app.core.records import FloatArray, JsonObject
 from app.core.units import format_seconds
-from app.evaluation.scores import ScoredDocuments, load_scores, write_array
+from app.evaluation.document_rows import row_writer
+from app.evaluation.scores import ScoredBlock, read_blocks, write_array
 from app.evaluation.systems import (
     DENSE,
     ENSEMBLE,
     SEED,
     ExpertEvidence,
     System,
-    Used,
     compared_systems,
+    home_of,
     use_experts,
+    used_alone,
 )
+from app.evaluation.totals import Totals, document_sums
 from app.evaluation.win_rate import summarise
-from app.fleet.ray_session import ray_session
 from app.lineage.inputs import evaluation_inputs, planned
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.lineage.settings import weighting_settings
+from app.pipelines.distances import with_distances
 from app.pipelines.merge import make_merges, merged_from
-from app.pipelines.score import ANYWHERE, score_models, validation_documents
-from app.tokens.tokenizer import load_tokenizer
+from app.pipelines.score import score_models
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
+
+_CELLS_AT_ONCE = 1 << 23
+"""Tokens times experts of one piece: 64 MiB for each of the arrays that a mixture is computed in."""
 
 
 def make_evaluation(lineage: Lineage) -> Made:
@@ -128,24 +120,11 @@ def _compare(
     """The evaluation's summary; it may be shared by runs of several names, so it holds none."""
     config, allocation = lineage.config, lineage.allocation.finished()
     allocator = load_allocator(allocation.child(ALLOCATOR).read)
-    loaded = {name: load_scores(folder) for name, folder in scores.items()}
-    documents = loaded[SEED][0]
-    tokens = {name: values.astype(np.float64) for name, (_, values) in loaded.items()}
-    evidence = ExpertEvidence(
-        np.stack([tokens[name] for name in allocator.experts], axis=1),
-        _distances(lineage, allocator, documents),
-        language_shares(lineage),
-        allocator.unit,
-    )
     prior = config.evaluation.prior
-    systems = compared_systems(list(tokens), weighting_settings(config), allocator.unit, prior)
-    used = {
-        system.name: use_experts(system, documents, evidence) if system.uses_experts else Used(tokens[system.name])
-        for system in systems
-    }
-    log_probs = {name: found.log_probs for name, found in used.items()}
-    write_array(stage, DISTANCES, evidence.distances.astype(np.float32))
-    _write_rows(stage, documents, log_probs)
+    systems = compared_systems(list(scores), weighting_settings(config), allocator.unit, prior)
+    measured = _measure(lineage, scores, allocator, systems, stage)
+    found = measured.totals.by_system()
+    homes = {lang: allocator.experts[home_of(held)] for lang, held in language_shares(lineage).items()}
     samples, seed = config.evaluation.bootstrap_samples, config.run.seed
     baselines = [task.name for task in lineage.baselines]
     ordered = (DENSE, SEED, *(name for name in baselines if name != DENSE))
@@ -160,20 +139,69 @@ def _compare(
         "steps": steps,
         "mixture": config.corpus.mixture,
         "protocol": config.evaluation.protocol,
-        **summarise(documents, log_probs, _exposure(lineage, systems, record), samples, seed, ENSEMBLE, ordered),
-        "made": {system.name: _made(system, used[system.name]) for system in systems},
-        "expert_of_language": {lang: allocator.experts[evidence.home(lang)] for lang in evidence.shares},
+        **summarise(found, _exposure(lineage, systems, record), samples, seed, ENSEMBLE, ordered),
+        "made": {system.name: _made(system, measured) for system in systems},
+        "expert_of_language": homes,
     }
 
 
-def _made(system: System, used: Used) -> JsonObject:
+@dataclass
+class _Measured:
+    """Sums of every system over all blocks. running, passes: as ``Used`` has them."""
+
+    totals: Totals
+    tokens: int = 0
+    running: Counter[str] = field(default_factory=Counter)
+    passes: Counter[str] = field(default_factory=Counter)
+
+    def add(
+        self, systems: Sequence[System], block: ScoredBlock, evidence: ExpertEvidence, experts: Sequence[str]
+    ) -> dict[str, FloatArray]:
+        """Compute every system on a block, piece by piece; returns system -> (documents,) nats."""
+        sums: dict[str, list[FloatArray]] = {system.name: [] for system in systems}
+        for documents, tokens in block.documents.pieces(max(1, _CELLS_AT_ONCE // len(experts))):
+            log_probs = {name: values[tokens].astype(np.float64) for name, values in block.log_probs.items()}
+            scores = np.stack([log_probs[name] for name in experts], axis=1)
+            piece = replace(evidence, scores=scores, distances=evidence.distances[tokens])
+            self.tokens += documents.num_tokens
+            for system in systems:
+                alone = not system.uses_experts
+                used = used_alone(log_probs[system.name]) if alone else use_experts(system, documents, piece)
+                self.running[system.name] += used.running
+                self.passes[system.name] += used.passes
+                sums[system.name].append(document_sums(documents, used.log_probs))
+        found = {name: np.concatenate(parts) for name, parts in sums.items()}
+        documents = block.documents
+        self.totals.add(documents.langs, documents.length, documents.bytes, found)
+        return found
+
+
+def _measure(
+    lineage: Lineage,
+    scores: Mapping[str, StageFolder],
+    allocator: Allocator,
+    systems: Sequence[System],
+    stage: StageFolder,
+) -> _Measured:
+    """Every system on every block; writes distances and a row for each document as it goes."""
+    names, shares = [system.name for system in systems], language_shares(lineage)
+    measured = _Measured(Totals(names))
+    with row_writer(stage, names) as rows:
+        for number, (block, distances) in enumerate(with_distances(lineage, allocator, read_blocks(scores))):
+            write_array(stage, distances_name(number), distances.astype(np.float32))
+            evidence = ExpertEvidence(np.zeros((0, 0)), distances, shares, allocator.unit)
+            rows.add(block.documents, measured.add(systems, block, evidence, allocator.experts))
+    return measured
+
+
+def _made(system: System, measured: _Measured) -> JsonObject:
     """How a system is made, for readers of the summary."""
     return {
         "kind": system.kind,
         "told_language": system.told,
         "weighting": system.weighting.name if system.kind == "mixture" and system.weighting else None,
-        "experts_per_token": used.experts,
-        "passes_per_token": used.passes,
+        "experts_per_token": measured.running[system.name] / measured.tokens,
+        "passes_per_token": measured.passes[system.name] / measured.tokens,
     }
 
 
@@ -198,39 +226,3 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for each in counts:
         total.update(each)
     return dict(total)
-
-
-def _distances(lineage: Lineage, allocator: Allocator, documents: ScoredDocuments) -> FloatArray:
-    """(tokens, k): row t is the distance of the text before token t to each expert."""
-    if allocator.unit == "language":
-        rows = np.stack([allocator.context(lang).distances() for lang in documents.langs])
-        return np.repeat(rows, documents.length, axis=0)
-    tokenizer, allocation = lineage.tokenizer.finished(), lineage.allocation.finished()
-    _, ids = validation_documents(lineage.config, lineage.token_corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
-    with ray_session(lineage.config.cluster):
-        task = ray.remote(_context_distances).options(num_cpus=1, scheduling_strategy=ANYWHERE)
-        size = max(1, len(ids) // 32)
-        parts = [task.remote(allocation, tokenizer, ids[at : at + size]) for at in range(0, len(ids), size)]
-        return np.concatenate(ray.get(parts))
-
-
-def _context_distances(allocation: StageFolder, tokenizer_stage: StageFolder, ids: list[IntArray]) -> FloatArray:
-    allocator = load_allocator(allocation.child(ALLOCATOR).read)
-    tokenizer = load_tokenizer(str(tokenizer_stage.local(TOKENIZER)))
-    rows = [prefix_distances(allocator, None, document, tokenizer.pieces)[:-1] for document in ids]
-    return np.concatenate(rows)
-
-
-def _write_rows(stage: StageFolder, documents: ScoredDocuments, systems: Mapping[str, FloatArray]) -> None:
-    """One row per document: its languages, sizes and log-probability (nats) under every system."""
-    columns: dict[str, object] = {
-        "doc_id": list(documents.doc_ids),
-        "lang": list(documents.langs),
-        "tokens": documents.length,
-        "bytes": documents.bytes,
-    }
-    for name, values in systems.items():
-        columns[name] = np.add.reduceat(values, documents.offset)
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, compression="zstd")
-    stage.write(DOCUMENT_ROWS, sink.getvalue())

@@ -14,9 +14,10 @@ from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, JsonObject
 from app.core.typed import from_json
 from app.ensemble.rules import WeightingSettings
-from app.evaluation.scores import ScoredDocuments, load_scores
+from app.evaluation.scores import ScoredDocuments, read_blocks
 from app.evaluation.systems import DENSE, SEED, ExpertEvidence, System, use_experts
-from app.evaluation.win_rate import compare, headline, language_totals
+from app.evaluation.totals import Totals, document_sums
+from app.evaluation.win_rate import compare, headline
 from app.lineage.adapted import AdaptationText, ScoredText, first_text, owners_of
 from app.pipelines.score import Scorable, score_models
 from app.reporting.tables import mean_change_text, text_table
@@ -63,36 +64,49 @@ def _compared(
     only: Sequence[str] = (),
 ) -> JsonObject:
     """only: the languages that count; empty: all of the text."""
-    loaded = {name: load_scores(folder) for name, folder in score_models(text, models).items()}
-    documents = next(iter(loaded.values()))[0]
-    tokens = {name: values.astype(np.float64) for name, (_, values) in loaded.items()}
-    systems = {name: tokens[name] for name in (DENSE, SEED) if name in tokens}
-    systems |= _own_lapt(documents, tokens, after, lapt) if only else {name: tokens[name] for name in lapt}
-    systems[BEFORE], systems[AFTER] = (_untold(documents, tokens, record) for record in (before, after))
-    told = _told(documents, tokens, after)
-    systems[AFTER_TOLD] = told
-    if not only:
-        systems[BEFORE_TOLD] = _told(documents, tokens, before)
-    totals = {
-        name: {lang: found for lang, found in language_totals(documents, values).items() if not only or lang in only}
-        for name, values in systems.items()
+    alone = [SEED, *(expert.name for expert in after.experts)]
+    scores, totals = score_models(text, models), None
+    of_models = Totals(names := [name for name in alone if name in scores])
+    for block in read_blocks(scores):
+        documents = block.documents
+        tokens = {name: values.astype(np.float64) for name, values in block.log_probs.items()}
+        systems = _systems(documents, tokens, before, after, lapt, new=bool(only))
+        totals = totals or Totals(list(systems))
+        for kept, values in ((totals, systems), (of_models, {name: tokens[name] for name in names})):
+            sums = {name: document_sums(documents, each) for name, each in values.items()}
+            kept.add(documents.langs, documents.length, documents.bytes, sums)
+    assert totals is not None, "scores have a block"
+    found = {
+        name: {lang: of for lang, of in by_language.items() if not only or lang in only}
+        for name, by_language in totals.by_system().items()
     }
     config = text.config
     baselines = (DENSE, SEED, BEFORE, *((BEFORE_TOLD,) if not only else ()))
-    comparison = compare(totals, {}, config.evaluation.bootstrap_samples, config.run.seed, baselines)
-    shown = [name for name in systems if name not in (DENSE, SEED)]
-    alone = [SEED, *(expert.name for expert in after.experts)]
+    comparison = compare(found, {}, config.evaluation.bootstrap_samples, config.run.seed, baselines)
+    shown, by_model = [name for name in found if name not in (DENSE, SEED)], of_models.by_system()
     return {
         "systems": {name: headline(comparison, name) for name in shown},
         "per_language": dict(comparison.table),
-        "alone": {lang: _alone(documents, tokens, alone, lang) for lang in comparison.table},
+        "alone": {lang: {name: by_model[name][lang].perplexity for name in names} for lang in comparison.table},
     }
 
 
-def _alone(documents: ScoredDocuments, tokens: Mapping[str, FloatArray], names: Sequence[str], lang: str) -> JsonObject:
-    """Model -> its perplexity in one language."""
-    found = {name: language_totals(documents, tokens[name])[lang] for name in names if name in tokens}
-    return {name: totals.perplexity for name, totals in found.items()}
+def _systems(
+    documents: ScoredDocuments,
+    tokens: Mapping[str, FloatArray],
+    before: EnsembleRecord,
+    after: EnsembleRecord,
+    lapt: Sequence[str],
+    new: bool,
+) -> dict[str, FloatArray]:
+    """What is compared -> (tokens,) nats. new: of the new languages alone."""
+    systems = {name: tokens[name] for name in (DENSE, SEED) if name in tokens}
+    systems |= _own_lapt(documents, tokens, after, lapt) if new else {name: tokens[name] for name in lapt}
+    systems[BEFORE], systems[AFTER] = (_untold(documents, tokens, record) for record in (before, after))
+    systems[AFTER_TOLD] = _told(documents, tokens, after)
+    if not new:
+        systems[BEFORE_TOLD] = _told(documents, tokens, before)
+    return systems
 
 
 def _own_lapt(

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
 
-from app.artifacts.layout import FINAL_MODEL, TOKENIZER
+from app.artifacts.counts import ScoresCounts
+from app.artifacts.layout import FINAL_MODEL, TOKENIZER, scores_index_name
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.errors import CorpusError
 from app.core.records import IntArray
 from app.core.units import format_count, format_seconds
 from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, score_documents
-from app.evaluation.scores import ScoredDocuments, save_scores, scored_documents
+from app.evaluation.scores import BLOCK_TOKENS, ScoredDocuments, read_blocks, save_block, scored_documents
+from app.evaluation.totals import Totals, document_sums
 from app.fleet.ray_session import ray_session
 from app.lineage.inputs import PlannedStage
 from app.models.load import load_model
@@ -30,6 +33,10 @@ from app.tokens.tokenizer import Tokenizer, load_tokenizer
 from app.training.loop import autocast, choose_device
 
 log = logging.getLogger(__name__)
+
+Block: TypeAlias = tuple[ScoredDocuments, list[IntArray]]
+"""Documents and the token ids of each."""
+_Row: TypeAlias = tuple[str, str, IntArray, int]
 
 ANYWHERE = "DEFAULT"
 """Said aloud, since a trial of Ray Tune would keep the tasks it starts in its own tenth of a core."""
@@ -83,46 +90,88 @@ def _score_one(
     started = time.monotonic()
     torch.set_num_threads(1)
     corpus = TokenCorpus.open(tokens)
-    documents, ids = validation_documents(config, corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
-    score = model_scorer(config, model)
-    length = config.training.sequence_length
-    values = score_documents(score, ids, corpus.start_id, corpus.pad_id, length, config.evaluation.batch_tokens)
-    save_scores(stage.folder, documents, np.concatenate(values))
+    blocks = validation_blocks(config, corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
+    counts, scored = score_blocks(config, corpus, blocks, model_scorer(config, model), stage.folder)
     seconds = time.monotonic() - started
-    counts = {"tokens": documents.num_tokens, "documents": len(documents)}
-    stage.publish(counts, seconds)
-    return seconds, documents.num_tokens
+    stage.publish(asdict(counts), seconds)
+    return seconds, scored
 
 
-def validation_documents(
-    config: Config, corpus: TokenCorpus, tokenizer: Tokenizer
-) -> tuple[ScoredDocuments, list[IntArray]]:
+def score_blocks(
+    config: Config, corpus: TokenCorpus, blocks: Iterable[Block], score: ScoreRows, folder: StageFolder
+) -> tuple[ScoresCounts, int]:
+    """Score the blocks that are not scored yet; returns what all hold, and the tokens scored now."""
+    documents = tokens = scored = number = 0
+    for number, (block, ids) in enumerate(blocks, 1):
+        if not folder.exists(scores_index_name(number - 1)):
+            length, batch = config.training.sequence_length, config.evaluation.batch_tokens
+            values = score_documents(score, ids, corpus.start_id, corpus.pad_id, length, batch)
+            save_block(folder, number - 1, block, np.concatenate(values))
+            scored += block.num_tokens
+        documents, tokens = documents + len(block), tokens + block.num_tokens
+    return ScoresCounts(tokens, documents, number), scored
+
+
+def validation_blocks(
+    config: Config, corpus: TokenCorpus, tokenizer: Tokenizer, block_tokens: int = BLOCK_TOKENS
+) -> Iterator[Block]:
     """The documents to score, with their end token, cut at the configured length; languages in sorted order.
 
-    Under protocol ``paper`` a "document" is a packed row.
+    Under protocol ``paper`` a "document" is a packed row. A block closes with the document that brings it to
+    ``block_tokens``.
     """
-    evaluation = config.evaluation
-    rows: list[tuple[str, str, IntArray, int]] = []
-    for lang in corpus.languages():
-        found = list(islice(corpus.documents(lang, "validation"), evaluation.max_documents_per_language))
-        whole = [_without_start(corpus, document.ids) for document in found]
-        if evaluation.protocol == "paper":
-            for number, ids in enumerate(pack_rows(whole, config.training.sequence_length)):
-                rows.append((f"{lang}-row-{number}", lang, ids, _text_bytes(tokenizer, ids)))
-            continue
-        for document, ids in zip(found, whole, strict=True):
-            cut = ids[: evaluation.max_tokens_per_document]
-            size = document.bytes if len(cut) == len(ids) else _text_bytes(tokenizer, cut)
-            rows.append((document.doc_id, lang, cut, size))
-    if not rows:
+    rows: list[_Row] = []
+    tokens, seen = 0, set()
+    for row in _validation_rows(config, corpus, tokenizer):
+        rows.append(row)
+        seen.add(row[1])
+        tokens += len(row[2])
+        if tokens >= block_tokens:
+            yield _block(rows)
+            rows, tokens = [], 0
+    if rows:
+        yield _block(rows)
+    if not seen:
         raise CorpusError(
             f"no validation text in {', '.join(corpus.languages())}; raise corpus.validation_fraction or bring a"
             " validation split"
         )
-    if silent := sorted(set(corpus.languages()) - {lang for _, lang, _, _ in rows}):
+    if silent := sorted(set(corpus.languages()) - seen):
         log.warning("no held-out text to score in %s: these languages are in no table", ", ".join(silent))
-    doc_ids, langs, ids_by_row, sizes = (list(column) for column in zip(*rows, strict=True))
-    return scored_documents(doc_ids, langs, [len(ids) for ids in ids_by_row], sizes), ids_by_row
+
+
+def _validation_rows(config: Config, corpus: TokenCorpus, tokenizer: Tokenizer) -> Iterator[_Row]:
+    evaluation = config.evaluation
+    for lang in corpus.languages():
+        found = islice(corpus.documents(lang, "validation"), evaluation.max_documents_per_language)
+        if evaluation.protocol == "paper":
+            whole = (_without_start(corpus, document.ids) for document in found)
+            for number, ids in enumerate(pack_rows(whole, config.training.sequence_length)):
+                yield f"{lang}-row-{number}", lang, ids, _text_bytes(tokenizer, ids)
+            continue
+        for document in found:
+            ids = _without_start(corpus, document.ids)
+            cut = ids[: evaluation.max_tokens_per_document]
+            size = document.bytes if len(cut) == len(ids) else _text_bytes(tokenizer, cut)
+            yield document.doc_id, lang, cut, size
+
+
+def _block(rows: Sequence[_Row]) -> Block:
+    doc_ids, langs, ids, sizes = (list(column) for column in zip(*rows, strict=True))
+    return scored_documents(doc_ids, langs, [len(each) for each in ids], sizes), ids
+
+
+def nats_per_token(scores: Mapping[str, StageFolder]) -> dict[str, dict[str, float]]:
+    """Model -> language -> mean nats per token. scores: finished stages by model."""
+    totals = Totals(list(scores))
+    for block in read_blocks(scores):
+        documents = block.documents
+        sums = {name: document_sums(documents, values.astype(np.float64)) for name, values in block.log_probs.items()}
+        totals.add(documents.langs, documents.length, documents.bytes, sums)
+    return {
+        name: {lang: found.nats_per_token for lang, found in by_language.items()}
+        for name, by_language in totals.by_system().items()
+    }
 
 
 def model_scorer(config: Config, model: StageFolder) -> ScoreRows:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.evaluation.company import Cut, company, together_against_apart
-from app.evaluation.win_rate import LanguageTotals
+from app.evaluation.totals import LanguageTotals
 
 NEAR, FAR = 0.2, 0.8
 PAIRS = (("de", "en"), ("hi", "ur"))
@@ -26,7 +26,7 @@ def totals(nats: dict[str, float]) -> dict[str, LanguageTotals]:
     """25 documents of 10 tokens, each token at so many nats, every other document a little more."""
     spread = np.where(np.arange(25) % 2, 1.01, 1.0)
     return {
-        lang: LanguageTotals(-10 * value * spread, np.full(25, 10), np.full(25, 30)) for lang, value in nats.items()
+        lang: LanguageTotals(-10 * value * spread, np.full(25, 10), np.full(25, 30), 25) for lang, value in nats.items()
     }
 
 

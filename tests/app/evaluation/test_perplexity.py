@@ -114,4 +114,4 @@ def test_a_short_document_has_the_probability_of_its_tokens_in_order() -> None:
 def test_packed_rows_are_the_concatenation_without_its_rest() -> None:
     documents = [np.array([1, 2, 3]), np.array([4]), np.array([5, 6, 7])]
     assert [row.tolist() for row in pack_rows(documents, 3)] == [[1, 2, 3], [4, 5, 6]]
-    assert pack_rows([], 3) == []
+    assert list(pack_rows([], 3)) == []

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.artifacts.store import Folder
-from app.evaluation.scores import load_scores, save_scores, scored_documents
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.evaluation.scores import ScoredDocuments, joined, read_blocks, save_block, scored_documents
 
 
 def test_documents_lie_end_to_end_in_the_token_array() -> None:
@@ -15,15 +16,41 @@ def test_documents_lie_end_to_end_in_the_token_array() -> None:
     assert [values[documents.tokens(i)].tolist() for i in range(3)] == [[0, 1, 2], [3], [4, 5]]
 
 
-def test_scores_survive_the_way_to_disk(tmp_path: Path) -> None:
-    documents = scored_documents(["a", "b"], ["de", "sw"], [2, 1], [9, 4])
-    values = np.array([-1.5, -0.25, -7.0], dtype=np.float32)
-    save_scores(Folder(str(tmp_path)), documents, values)
-    loaded, again = load_scores(Folder(str(tmp_path)))
-    assert (loaded.doc_ids, loaded.langs) == (documents.doc_ids, documents.langs)
-    for name in ("offset", "length", "bytes"):
-        assert getattr(loaded, name).tolist() == getattr(documents, name).tolist()
-    assert again.dtype == np.float32 and again.tolist() == values.tolist()
+def scored(store: Store, name: str, blocks: list[tuple[ScoredDocuments, list[float]]]) -> StageFolder:
+    stage = store.stage("scores", name)
+    for number, (documents, values) in enumerate(blocks):
+        save_block(stage, number, documents, np.array(values, dtype=np.float32))
+    counts = {"tokens": 4, "documents": 3, "blocks": len(blocks)}
+    stage.publish(Manifest("scores", name, {}, {}, counts))
+    return stage
+
+
+def test_blocks_survive_the_way_to_disk_and_are_the_text_again_when_joined(tmp_path: Path) -> None:
+    one, two = scored_documents(["a", "b"], ["de", "sw"], [2, 1], [9, 4]), scored_documents(["c"], ["sw"], [1], [5])
+    store = Store(str(tmp_path))
+    stages = {
+        "dense": scored(store, "k0", [(one, [-1.5, -0.25, -7.0]), (two, [-2.0])]),
+        "seed": scored(store, "k1", [(one, [-3.0, -4.0, -5.0]), (two, [-6.0])]),
+    }
+    blocks = list(read_blocks(stages))
+    assert [block.documents.doc_ids for block in blocks] == [("a", "b"), ("c",)]
+    assert [block.log_probs["seed"].tolist() for block in blocks] == [[-3, -4, -5], [-6]]
+    whole = joined(iter(blocks))
+    assert (whole.documents.doc_ids, whole.documents.langs) == (("a", "b", "c"), ("de", "sw", "sw"))
+    assert whole.documents.offset.tolist() == [0, 2, 3] and whole.documents.length.tolist() == [2, 1, 1]
+    assert whole.documents.bytes.tolist() == [9, 4, 5]
+    assert whole.log_probs["dense"].dtype == np.float32 and whole.log_probs["dense"].tolist() == [-1.5, -0.25, -7, -2]
+
+
+def test_pieces_are_whole_documents_and_a_document_that_is_too_long_is_one() -> None:
+    lengths = [3, 1, 2, 9, 1]
+    documents, values = scored_documents(list("abcde"), ["de"] * 5, lengths, [1] * 5), np.arange(16)
+    found = list(documents.pieces(4))
+    assert [piece.doc_ids for piece, _ in found] == [("a", "b"), ("c",), ("d",), ("e",)]
+    for piece, tokens in found:
+        for place, name in enumerate(piece.doc_ids):
+            own = values[documents.tokens("abcde".index(name))]
+            assert values[tokens][piece.tokens(place)].tolist() == own.tolist()
 
 
 def test_no_documents_make_an_empty_index() -> None:

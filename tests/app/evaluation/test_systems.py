@@ -113,8 +113,8 @@ def test_without_a_prior_by_language_a_cut_of_documents_has_nothing_to_be_told()
 def test_the_cost_of_a_token_is_the_experts_that_must_run() -> None:
     evidence = ExpertEvidence(np.log(P), BY_LANGUAGE, OWNED, "language")
     systems = {system.name: system for system in compared_systems([], AUTO, "language", "language")}
-    assert use_experts(systems[ENSEMBLE_TOLD], DOCUMENTS, evidence).experts == 1.0
-    assert use_experts(systems[ENSEMBLE], DOCUMENTS, evidence).experts == 2.0
+    assert use_experts(systems[ENSEMBLE_TOLD], DOCUMENTS, evidence).running == 5
+    assert use_experts(systems[ENSEMBLE], DOCUMENTS, evidence).running == 10
 
 
 def test_every_model_is_a_system_that_is_not_told() -> None:

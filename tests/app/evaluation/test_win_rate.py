@@ -8,33 +8,12 @@ from scipy import stats
 
 from app.core.records import FloatArray
 from app.evaluation import win_rate
-from app.evaluation.scores import ScoredDocuments, scored_documents
-from app.evaluation.win_rate import (
-    LanguageTotals,
-    compare,
-    headline,
-    language_totals,
-    resampled_log_perplexities,
-    summarise,
-)
+from app.evaluation.totals import LanguageTotals, Totals
+from app.evaluation.win_rate import compare, headline, resampled_log_perplexities, summarise
 
 
 def totals(log_prob: list[float], tokens: list[int], sizes: list[int]) -> LanguageTotals:
-    return LanguageTotals(np.array(log_prob), np.array(tokens), np.array(sizes))
-
-
-def test_perplexity_weighs_tokens_and_bits_per_byte_weighs_bytes() -> None:
-    figures = totals([-4.0, -8.0], [2, 4], [6, 10])
-    assert figures.perplexity == pytest.approx(math.exp(2))
-    assert figures.bits_per_byte == pytest.approx(12 / math.log(2) / 16)
-
-
-def test_documents_are_summed_by_language() -> None:
-    documents = scored_documents(["a", "b", "c"], ["sw", "de", "sw"], [2, 1, 3], [5, 6, 7])
-    found = language_totals(documents, np.array([-1.0, -2, -3, -4, -5, -6]))
-    assert list(found) == ["de", "sw"]
-    assert found["sw"].log_prob.tolist() == [-3, -15] and found["sw"].tokens.tolist() == [2, 3]
-    assert found["de"].log_prob.tolist() == [-3] and found["de"].bytes.tolist() == [6]
+    return LanguageTotals(np.array(log_prob), np.array(tokens), np.array(sizes), len(tokens))
 
 
 def drawn(seed: int, n: int = 40, gap: float = 0.0) -> tuple[FloatArray, FloatArray, np.ndarray]:
@@ -82,20 +61,26 @@ def test_resampling_in_parts_changes_nothing_but_memory(monkeypatch: pytest.Monk
     np.testing.assert_allclose(parts, whole)
 
 
-def corpus(n: int) -> tuple[ScoredDocuments, dict[str, FloatArray]]:
-    """Per document of 10 tokens: `de` 10 % better than dense, `hi` 10 % worse, `sw` now better now worse."""
+def by_system(langs: list[str], systems: dict[str, FloatArray]) -> dict[str, dict[str, LanguageTotals]]:
+    """Documents of 10 tokens and 30 bytes. systems: name -> (documents,) nats."""
+    found = Totals(list(systems))
+    found.add(langs, np.full(len(langs), 10), np.full(len(langs), 30), systems)
+    return found.by_system()
+
+
+def corpus(n: int) -> tuple[list[str], dict[str, FloatArray]]:
+    """Documents of 10 tokens: `de` 10 % better than dense, `hi` 10 % worse, `sw` now better now worse."""
     langs = ["de"] * n + ["hi"] * n + ["sw"] * n
-    documents = scored_documents([f"d{i}" for i in range(3 * n)], langs, [10] * (3 * n), [30] * (3 * n))
     ratio = {"de": [0.9] * n, "hi": [1.1] * n, "sw": [0.6, 1.5] * (n // 2)}
     per_document = np.concatenate([np.log(ratio[lang]) for lang in ("de", "hi", "sw")])
-    dense = np.full(30 * n, -3.0)
-    return documents, {"seed": dense - 0.5, "dense": dense, "ensemble": dense - np.repeat(per_document, 10)}
+    dense = np.full(3 * n, -30.0)
+    return langs, {"seed": dense - 5, "dense": dense, "ensemble": dense - 10 * per_document}
 
 
 def test_wins_clear_wins_and_the_mean_change() -> None:
-    documents, systems = corpus(20)
+    langs, systems = corpus(20)
     exposure = {"dense": {"de": 100, "hi": 100, "sw": 90}, "ensemble": {"de": 110}}
-    summary = summarise(documents, systems, exposure, 500, 0)
+    summary = summarise(by_system(langs, systems), exposure, 500, 0)
     assert summary["languages_compared"] == 3
     assert summary["wins_over_dense"] == 2  # sw: sqrt(0.6 * 1.5) < 1, but its interval holds 0
     assert summary["clear_wins_over_dense"] == 1 and summary["clear_losses_to_dense"] == 1
@@ -116,12 +101,12 @@ def test_wins_clear_wins_and_the_mean_change() -> None:
 
 
 def test_a_few_documents_make_no_clear_win() -> None:
-    documents, systems = corpus(18)
-    summary = summarise(documents, systems, {}, 200, 0)
+    langs, systems = corpus(18)
+    summary = summarise(by_system(langs, systems), {}, 200, 0)
     assert summary["wins_over_dense"] == 2 and summary["clear_wins_over_dense"] == 0
     assert summary["languages_with_enough_documents"] == summary["expected_false_clear"] == 0
-    documents, systems = corpus(20)
-    summary = summarise(documents, systems, {}, 200, 0)
+    langs, systems = corpus(20)
+    summary = summarise(by_system(langs, systems), {}, 200, 0)
     assert summary["languages_with_enough_documents"] == 3
     assert summary["expected_false_clear"] == pytest.approx(0.15)
 
@@ -153,9 +138,9 @@ def test_the_mean_change_has_the_interval_of_a_bootstrap_within_each_language() 
 
 
 def test_further_baselines_are_compared_with_under_their_names() -> None:
-    documents, systems = corpus(20)
-    systems["dense_tuned"] = systems["dense"] + 0.2  # exp(-0.2) = 0.82 of dense's perplexity
-    summary = summarise(documents, systems, {}, 200, 0, baselines=("dense", "seed", "dense_tuned"))
+    langs, systems = corpus(20)
+    systems["dense_tuned"] = systems["dense"] + 2.0  # exp(-0.2) = 0.82 of dense's perplexity
+    summary = summarise(by_system(langs, systems), {}, 200, 0, baselines=("dense", "seed", "dense_tuned"))
     against = summary["systems"]["ensemble"]["against"]["dense_tuned"]  # type: ignore[call-overload, index]  # JSON
     assert (against["wins"], against["clear_losses"]) == (0, 2)  # sw is unclear, de and hi are not
     expected = math.log(0.9 * 1.1 * math.sqrt(0.9)) / 3 + 0.2
@@ -164,9 +149,8 @@ def test_further_baselines_are_compared_with_under_their_names() -> None:
 
 
 def test_a_system_is_compared_on_the_same_draws_whatever_else_is_compared() -> None:
-    documents, systems = corpus(8)
-    alone = summarise(documents, systems, {}, 200, 0)
-    more = summarise(documents, {**systems, "expert-0": systems["dense"] - 1}, {}, 200, 0)
+    langs, systems = corpus(8)
+    alone = summarise(by_system(langs, systems), {}, 200, 0)
+    more = summarise(by_system(langs, {**systems, "expert-0": systems["dense"] - 10}), {}, 200, 0)
     assert alone["per_language"]["sw"]["ensemble"] == more["per_language"]["sw"]["ensemble"]  # type: ignore[call-overload, index]  # JSON
-    by_name = {name: language_totals(documents, values) for name, values in systems.items()}
-    assert headline(compare(by_name, {}, 200, 0), "ensemble").items() <= alone.items()
+    assert headline(compare(by_system(langs, systems), {}, 200, 0), "ensemble").items() <= alone.items()

@@ -17,8 +17,9 @@ from app.artifacts.layout import ALLOCATOR, SUMMARY
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import Store
 from app.config.load import load_config
-from app.evaluation.scores import save_scores, scored_documents
-from app.pipelines import evaluate
+from app.evaluation.document_rows import open_rows
+from app.evaluation.scores import save_block, scored_documents
+from app.pipelines import distances, evaluate
 from app.pipelines.evaluate import make_evaluation
 
 LENGTHS = [3, 2, 4]
@@ -59,6 +60,7 @@ def lineage(tmp_path: Path, by_language: bool, run: str, *overrides: str) -> Any
     baselines, tasks = [task("dense"), task("dense_tuned")], [task(name) for name in experts]
     place = SimpleNamespace(key=allocation.key, folder=allocation, finished=lambda: allocation)
     return SimpleNamespace(
+        block_tokens=1 << 20,
         config=config,
         store=store,
         run=store.run(run),
@@ -77,17 +79,22 @@ def models_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     def score_models(given: Any, models: Any) -> dict[str, Any]:
         stages = {name: given.store.stage("scores", f"scores-{name}") for name in models}
         for name, stage in stages.items():
-            save_scores(stage, DOCUMENTS, SCORES[name])
+            for number, (documents, tokens) in enumerate(DOCUMENTS.pieces(given.block_tokens)):
+                save_block(stage, number, documents, SCORES[name][tokens])
+            counts = {"tokens": 9, "documents": 3, "blocks": number + 1}
+            stage.publish(Manifest("scores", stage.key, {}, {}, counts))
         return stages
 
     monkeypatch.setattr(evaluate, "score_models", score_models)
-    distances = np.tile([0.5, 1.0], (9, 1))
-    real = evaluate._distances
+    real = evaluate.with_distances
 
-    def maybe_random(given: Any, allocator: Any, documents: Any) -> Any:
-        return real(given, allocator, documents) if allocator.unit == "language" else distances
+    def maybe_same(given: Any, allocator: Any, blocks: Any) -> Any:
+        if allocator.unit == "language":
+            yield from real(given, allocator, blocks)
+        else:
+            yield from ((block, np.tile([0.5, 1.0], (block.documents.num_tokens, 1))) for block in blocks)
 
-    monkeypatch.setattr(evaluate, "_distances", maybe_random)
+    monkeypatch.setattr(evaluate, "with_distances", maybe_same)
 
 
 def perplexity(log_probs: np.ndarray) -> float:
@@ -194,6 +201,25 @@ def test_serving_gets_the_shares_unless_the_prior_is_uniform(tmp_path: Path) -> 
     assert "ensemble_told" not in cells(plain, "de")
 
 
+@pytest.mark.parametrize("by_language", [True, False])
+def test_an_evaluation_block_by_block_is_that_of_the_whole_text(
+    tmp_path: Path, by_language: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summaries, rows = [], []
+    for name, tokens, cells in (("whole", 1 << 20, 1 << 23), ("blocks", 4, 1 << 23), ("pieces", 5, 2)):
+        monkeypatch.setattr(evaluate, "_CELLS_AT_ONCE", cells)
+        made = lineage(tmp_path / name, by_language, "one")
+        made.block_tokens = tokens
+        stage = make_evaluation(made)["evaluation"]
+        summaries.append(stage.read_json("summary.json"))
+        with open_rows(stage) as found:
+            groups = list(found.groups(["doc_id", "lang", "tokens", "bytes", "ensemble"]))
+        rows.append({column: [value for each in groups for value in each[column]] for column in groups[0]})
+    assert len(groups) == 2
+    assert summaries[1] == summaries[0] and summaries[2] == summaries[0]
+    assert rows[1] == rows[0] and rows[2] == rows[0] and rows[0]["doc_id"] == ["a", "b", "c"]
+
+
 class Counting:
     """Its distances say how many tokens the text has and what they add up to."""
 
@@ -211,8 +237,8 @@ class Counting:
 def test_the_distances_of_a_token_are_those_of_the_text_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     allocator = SimpleNamespace(context=lambda _lang: Counting())
     tokenizer = SimpleNamespace(pieces=lambda ids: [f"<{token}>" for token in ids])
-    monkeypatch.setattr(evaluate, "load_allocator", lambda _read: allocator)
-    monkeypatch.setattr(evaluate, "load_tokenizer", lambda _place: tokenizer)
+    monkeypatch.setattr(distances, "load_allocator", lambda _read: allocator)
+    monkeypatch.setattr(distances, "load_tokenizer", lambda _place: tokenizer)
     stage: Any = SimpleNamespace(child=lambda _name: SimpleNamespace(read=None), local=lambda _name: "")
-    rows = evaluate._context_distances(stage, stage, [np.array([7, 5, 9]), np.array([2, 4])])
+    rows = distances._context_distances(stage, stage, [np.array([7, 5, 9]), np.array([2, 4])])
     assert rows.tolist() == [[0, 0], [1, 7], [2, 12], [0, 0], [1, 2]]

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from app.artifacts.counts import ScoresCounts
+from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.errors import CorpusError
 from app.lineage.inputs import seed_location
-from app.pipelines.score import validation_documents
+from app.pipelines.score import score_blocks, validation_blocks
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import load_tokenizer
 from tests.support.token_store import write_corpus
@@ -32,7 +35,7 @@ def test_a_document_that_is_cut_counts_the_bytes_of_what_is_scored_and_a_whole_o
     tmp_path: Path, cut: int
 ) -> None:
     config = load_config("demo", overrides=[f"evaluation.max_tokens_per_document={cut}"])
-    documents, ids = validation_documents(config, corpus(tmp_path, {"de": [LONG], "ja": ["東"]}), TOKENIZER)
+    ((documents, ids),) = validation_blocks(config, corpus(tmp_path, {"de": [LONG], "ja": ["東"]}), TOKENIZER)
     kept = TOKENIZER.encode_batch([LONG])[0][:cut]
     assert ids[0].tolist() == kept.tolist()
     assert documents.bytes[0] == len("".join(TOKENIZER.pieces(kept.tolist())).encode()) < len(LONG.encode())
@@ -41,10 +44,48 @@ def test_a_document_that_is_cut_counts_the_bytes_of_what_is_scored_and_a_whole_o
 
 def test_each_language_gives_its_first_documents_up_to_the_limit(tmp_path: Path) -> None:
     config = load_config("demo", overrides=["evaluation.max_documents_per_language=2"])
-    found, _ = validation_documents(config, corpus(tmp_path, {"ja": [SHORT] * 3, "de": [LONG]}), TOKENIZER)
+    ((found, _),) = validation_blocks(config, corpus(tmp_path, {"ja": [SHORT] * 3, "de": [LONG]}), TOKENIZER)
     assert found.langs == ("de", "ja", "ja") and found.doc_ids[1:] == (f"{0:016x}", f"{1:016x}")
 
 
 def test_without_held_out_text_the_cure_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"corpus\.validation_fraction"):
-        validation_documents(load_config("demo"), corpus(tmp_path, {"de": []}), TOKENIZER)
+        list(validation_blocks(load_config("demo"), corpus(tmp_path, {"de": []}), TOKENIZER))
+
+
+@pytest.mark.parametrize("protocol", ["document", "paper"])
+def test_blocks_hold_the_documents_of_the_whole_text_in_order_and_close_when_they_are_full(
+    tmp_path: Path, protocol: str
+) -> None:
+    config = load_config("demo", overrides=[f"evaluation.protocol={protocol}", "training.sequence_length=8"])
+    text = corpus(tmp_path, {"de": [LONG, SHORT, LONG], "ja": [SHORT, LONG]})
+    ((whole, ids),) = validation_blocks(config, text, TOKENIZER)
+    blocks = list(validation_blocks(config, text, TOKENIZER, block_tokens=20))
+    assert len(blocks) > 1
+    assert [name for found, _ in blocks for name in found.doc_ids] == list(whole.doc_ids)
+    assert [lang for found, _ in blocks for lang in found.langs] == list(whole.langs)
+    assert [row.tolist() for _, some in blocks for row in some] == [row.tolist() for row in ids]
+    for found, _ in blocks[:-1]:
+        assert found.num_tokens >= 20 > found.num_tokens - found.length[-1]
+
+
+def test_a_block_that_is_scored_is_not_scored_again(tmp_path: Path) -> None:
+    config, store = load_config("demo"), Store(str(tmp_path / "store"))
+    text, stage = corpus(tmp_path, {"de": [LONG, SHORT], "ja": [LONG]}), store.stage("scores", "k")
+    killed: list[np.ndarray] = []
+
+    def rows_of(rows: np.ndarray, _targets: np.ndarray) -> np.ndarray:
+        return np.full(rows.shape, -1.0, dtype=np.float32)
+
+    def dies_second(rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        killed.append(rows)
+        if len(killed) == 2:
+            raise InterruptedError
+        return rows_of(rows, targets)
+
+    blocks = list(validation_blocks(config, text, TOKENIZER, block_tokens=1))
+    with pytest.raises(InterruptedError):
+        score_blocks(config, text, blocks, dies_second, stage)
+    counts, scored = score_blocks(config, text, blocks, rows_of, stage)
+    assert counts == ScoresCounts(sum(found.num_tokens for found, _ in blocks), 3, 3)
+    assert scored == counts.tokens - blocks[0][0].num_tokens
