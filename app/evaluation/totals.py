@@ -12,7 +12,7 @@ from app.evaluation.scores import ScoredDocuments
 
 MOST_UNITS = 4096
 """Of a language. The bootstrap's intervals do not need more: the error of a standard error from n units is about
-1 / sqrt(2 n), here 1 %, less than that of the resamples."""
+1 / sqrt(2 n), here 1 to 2 %, as that of the resamples."""
 
 
 @dataclass(frozen=True)
