@@ -90,7 +90,8 @@ class _Units:
         """Add documents, as many at a time as fill what is left before neighbours must be merged."""
         while len(nats):
             room = self.size * most - self.documents
-            self._append(nats[:room], counts[:room])
+            if room:
+                self._append(nats[:room], counts[:room])
             nats, counts = nats[room:], counts[room:]
             if len(nats):
                 begins = np.arange(0, len(self.nats), 2)
