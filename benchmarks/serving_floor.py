@@ -1,8 +1,8 @@
 """The bare products of the weights, expert by expert: what any other way of decoding has to be held against.
 
 ``floor`` is one side of ``benchmarks.serving``, called in a process of its own on one thread. Each pass is its matrix
-products and nothing else: no attention, no norms, no softmax, no sampling. Products of a few rows for several experts at
-once can take less (``StackedLM``), so for m of 2 and more it is no bound. Knows neither Ray nor pydantic.
+products and nothing else: no attention, no norms, no softmax, no sampling. Products of a few rows for several experts
+at once can take less (``StackedLM``), so for m of 2 and more it is no bound. Knows neither Ray nor pydantic.
 """
 
 from __future__ import annotations
