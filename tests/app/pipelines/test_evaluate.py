@@ -19,7 +19,7 @@ from app.artifacts.store import Store
 from app.config.load import load_config
 from app.evaluation.document_rows import open_rows
 from app.evaluation.scores import save_block, scored_documents
-from app.pipelines import distances, evaluate
+from app.pipelines import evaluate
 from app.pipelines.evaluate import make_evaluation
 
 LENGTHS = [3, 2, 4]
@@ -218,27 +218,3 @@ def test_an_evaluation_block_by_block_is_that_of_the_whole_text(
     assert len(groups) == 2
     assert summaries[1] == summaries[0] and summaries[2] == summaries[0]
     assert rows[1] == rows[0] and rows[2] == rows[0] and rows[0]["doc_id"] == ["a", "b", "c"]
-
-
-class Counting:
-    """Its distances say how many tokens the text has and what they add up to."""
-
-    def __init__(self) -> None:
-        self.seen: list[int] = []
-
-    def extend(self, text: str, tokens: Any) -> None:
-        assert len(tokens) == 1 and text == f"<{tokens[0]}>"
-        self.seen += tokens
-
-    def distances(self) -> np.ndarray:
-        return np.array([len(self.seen), sum(self.seen)], dtype=np.float64)
-
-
-def test_the_distances_of_a_token_are_those_of_the_text_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    allocator = SimpleNamespace(context=lambda _lang: Counting())
-    tokenizer = SimpleNamespace(pieces=lambda ids: [f"<{token}>" for token in ids])
-    monkeypatch.setattr(distances, "load_allocator", lambda _read: allocator)
-    monkeypatch.setattr(distances, "load_tokenizer", lambda _place: tokenizer)
-    stage: Any = SimpleNamespace(child=lambda _name: SimpleNamespace(read=None), local=lambda _name: "")
-    rows = distances._context_distances(stage, stage, [np.array([7, 5, 9]), np.array([2, 4])])
-    assert rows.tolist() == [[0, 0], [1, 7], [2, 12], [0, 0], [1, 2]]
