@@ -52,8 +52,8 @@ check: setup ## lint, types, layers
 	$(VENV)/bin/mypy
 	$(RUN) -m pytest -q tests/test_layers.py tests/test_imports_are_inert.py
 
-test: check ## check, and the default tests, in two processes of a thread each
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --dist loadfile -m "not (cluster or rare or slow or gpu or network)"
+test: check ## check, and the default tests
+	$(RUN) -m pytest -q -m "not (cluster or rare or slow or gpu or network)"
 
 test-cluster: setup ## the tests that start several Ray nodes, a server or a browser
 	$(RUN) -m pytest -q -m "cluster and not (rare or gpu or network)"
