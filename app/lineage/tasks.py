@@ -22,7 +22,7 @@ from app.lineage.inputs import (
 from app.lineage.parts import Part, expert_weights, mixture_weights, read_parts, whole_part
 from app.lineage.settings import seed_shape, training_spec
 from app.tokens.dataset import TokenCorpus
-from app.training.budget import split_budget, steps_for
+from app.training.budget import split_budget
 from app.training.loop import TrainingSpec
 from app.training.model_task import ModelTask
 
@@ -66,6 +66,8 @@ def expert_tasks(config: Config, store: Store, parents: Parents, allocation: Sta
     if config.training.budget_split == "equal":
         shares = [1.0] * len(parts)
     budgets = split_budget(config.training.budget_tokens, shares, config.training.tokens_per_step)
+    if len(parts) == 1:  # the dense model, and trained once only if it has the same key
+        budgets = [config.training.budget_tokens]
     tasks = []
     for number, (part, weights, budget) in enumerate(zip(parts, drawn, budgets, strict=True)):
         total = sum(weights.values())
@@ -113,8 +115,6 @@ def _trained(
 ) -> ModelTask:
     """A model branched from the seed; ``baseline`` for a dense one."""
     optimisation = optimisation_fields(config, baseline)
-    tokens_per_step = baseline_tokens_per_step(config, baseline) if baseline else config.training.tokens_per_step
-    budget = steps_for(budget, tokens_per_step) * tokens_per_step  # so that the one expert of k = 1 is the dense model
     fields: dict[str, JsonValue] = {
         "kind": "trained",
         "documents": {lang: part.documents[lang] for lang in sorted(weights)},
@@ -127,7 +127,8 @@ def _trained(
     inputs = StageInputs("model", fields, origin, made_by if baseline is None else BASELINE)
     rate = (baseline.learning_rate if baseline else 0.0) or config.training.learning_rate
     spec = training_spec(config, inputs.key, budget, rate)
-    spec = replace(spec, tokens_per_step=tokens_per_step)
+    if baseline is not None:
+        spec = replace(spec, tokens_per_step=baseline_tokens_per_step(config, baseline))
     return _model_task(config, store, part, inputs, parents, weights, spec)
 
 
