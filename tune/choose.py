@@ -74,7 +74,7 @@ def _evaluation(store: Store, trial: Trial) -> StageFolder:
 
 def _side_by_side(first: StageFolder, second: StageFolder) -> Totals | None:
     """Totals of both ensembles; None where their documents, which stand in order, are not the same."""
-    totals, names = Totals(("first", "second")), ("doc_id", "lang")
+    totals, names = Totals(), ("doc_id", "lang")
     with open_rows(first) as one, open_rows(second) as other:
         columns = [*names, "tokens", "bytes", ENSEMBLE]
         for mine, theirs in itertools.zip_longest(one.groups(columns), other.groups(columns)):

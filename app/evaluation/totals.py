@@ -55,16 +55,24 @@ class Totals:
 
     Document i of a language is in unit i // size; where a language would have more than ``most`` units, neighbours are
     merged and size doubles. So units depend on the order of documents alone, not on how they are handed over, and of
-    at most ``most`` documents each is a unit.
+    at most ``most`` documents each is a unit. The first run says which systems there are; all have the same.
     """
 
-    def __init__(self, systems: Sequence[str], most: int = MOST_UNITS) -> None:
+    def __init__(self, most: int = MOST_UNITS) -> None:
         assert most >= 2, f"{most} units"
-        self._systems, self._most = tuple(systems), most
+        self._systems: tuple[str, ...] = ()
+        self._most = most
         self._languages: dict[str, _Units] = {}
+
+    def add_tokens(self, documents: ScoredDocuments, log_probs: Mapping[str, FloatArray]) -> None:
+        """Add documents. log_probs: system -> (tokens,) nats."""
+        sums = {name: document_sums(documents, values) for name, values in log_probs.items()}
+        self.add(documents.langs, documents.length, documents.bytes, sums)
 
     def add(self, langs: Sequence[str], tokens: IntArray, sizes: IntArray, log_probs: Mapping[str, FloatArray]) -> None:
         """Add documents: language, tokens and bytes of each, and system -> (documents,) nats."""
+        self._systems = self._systems or tuple(log_probs)
+        assert set(self._systems) == set(log_probs), f"{', '.join(log_probs)} after {', '.join(self._systems)}"
         columns, names = np.stack([log_probs[name] for name in self._systems], axis=1), np.asarray(langs)
         for lang in dict.fromkeys(langs):
             mine = names == lang

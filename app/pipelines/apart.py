@@ -68,7 +68,7 @@ def _cut(store: Store, keys: Mapping[str, str]) -> Cut | None:
     if clusters is None or "evaluation" not in keys:
         return None
     wanted = (ENSEMBLE_TOLD, DENSE, SEED)
-    totals = Totals(wanted)
+    totals = Totals()
     with open_rows(store.stage("evaluation", keys["evaluation"])) as rows:
         if not set(wanted) <= set(rows.columns):
             return None

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -149,30 +149,31 @@ def _compare(
 class _Measured:
     """Sums of every system over all blocks. running, passes: as ``Used`` has them."""
 
-    totals: Totals
+    systems: Sequence[System]
+    experts: Sequence[str]
+    totals: Totals = field(default_factory=Totals)
     tokens: int = 0
     running: Counter[str] = field(default_factory=Counter)
     passes: Counter[str] = field(default_factory=Counter)
 
     def add(
-        self, systems: Sequence[System], block: ScoredBlock, evidence: ExpertEvidence, experts: Sequence[str]
+        self, block: ScoredBlock, distances: FloatArray, shares: Mapping[str, FloatArray], unit: str
     ) -> dict[str, FloatArray]:
-        """Compute every system on a block, piece by piece; returns system -> (documents,) nats."""
-        sums: dict[str, list[FloatArray]] = {system.name: [] for system in systems}
-        for documents, tokens in block.documents.pieces(max(1, _CELLS_AT_ONCE // len(experts))):
+        """Compute every system on a block, piece by piece; returns system -> (documents,) nats. See ExpertEvidence."""
+        sums: dict[str, list[FloatArray]] = {system.name: [] for system in self.systems}
+        for documents, tokens in block.documents.pieces(max(1, _CELLS_AT_ONCE // len(self.experts))):
             log_probs = {name: values[tokens].astype(np.float64) for name, values in block.log_probs.items()}
-            scores = np.stack([log_probs[name] for name in experts], axis=1)
-            piece = replace(evidence, scores=scores, distances=evidence.distances[tokens])
+            scores = np.stack([log_probs[name] for name in self.experts], axis=1)
+            evidence = ExpertEvidence(scores, distances[tokens], shares, unit)
             self.tokens += documents.num_tokens
-            for system in systems:
+            for system in self.systems:
                 alone = not system.uses_experts
-                used = used_alone(log_probs[system.name]) if alone else use_experts(system, documents, piece)
+                used = used_alone(log_probs[system.name]) if alone else use_experts(system, documents, evidence)
                 self.running[system.name] += used.running
                 self.passes[system.name] += used.passes
                 sums[system.name].append(document_sums(documents, used.log_probs))
         found = {name: np.concatenate(parts) for name, parts in sums.items()}
-        documents = block.documents
-        self.totals.add(documents.langs, documents.length, documents.bytes, found)
+        self.totals.add(block.documents.langs, block.documents.length, block.documents.bytes, found)
         return found
 
 
@@ -184,13 +185,11 @@ def _measure(
     stage: StageFolder,
 ) -> _Measured:
     """Every system on every block; writes distances and a row for each document as it goes."""
-    names, shares = [system.name for system in systems], language_shares(lineage)
-    measured = _Measured(Totals(names))
-    with row_writer(stage, names) as rows:
+    shares, measured = language_shares(lineage), _Measured(systems, allocator.experts)
+    with row_writer(stage, [system.name for system in systems]) as rows:
         for number, (block, distances) in enumerate(with_distances(lineage, allocator, read_blocks(scores))):
             write_array(stage, distances_name(number), distances.astype(np.float32))
-            evidence = ExpertEvidence(np.zeros((0, 0)), distances, shares, allocator.unit)
-            rows.add(block.documents, measured.add(systems, block, evidence, allocator.experts))
+            rows.add(block.documents, measured.add(block, distances, shares, allocator.unit))
     return measured
 
 

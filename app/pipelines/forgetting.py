@@ -16,7 +16,7 @@ from app.core.typed import from_json
 from app.ensemble.rules import WeightingSettings
 from app.evaluation.scores import ScoredDocuments, read_blocks
 from app.evaluation.systems import DENSE, SEED, ExpertEvidence, System, use_experts
-from app.evaluation.totals import Totals, document_sums
+from app.evaluation.totals import Totals
 from app.evaluation.win_rate import compare, headline
 from app.lineage.adapted import AdaptationText, ScoredText, first_text, owners_of
 from app.pipelines.score import Scorable, score_models
@@ -65,17 +65,13 @@ def _compared(
 ) -> JsonObject:
     """only: the languages that count; empty: all of the text."""
     alone = [SEED, *(expert.name for expert in after.experts)]
-    scores, totals = score_models(text, models), None
-    of_models = Totals(names := [name for name in alone if name in scores])
+    scores, totals, of_models = score_models(text, models), Totals(), Totals()
+    names = [name for name in alone if name in scores]
     for block in read_blocks(scores):
-        documents = block.documents
         tokens = {name: values.astype(np.float64) for name, values in block.log_probs.items()}
-        systems = _systems(documents, tokens, before, after, lapt, new=bool(only))
-        totals = totals or Totals(list(systems))
-        for kept, values in ((totals, systems), (of_models, {name: tokens[name] for name in names})):
-            sums = {name: document_sums(documents, each) for name, each in values.items()}
-            kept.add(documents.langs, documents.length, documents.bytes, sums)
-    assert totals is not None, "scores have a block"
+        systems = _systems(block.documents, tokens, before, after, lapt, new=bool(only))
+        totals.add_tokens(block.documents, systems)
+        of_models.add_tokens(block.documents, {name: tokens[name] for name in names})
     found = {
         name: {lang: of for lang, of in by_language.items() if not only or lang in only}
         for name, by_language in totals.by_system().items()
@@ -83,7 +79,8 @@ def _compared(
     config = text.config
     baselines = (DENSE, SEED, BEFORE, *((BEFORE_TOLD,) if not only else ()))
     comparison = compare(found, {}, config.evaluation.bootstrap_samples, config.run.seed, baselines)
-    shown, by_model = [name for name in found if name not in (DENSE, SEED)], of_models.by_system()
+    shown = [name for name in found if name not in (DENSE, SEED)]
+    by_model = of_models.by_system()
     return {
         "systems": {name: headline(comparison, name) for name in shown},
         "per_language": dict(comparison.table),

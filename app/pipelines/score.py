@@ -23,7 +23,7 @@ from app.core.records import IntArray
 from app.core.units import format_count, format_seconds
 from app.evaluation.perplexity import IGNORE, ScoreRows, pack_rows, score_documents
 from app.evaluation.scores import BLOCK_TOKENS, ScoredDocuments, read_blocks, save_block, scored_documents
-from app.evaluation.totals import Totals, document_sums
+from app.evaluation.totals import Totals
 from app.fleet.ray_session import ray_session
 from app.lineage.inputs import PlannedStage
 from app.models.load import load_model
@@ -163,11 +163,10 @@ def _block(rows: Sequence[_Row]) -> Block:
 
 def nats_per_token(scores: Mapping[str, StageFolder]) -> dict[str, dict[str, float]]:
     """Model -> language -> mean nats per token. scores: finished stages by model."""
-    totals = Totals(list(scores))
+    totals = Totals()
     for block in read_blocks(scores):
-        documents = block.documents
-        sums = {name: document_sums(documents, values.astype(np.float64)) for name, values in block.log_probs.items()}
-        totals.add(documents.langs, documents.length, documents.bytes, sums)
+        nats = {name: values.astype(np.float64) for name, values in block.log_probs.items()}
+        totals.add_tokens(block.documents, nats)
     return {
         name: {lang: found.nats_per_token for lang, found in by_language.items()}
         for name, by_language in totals.by_system().items()

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tune.choose import paired_difference, pareto_front
+from app.artifacts.store import StageFolder, Store
+from app.evaluation.document_rows import row_writer
+from app.evaluation.scores import scored_documents
+from app.evaluation.systems import ENSEMBLE
+from tune.choose import _side_by_side, paired_difference, pareto_front
 
 
 def figures(*rows: tuple[float, float, float]) -> list[dict[str, object]]:
@@ -33,3 +38,27 @@ def test_equal_models_do_not_differ() -> None:
     documents = {"a": (np.repeat(-np.arange(1.0, 21.0)[:, None], 2, axis=1), np.full(20, 4))}
     assert paired_difference(documents, 50, 0) == (0.0, 0.0, 0.0)
     assert math.isclose(-documents["a"][0].sum(axis=0)[0] / 80, 210 / 80)
+
+
+def evaluated(store: Store, key: str, blocks: list[tuple[list[str], list[float]]]) -> StageFolder:
+    """An evaluation of German documents of four tokens: their names and the ensemble's nats, block by block."""
+    stage = store.stage("evaluation", key)
+    with row_writer(stage, [ENSEMBLE]) as rows:
+        for names, nats in blocks:
+            n = len(names)
+            rows.add(scored_documents(names, ["de"] * n, [4] * n, [9] * n), {ENSEMBLE: np.array(nats)})
+    return stage
+
+
+def test_trials_stand_side_by_side_on_the_same_documents_only(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    one = evaluated(store, "one", [(["a", "b"], [-1.0, -2.0]), (["c"], [-3.0])])
+    other = evaluated(store, "other", [(["a", "b"], [-4.0, -5.0]), (["c"], [-6.0])])
+    found = _side_by_side(one, other)
+    assert found is not None
+    assert {name: totals["de"].log_prob.tolist() for name, totals in found.by_system().items()} == {
+        "first": [-1, -2, -3],
+        "second": [-4, -5, -6],
+    }
+    assert _side_by_side(one, evaluated(store, "fewer", [(["a", "b"], [-4.0, -5.0])])) is None
+    assert _side_by_side(one, evaluated(store, "unlike", [(["a", "x"], [-4.0, -5.0]), (["c"], [-6.0])])) is None

@@ -8,7 +8,7 @@ import pytest
 
 from app.core.records import FloatArray, IntArray
 from app.evaluation.scores import scored_documents
-from app.evaluation.totals import LanguageTotals, Totals, document_sums
+from app.evaluation.totals import LanguageTotals, Totals
 from app.evaluation.win_rate import compare
 
 
@@ -19,7 +19,7 @@ def test_perplexity_weighs_tokens_and_bits_per_byte_weighs_bytes() -> None:
 
 
 def grown(nats: FloatArray, tokens: IntArray, most: int, at_once: int) -> LanguageTotals:
-    found = Totals(["dense", "seed"], most)
+    found = Totals(most)
     for start in range(0, len(nats), at_once):
         some = slice(start, start + at_once)
         langs = ["de"] * len(nats[some])
@@ -28,11 +28,19 @@ def grown(nats: FloatArray, tokens: IntArray, most: int, at_once: int) -> Langua
     return found.by_system()["dense"]["de"]
 
 
+def of_units(most: int, tokens: IntArray, mine: FloatArray, dense: FloatArray) -> dict[str, float]:
+    """The figures of ``ensemble`` against ``dense`` on German documents, from at most so many units."""
+    found = Totals(most)
+    found.add(["de"] * len(tokens), tokens, tokens, {"ensemble": mine, "dense": dense})
+    cell = compare(found.by_system(), {}, 4_000, 0, ["dense"]).table["de"]["ensemble"]
+    assert isinstance(cell, dict)
+    return {name: float(value) for name, value in cell.items() if isinstance(value, int | float)}
+
+
 def test_documents_are_summed_by_language() -> None:
     documents = scored_documents(["a", "b", "c"], ["sw", "de", "sw"], [2, 1, 3], [5, 6, 7])
-    found = Totals(["dense"])
-    sums = document_sums(documents, np.array([-1.0, -2, -3, -4, -5, -6]))
-    found.add(documents.langs, documents.length, documents.bytes, {"dense": sums})
+    found = Totals()
+    found.add_tokens(documents, {"dense": np.array([-1.0, -2, -3, -4, -5, -6])})
     by_language = found.by_system()["dense"]
     assert list(by_language) == ["de", "sw"]
     assert by_language["sw"].log_prob.tolist() == [-3, -15] and by_language["sw"].tokens.tolist() == [2, 3]
@@ -55,24 +63,26 @@ def test_intervals_of_units_are_those_of_documents_and_the_figures_are_equal() -
     rng = np.random.default_rng(3)
     tokens, hard = rng.integers(20, 200, size=20_000), rng.normal(3.0, 0.5, size=20_000)
     dense, mine = -hard * tokens, -(hard - 0.002 + rng.normal(0, 0.05, size=20_000)) * tokens
-    cells = []
-    for most in (20_000, 1_000):
-        found = Totals(["ensemble", "dense"], most)
-        found.add(["de"] * len(tokens), tokens, tokens, {"ensemble": mine, "dense": dense})
-        cells.append(compare(found.by_system(), {}, 4_000, 0, ["dense"]).table["de"]["ensemble"])  # type: ignore[index,call-overload]
-    apart, grouped = cells
-    assert grouped["documents"] == apart["documents"] == 20_000  # type: ignore[index,call-overload]
-    assert grouped["perplexity"] == pytest.approx(apart["perplexity"], rel=1e-12)  # type: ignore[index,call-overload]
+    apart, grouped = (of_units(most, tokens, mine, dense) for most in (20_000, 1_000))
+    assert grouped["documents"] == apart["documents"] == 20_000
+    assert grouped["perplexity"] == pytest.approx(apart["perplexity"], rel=1e-12)
     for low, high in (("low", "high"), ("low_from_dense", "high_from_dense")):
-        width = apart[high] - apart[low]  # type: ignore[index,call-overload,operator]
+        width = apart[high] - apart[low]
         # 625 units: the standard error is known to 1 / sqrt(2 * 625) = 2.8 %; three times that
-        assert grouped[high] - grouped[low] == pytest.approx(width, rel=0.09)  # type: ignore[index,call-overload,operator]
-        assert grouped[low] == pytest.approx(apart[low], abs=0.09 * width)  # type: ignore[index,call-overload]
+        assert grouped[high] - grouped[low] == pytest.approx(width, rel=0.09)
+        assert grouped[low] == pytest.approx(apart[low], abs=0.09 * width)
+
+
+def test_systems_are_the_same_in_every_run_of_documents() -> None:
+    found, one = Totals(), np.ones(1, dtype=np.int64)
+    found.add(["de"], one, one, {"dense": -np.ones(1)})
+    with pytest.raises(AssertionError, match="seed after dense"):
+        found.add(["de"], one, one, {"seed": -np.ones(1)})
 
 
 def test_four_times_the_documents_take_no_more_memory() -> None:
     def peak(documents: int) -> int:
-        found, some = Totals(["dense", "seed"], 512), np.full(1_000, 10)
+        found, some = Totals(512), np.full(1_000, 10)
         tracemalloc.start()
         for _ in range(documents // 1_000):
             found.add(["de"] * 1_000, some, some, {"dense": -some.astype(float), "seed": -some.astype(float)})

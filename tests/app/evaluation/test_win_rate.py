@@ -63,7 +63,7 @@ def test_resampling_in_parts_changes_nothing_but_memory(monkeypatch: pytest.Monk
 
 def by_system(langs: list[str], systems: dict[str, FloatArray]) -> dict[str, dict[str, LanguageTotals]]:
     """Documents of 10 tokens and 30 bytes. systems: name -> (documents,) nats."""
-    found = Totals(list(systems))
+    found = Totals()
     found.add(langs, np.full(len(langs), 10), np.full(len(langs), 30), systems)
     return found.by_system()
 

@@ -18,7 +18,7 @@ from app.artifacts.manifest import Manifest
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.evaluation.document_rows import open_rows
-from app.evaluation.scores import save_block, scored_documents
+from app.evaluation.scores import ScoredDocuments, save_block, scored_documents
 from app.pipelines import evaluate
 from app.pipelines.evaluate import make_evaluation
 
@@ -61,6 +61,7 @@ def lineage(tmp_path: Path, by_language: bool, run: str, *overrides: str) -> Any
     place = SimpleNamespace(key=allocation.key, folder=allocation, finished=lambda: allocation)
     return SimpleNamespace(
         block_tokens=1 << 20,
+        distances=lambda documents: np.tile([0.5, 1.0], (documents.num_tokens, 1)),
         config=config,
         store=store,
         run=store.run(run),
@@ -92,9 +93,16 @@ def models_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
         if allocator.unit == "language":
             yield from real(given, allocator, blocks)
         else:
-            yield from ((block, np.tile([0.5, 1.0], (block.documents.num_tokens, 1))) for block in blocks)
+            yield from ((block, given.distances(block.documents)) for block in blocks)
 
     monkeypatch.setattr(evaluate, "with_distances", maybe_same)
+
+
+def by_document(documents: ScoredDocuments) -> np.ndarray:
+    """Each document as far from the experts as its name says, a little farther with each token."""
+    start = {"a": (0.5, 1.0), "b": (0.9, 0.4), "c": (0.2, 0.3)}
+    lengths = zip(documents.doc_ids, documents.length.tolist(), strict=True)
+    return np.stack([np.asarray(start[name]) + 0.01 * t for name, length in lengths for t in range(length)])
 
 
 def perplexity(log_probs: np.ndarray) -> float:
@@ -209,7 +217,7 @@ def test_an_evaluation_block_by_block_is_that_of_the_whole_text(
     for name, tokens, cells in (("whole", 1 << 20, 1 << 23), ("blocks", 4, 1 << 23), ("pieces", 5, 2)):
         monkeypatch.setattr(evaluate, "_CELLS_AT_ONCE", cells)
         made = lineage(tmp_path / name, by_language, "one")
-        made.block_tokens = tokens
+        made.block_tokens, made.distances = tokens, by_document
         stage = make_evaluation(made)["evaluation"]
         summaries.append(stage.read_json("summary.json"))
         with open_rows(stage) as found:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.artifacts.counts import ScoresCounts
+from app.artifacts.manifest import Manifest
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.errors import CorpusError
+from app.evaluation.scores import save_block, scored_documents
 from app.lineage.inputs import seed_location
-from app.pipelines.score import score_blocks, validation_blocks
+from app.pipelines.score import nats_per_token, score_blocks, validation_blocks
 from app.tokens.dataset import TokenCorpus
 from app.tokens.tokenizer import load_tokenizer
 from tests.support.token_store import write_corpus
@@ -89,3 +92,33 @@ def test_a_block_that_is_scored_is_not_scored_again(tmp_path: Path) -> None:
     counts, scored = score_blocks(config, text, blocks, rows_of, stage)
     assert counts == ScoresCounts(sum(found.num_tokens for found, _ in blocks), 3, 3)
     assert scored == counts.tokens - blocks[0][0].num_tokens
+
+
+def test_four_times_the_documents_are_scored_in_as_much_memory(tmp_path: Path) -> None:
+    config = load_config("demo", overrides=["evaluation.max_documents_per_language=100000"])
+
+    def rows_of(rows: np.ndarray, _targets: np.ndarray) -> np.ndarray:
+        return np.full(rows.shape, -1.0, dtype=np.float32)
+
+    def peak(parts: int) -> int:
+        documents = [[5] * 9 + [TOKENIZER.end_id]] * 500
+        text = write_corpus(tmp_path / f"text-{parts}", {"de": [documents] * parts}, split="validation")
+        text.languages = lambda: ("de",)  # type: ignore[method-assign]
+        stage = Store(str(tmp_path / "store")).stage("scores", f"of-{parts}")
+        tracemalloc.start()
+        counts, _ = score_blocks(config, text, validation_blocks(config, text, TOKENIZER, 5_000), rows_of, stage)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert counts == ScoresCounts(5_000 * parts, 500 * parts, parts)
+        return most
+
+    peak(1)
+    assert peak(24) <= 1.1 * peak(6)
+
+
+def test_nats_per_token_are_means_over_the_tokens_of_all_blocks(tmp_path: Path) -> None:
+    stage = Store(str(tmp_path)).stage("scores", "k")
+    save_block(stage, 0, scored_documents(["a", "b"], ["de", "sw"], [2, 1], [5, 5]), np.float32([-1, -2, -5]))
+    save_block(stage, 1, scored_documents(["c"], ["de"], [1], [5]), np.float32([-6]))
+    stage.publish(Manifest("scores", "k", {}, {}, {"tokens": 4, "documents": 3, "blocks": 2}))
+    assert nats_per_token({"dense": stage}) == {"dense": {"de": 3.0, "sw": 5.0}}
