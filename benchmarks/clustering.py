@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,8 @@ _COMPONENTS, _WORDS, _HASHES, _ROUNDS, _TOLERANCE = 100, 500_000, 65_536, 20, 1e
 _STEPS_OF_THE_RANGE, _LEAST_STEP = 50, 1e-4
 _SIDES = ("ours", "ours_char", "published", "same_terms")
 _VOCABULARY = 4096
+_SETTLE_SECONDS = 1.0
+"""Threads of the fit's products wait in a loop for more: up to 0.1 CPU seconds that are none of the assignment's."""
 TOKENIZER = "tokenizer"
 
 
@@ -108,6 +111,7 @@ def _allocated(folder: str, k: int, analyzer: Literal["tokens", "char"]) -> Json
     sample, batch = _batch(fitted, tokenizer), _batch(unseen, tokenizer)
     with measure.measured() as fitting:
         allocator = TfidfStrategy(settings).fit(Evidence(documents=sample, typology=None, probes={}), k, 0)
+    time.sleep(_SETTLE_SECONDS)
     with measure.measured() as assigning:
         labels = allocator.assign(batch)
     terms = allocator.analyzer.counts(batch).nnz / len(unseen)
@@ -137,6 +141,7 @@ def _pipeline(folder: str, k: int, vectorizer: TfidfVectorizer) -> JsonObject:
     model: Pipeline = make_pipeline(vectorizer, TruncatedSVD(_COMPONENTS, random_state=0), Normalizer(copy=False))
     with measure.measured() as fitting:
         centres = balanced_centres(model.fit_transform(texts), k)
+    time.sleep(_SETTLE_SECONDS)
     with measure.measured() as assigning:
         labels = squared_distances(model.transform(new), centres).argmin(axis=1)
     terms = vectorizer.transform(new).nnz / len(new)

@@ -98,15 +98,10 @@ class TokenAnalyzer:
 
     def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
         """See ``Analyzer``."""
-        count = len(batch.tokens)
         places = self.places(np.concatenate([_NO_TERMS, *batch.tokens]))
-        row_of = np.repeat(np.arange(count), [len(tokens) for tokens in batch.tokens])
-        keys = np.sort((row_of * self.size + places)[places >= 0])  # one sort of all: half the time of one for each
-        first = np.flatnonzero(np.diff(keys, prepend=-1))
-        rows, terms = np.divmod(keys[first], max(1, self.size))
-        often = np.diff(first, append=len(keys)).astype(np.float64)
-        bounds = np.searchsorted(rows, np.arange(count + 1))
-        return sparse.csr_matrix((often, terms, bounds), shape=(count, self.size))
+        known = np.flatnonzero(places >= 0)
+        ends = np.cumsum([0, *(len(tokens) for tokens in batch.tokens)])
+        return _count(places[known], np.searchsorted(known, ends), self.size)
 
     def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
         """See ``Analyzer``."""
@@ -160,7 +155,9 @@ class CharAnalyzer:
 
     def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
         """See ``Analyzer``."""
-        return _count(map(self.terms, batch.texts), self.size)
+        found = [self.terms(text) for text in batch.texts]
+        ends = np.cumsum([0, *(len(terms) for terms in found)])
+        return _count(np.concatenate([_NO_TERMS, *found]), ends, self.size)
 
     def terms(self, text: str) -> IntArray:
         """Indices of all n-grams, with repetition; empty only for the empty text."""
@@ -243,7 +240,9 @@ class PaperAnalyzer:
 
     def counts(self, batch: DocumentBatch) -> sparse.csr_matrix:
         """See ``Analyzer``."""
-        return _count(map(self.terms, batch.texts), self.size)
+        found = [self.terms(text) for text in batch.texts]
+        ends = np.cumsum([0, *(len(terms) for terms in found)])
+        return _count(np.concatenate([_NO_TERMS, *found]), ends, self.size)
 
     def terms(self, text: str) -> IntArray:
         """Indices of the known words, with repetition."""
@@ -323,14 +322,14 @@ def restore_analyzer(described: JsonObject) -> Analyzer:
     return PaperAnalyzer(tuple(str(word) for word in vocabulary))
 
 
-def _count(documents: Iterable[IntArray], size: int) -> sparse.csr_matrix:
-    """(n, size) counts of term indices given with repetition."""
-    narrow = np.min_scalar_type(max(0, size - 1))  # sorted several times as fast as int64
-    found = [np.unique(terms.astype(narrow), return_counts=True) for terms in documents]
-    bounds = np.cumsum([0, *(len(terms) for terms, _ in found)])
-    columns = np.concatenate([_NO_TERMS, *(terms for terms, _ in found)])
-    counts = np.concatenate([np.empty(0), *(counts.astype(np.float64) for _, counts in found)])
-    return sparse.csr_matrix((counts, columns, bounds), shape=(len(found), size))
+def _count(terms: IntArray, ends: IntArray, size: int) -> sparse.csr_matrix:
+    """(n, size) counts of the terms of n documents that follow each other. ends: (n + 1,) where each begins and ends.
+
+    To columns and back is two counting sorts, several times as fast as sorting each document.
+    """
+    counts = sparse.csr_matrix((np.ones(len(terms)), terms, ends), shape=(len(ends) - 1, size)).tocsc().tocsr()
+    counts.sum_duplicates()
+    return counts
 
 
 def _codes(text: str) -> Codes:

@@ -117,12 +117,15 @@ class Reject:
 
 @dataclass(frozen=True)
 class Unread:
-    """A file or folder that was found and is not read. ``is_loss``: it may hold text that was meant to be read."""
+    """A file or folder that was found and is not read. ``is_loss``: it may hold text that was meant to be read.
+    ``taken_for``: what it was understood as, where files that share a reason differ in it.
+    """
 
     name: str
     why: str
     size_bytes: int = 0
     is_loss: bool = False
+    taken_for: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from app.corpora.places import Place, place_of
 from app.corpora.readers import SUFFIXES, is_readable, language_in, read_file, read_rows
 from app.corpora.streams import ARCHIVES, CORRUPT
 from app.corpora.traps import refuse_traps
-from app.corpora.unread import UNKNOWN_KIND, refuse_most_unread, sift, tell_unread
+from app.corpora.unread import OTHER_LANGUAGE, UNKNOWN_KIND, refuse_most_unread, sift, tell_unread
 
 _Placed = tuple[Listed, Place]
 
@@ -163,8 +163,8 @@ def _choose(placed: Sequence[_Placed], wanted: set[str]) -> tuple[list[_Placed],
         if place.split == "test":
             others.append(Unread(file.name.as_posix(), "test split, neither trained on nor scored"))
         elif wanted and place.lang is not None and place.lang not in wanted:
-            why = f"language {place.lang} by {place.told_by}, not one of corpus.languages"
-            others.append(Unread(file.name.as_posix(), why))
+            understood = f"{place.lang} by {place.told_by}"
+            others.append(Unread(file.name.as_posix(), OTHER_LANGUAGE, taken_for=understood))
         else:
             kept.append((file, place))
     return kept, others

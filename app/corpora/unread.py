@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -43,10 +44,12 @@ def sift(files: Iterable[_File]) -> tuple[list[_File], list[Unread]]:
 
 
 def tell_unread(unread: Sequence[Unread]) -> list[str]:
-    """A line for each reason, those first that may be a loss, with the names of the first few files."""
+    """A line for each reason, those first that may be a loss, with the names of the first few files, or what they were
+    taken for.
+    """
     reasons = dict.fromkeys(file.why for file in sorted(unread, key=lambda file: not file.is_loss))
     groups = [[file for file in unread if file.why == why] for why in reasons]
-    return [f"not read: {_count(group)}: {group[0].why} ({_first_names(group)})" for group in groups]
+    return [f"not read: {_count(group)}: {group[0].why} ({_told(group)})" for group in groups]
 
 
 def refuse_most_unread(place: str, read: Sequence[_Sized], unread: Sequence[Unread]) -> None:
@@ -63,6 +66,7 @@ def refuse_most_unread(place: str, read: Sequence[_Sized], unread: Sequence[Unre
 
 
 UNKNOWN_KIND = "no known kind of text file"
+OTHER_LANGUAGE = "their language is not one of corpus.languages"
 
 
 def _pointed_at(file: _Sized) -> int | None:
@@ -78,6 +82,10 @@ def _count(files: Sequence[Unread]) -> str:
     return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
-def _first_names(files: Sequence[Unread]) -> str:
+def _told(files: Sequence[Unread]) -> str:
+    """The first few names; or all that the files were taken for, since a wrong guess may stand anywhere among it."""
+    taken_for = Counter(file.taken_for for file in files if file.taken_for)
+    if taken_for:
+        return ", ".join(f"{meaning} {count}" for meaning, count in sorted(taken_for.items()))
     more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
     return ", ".join(file.name for file in files[:_NAMED]) + more

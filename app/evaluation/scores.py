@@ -111,20 +111,6 @@ def read_blocks(scores: Mapping[str, StageFolder]) -> Iterator[ScoredBlock]:
         )
 
 
-def joined(blocks: Iterator[ScoredBlock]) -> ScoredBlock:
-    """All blocks as one, for who needs the whole text at once."""
-    found = list(blocks)
-    texts = [block.documents for block in found]
-    whole = scored_documents(
-        [name for text in texts for name in text.doc_ids],
-        [lang for text in texts for lang in text.langs],
-        [length for text in texts for length in text.length.tolist()],
-        [size for text in texts for size in text.bytes.tolist()],
-    )
-    names = found[0].log_probs
-    return ScoredBlock(whole, {name: np.concatenate([block.log_probs[name] for block in found]) for name in names})
-
-
 def _read_index(folder: Folder, block: int) -> ScoredDocuments:
     table = pq.read_table(pa.BufferReader(folder.read(scores_index_name(block))))
     columns = {name: np.asarray(table[name].to_numpy(), dtype=np.int64) for name in ("offset", "length", "bytes")}

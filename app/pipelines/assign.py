@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -92,12 +92,11 @@ def assignment_counts(stage: StageFolder, languages: Sequence[str]) -> JsonObjec
     return {**counts, "owner_agreement": dict(whole), "owner_agreement_early": dict(early)}
 
 
-def read_column(stage: StageFolder, folder: str, lang: str, column: str) -> IntArray:
-    """One column of all parts of a language; empty where there is none."""
-    names = stage.names(f"{folder}/{lang}")
-    parts = [pq.read_table(pa.BufferReader(stage.read(f"{folder}/{lang}/{name}")), columns=[column]) for name in names]
-    found = [np.asarray(table[column].to_numpy(), dtype=np.int64) for table in parts]
-    return np.concatenate([np.empty(0, dtype=np.int64), *found])
+def read_columns(stage: StageFolder, folder: str, lang: str, column: str) -> Iterator[IntArray]:
+    """One column of each part of a language, in order."""
+    for name in stage.names(f"{folder}/{lang}"):
+        table = pq.read_table(pa.BufferReader(stage.read(f"{folder}/{lang}/{name}")), columns=[column])
+        yield np.asarray(table[column].to_numpy(), dtype=np.int64)
 
 
 def _by_language(

@@ -18,7 +18,7 @@ from app.artifacts.layout import ASSIGNMENT, PROBE_FOUND, RUN
 from app.artifacts.store import StageFolder, Store
 from app.core.errors import AllocationError, XelmError
 from app.core.records import FloatArray, IntArray, JsonObject
-from app.pipelines.assign import read_column
+from app.pipelines.assign import read_columns
 from app.reporting.comparison import ComparedRun
 from app.reporting.tables import per_language
 
@@ -29,15 +29,15 @@ _LEAST_FEATURES = 30
 
 @dataclass(frozen=True)
 class RunCut:
-    """How a run was cut. labels: language -> expert of each training document; clusters: languages of each expert, None
-    where documents are cut; changes: language -> log ratio of perplexity to dense; text: key of the tokens.
+    """How a run was cut. held: language -> (k,) training documents of each expert; clusters: languages of each expert,
+    None where documents are cut; changes: language -> log ratio of perplexity to dense; text: key of the tokens.
     """
 
     run: str
     text: str
     seed: str
     stage: StageFolder
-    labels: dict[str, IntArray]
+    held: dict[str, IntArray]
     clusters: list[list[str]] | None
     changes: dict[str, float]
 
@@ -52,7 +52,7 @@ def groupings(store: Store, runs: Sequence[ComparedRun]) -> JsonObject:
         "agreement": [
             _pair(one, other) for one, other in itertools.combinations(distinct, 2) if one.text == other.text
         ],
-        "balance": {cut.run: balance(np.concatenate(list(cut.labels.values()))) for cut in cuts},
+        "balance": {cut.run: balance(_sizes(cut)) for cut in cuts},
         "foretold": _foretold(cuts),
     }
 
@@ -80,7 +80,7 @@ def groupings_beside(store: Store, name: str, runs: Sequence[ComparedRun]) -> Js
         return {}
     return {
         "agreement": [_pair(own, cut) for cut in cuts.values()],
-        "balance": {cut.run: balance(np.concatenate(list(cut.labels.values()))) for cut in (own, *cuts.values())},
+        "balance": {cut.run: balance(_sizes(cut)) for cut in (own, *cuts.values())},
     }
 
 
@@ -103,35 +103,47 @@ def _read_cut(store: Store, run: ComparedRun) -> RunCut | None:
     table = per_language(run.summary)
     told = next((name for name in ("ensemble_told", "ensemble") if all(name in row for row in table.values())), "")
     changes = {lang: math.log1p(float(row[told]["change_from_dense"])) for lang, row in table.items()} if told else {}
-    if counts.clusters is None:
-        labels = {lang: read_column(stage, ASSIGNMENT, lang, "expert") for lang in counts.documents}
-        clusters = None
+    clusters = None if counts.clusters is None else [list(cluster) for cluster in counts.clusters]
+    if clusters is None:
+        held = {lang: np.asarray(of, dtype=np.int64) for lang, of in counts.documents.items()}
     else:
-        sizes = tokens.manifest().counts
-        clusters = [list(cluster) for cluster in counts.clusters]
-        labels = {
-            lang: np.full(_documents(sizes[f"{lang}/train"]), number, dtype=np.int64)
+        sizes, own = tokens.manifest().counts, np.eye(len(clusters), dtype=np.int64)
+        held = {
+            lang: own[number] * _documents(sizes[f"{lang}/train"])
             for number, cluster in enumerate(clusters)
             for lang in cluster
         }
-    return RunCut(run.name, tokens.key, found.get("seed", ""), stage, labels, clusters, changes)
+    return RunCut(run.name, tokens.key, found.get("seed", ""), stage, held, clusters, changes)
+
+
+def _sizes(cut: RunCut) -> IntArray:
+    sizes: IntArray = np.sum(list(cut.held.values()), axis=0)
+    return sizes
 
 
 def _pair(one: RunCut, other: RunCut) -> JsonObject:
     """Over languages where both give whole languages to experts, else over documents."""
-    if one.clusters is not None and other.clusters is not None:
-        things, pair = "languages", [_by_language(cut) for cut in (one, other)]
-    else:
-        things, pair = (
-            "documents",
-            [np.concatenate([cut.labels[lang] for lang in sorted(cut.labels)]) for cut in (one, other)],
-        )
-    found = likeness(pair[0], pair[1])
+    over_languages = one.clusters is not None and other.clusters is not None
+    found = likeness(np.sum([_shared(one, other, lang, over_languages) for lang in sorted(one.held)], axis=0))
+    things = "languages" if over_languages else "documents"
     return {"one": one.run, "other": other.run, "over": things, "rand": found.rand, "information": found.information}
 
 
-def _by_language(cut: RunCut) -> IntArray:
-    return np.array([cut.labels[lang][0] for lang in sorted(cut.labels)], dtype=np.int64)
+def _shared(one: RunCut, other: RunCut, lang: str, once: bool) -> IntArray:
+    """(k, k of the other) things of a language by the experts that have them in either cut; the language itself where
+    ``once``. Documents are read only where both cuts part them, one part of the text at a time.
+    """
+    if once:
+        table: IntArray = np.outer(one.held[lang] > 0, other.held[lang] > 0).astype(np.int64)
+    elif one.clusters is not None or other.clusters is not None:  # all documents of one cut are one expert's
+        table = np.outer(one.held[lang], other.held[lang]) // max(1, int(one.held[lang].sum()))
+    else:
+        k = len(other.held[lang])
+        table = np.zeros((len(one.held[lang]), k), dtype=np.int64)
+        parts = (read_columns(cut.stage, ASSIGNMENT, lang, "expert") for cut in (one, other))
+        for mine, theirs in zip(*parts, strict=True):
+            table += np.bincount(mine * k + theirs, minlength=table.size).reshape(table.shape)
+    return table
 
 
 def _foretold(cuts: Sequence[RunCut]) -> JsonObject:
@@ -140,7 +152,7 @@ def _foretold(cuts: Sequence[RunCut]) -> JsonObject:
     whole = [cut for cut in cuts if cut.clusters is not None and cut.changes]
     for key in sorted({(cut.text, cut.seed) for cut in whole}):
         same = [cut for cut in whole if (cut.text, cut.seed) == key]
-        languages = sorted(same[0].labels)
+        languages = sorted(same[0].held)
         for name, distances in _measures(same, languages).items():
             result = foretold(distances, languages, [(cut.clusters or [], cut.changes) for cut in same])
             if not math.isnan(result.correlation):

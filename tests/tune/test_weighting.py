@@ -12,16 +12,8 @@ from app.core.errors import MissingArtifact
 from app.ensemble.many import Candidate
 from app.ensemble.rules import WeightingSettings
 from app.evaluation.scores import scored_documents
-from tune.weighting import (
-    Kept,
-    best_weighting,
-    candidates,
-    fitted_prior,
-    mean_log_ratios,
-    part_of,
-    read_kept,
-    told_priors,
-)
+from tune.kept import Kept, read_kept
+from tune.weighting import best_weighting, candidates, fitted_prior, mean_log_ratios, told_priors
 
 
 def test_the_runs_own_weighting_has_the_figure_that_evaluation_found(tiny_run: tuple[Config, Store]) -> None:
@@ -42,27 +34,13 @@ def test_the_best_on_one_half_is_reported_on_the_other(tiny_run: tuple[Config, S
     own, kept, priors = read_kept(config, store)
     best, held_back, chosen_on = found["best"], found["held_back"], found["chosen_on"]
     assert isinstance(best, dict) and isinstance(held_back, dict) and isinstance(chosen_on, dict)
-    priors["em"] = fitted_prior(part_of(kept, 0))
+    priors["em"] = fitted_prior(kept.half(0))
     prior = priors[str(best.pop("prior"))]
     one = Candidate(WeightingSettings(**best), prior)  # type: ignore[arg-type]
-    assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratios(part_of(kept, 1), [one]).item())
+    assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratios(kept.half(1), [one]).item())
     assert isinstance(found["told"], dict) and list(found["told"]["priors"]) == ["de", "en", "hi", "ja"]  # type: ignore[arg-type]
-    figures = mean_log_ratios(part_of(kept, 0), list(candidates(kept.unit, 2, own, priors)))
+    figures = mean_log_ratios(kept.half(0), list(candidates(kept.unit, 2, own, priors)))
     assert chosen_on["mean_log_ratio"] == figures.min()
-
-
-def test_halves_are_disjoint_even_and_keep_each_documents_tokens_together() -> None:
-    length = [2, 3, 1, 2, 4, 1]
-    tokens = np.arange(13.0)
-    documents = scored_documents([f"d{n}" for n in range(6)], ["de", "de", "de", "de", "fr", "fr"], length, [9] * 6)
-    kept = Kept(documents, np.stack([tokens, -tokens], axis=1), np.ones((13, 2)), tokens, "document", {})
-    halves = [part_of(kept, half) for half in (0, 1)]
-    assert [list(half.documents.langs) for half in halves] == [["de", "de", "fr"]] * 2
-    assert not set(halves[0].documents.doc_ids) & set(halves[1].documents.doc_ids)
-    for half in halves:
-        for place, name in enumerate(half.documents.doc_ids):
-            number = int(name[1:])
-            assert half.dense[half.documents.tokens(place)].tolist() == tokens[documents.tokens(number)].tolist()
 
 
 def test_a_languages_own_prior_is_learned_on_one_half_and_pays_on_the_other() -> None:
@@ -73,9 +51,9 @@ def test_a_languages_own_prior_is_learned_on_one_half_and_pays_on_the_other() ->
         scores[2 * document : 2 * document + 2, int(lang == "fr")] = -1.0
     documents = scored_documents([f"d{n}" for n in range(8)], langs, length, [9] * 8)
     kept = Kept(
-        documents, scores, np.ones((16, 2)), np.full(16, -1.0), "document", {"de": (0.1, 0.9), "fr": (0.9, 0.1)}
+        documents, scores, np.ones((16, 2)), np.full(16, -1.0), "document", {"de": (0.1, 0.9), "fr": (0.9, 0.1)}, 8
     )
-    halves = [part_of(kept, half) for half in (0, 1)]
+    halves = [kept.half(half) for half in (0, 1)]
     told = told_priors(halves, WeightingSettings())
     # two texts of each language and one text's worth for all: the own expert has 2.5 / 3
     assert told["priors"]["de"] == pytest.approx([2.5 / 3, 0.5 / 3], abs=1e-3)  # type: ignore[call-overload,index]

@@ -4,18 +4,19 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from app.allocation.likeness import Likeness, balance, foretold, likeness
 
 
 def test_equal_cuts_are_alike_whatever_the_experts_are_called() -> None:
-    found = likeness(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0]))
+    found = likeness(np.array([[0, 2], [2, 0]]))
     assert found == Likeness(pytest.approx(1.0), pytest.approx(1.0))  # type: ignore[arg-type]
 
 
 def test_the_rand_index_by_hand() -> None:
     # of 6 pairs 2 are together in the one cut, 1 in the other, 1 in both
-    found = likeness(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2]))
+    found = likeness(np.array([[2, 0, 0], [0, 1, 1]]))
     together_one, together_other, both = 2, 1, 1
     expected = together_one * together_other / 6
     assert found.rand == pytest.approx((both - expected) / ((together_one + together_other) / 2 - expected))
@@ -24,7 +25,18 @@ def test_the_rand_index_by_hand() -> None:
 
 
 def test_balance_is_the_largest_part_over_the_mean() -> None:
-    assert balance(np.array([0, 0, 0, 1])) == 1.5
+    assert balance(np.array([3, 1])) == 1.5
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (3, 2), (8, 5), (1, 4)])
+def test_likeness_is_that_of_scikit_learn_for_the_things_themselves(sizes: tuple[int, int]) -> None:
+    random = np.random.default_rng(sizes[0])
+    labels = [random.integers(k, size=97) for k in sizes]
+    table = np.zeros(sizes, dtype=np.int64)
+    np.add.at(table, tuple(labels), 1)
+    expected = Likeness(adjusted_rand_score(*labels), normalized_mutual_info_score(*labels))
+    assert likeness(table).rand == pytest.approx(expected.rand)
+    assert likeness(table).information == pytest.approx(expected.information, abs=1e-12)
 
 
 NEAR = np.array([[0.0, 1.0, 9.0], [1.0, 0.0, 5.0], [9.0, 5.0, 0.0]])

@@ -15,6 +15,7 @@ from app.core.errors import CorpusError
 from app.core.records import Document
 from app.corpora.base import CorpusSettings
 from app.corpora.files import FilesCorpus
+from app.corpora.unread import OTHER_LANGUAGE
 
 CORPUS = os.environ.get("XELM_CORPUS", "")
 
@@ -112,7 +113,8 @@ def test_each_file_is_in_the_language_of_its_name_and_not_in_the_only_configured
     corpus = _corpus(tmp_path, "de")
     assert _texts(corpus) == [("de", "Haus"), ("de", "Hof")]
     (left,) = corpus.survey().unread
-    assert (left.name, left.why) == ("en.jsonl", "language en by file name, not one of corpus.languages")
+    assert (left.name, left.why) == ("en.jsonl", OTHER_LANGUAGE)
+    assert left.taken_for == "en by file name"
 
 
 @pytest.mark.parametrize("name", ["lang=en/a.jsonl", "language=eng_Latn/a.jsonl", "en.JSONL", "en-train-00000.jsonl"])

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import CorpusError
 from app.corpora.base import SourceFile, Unread
-from app.corpora.unread import refuse_most_unread, sift, tell_unread
+from app.corpora.unread import OTHER_LANGUAGE, refuse_most_unread, sift, tell_unread
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 12345\n"
 
@@ -29,6 +29,14 @@ def test_every_reason_has_its_line_and_losses_come_first() -> None:
     assert tell_unread(unread) == [
         "not read: 5 files: no known kind (0.csv, 1.csv, 2.csv and 2 more)",
         "not read: 1 file: hidden (x)",
+    ]
+
+
+def test_files_of_other_languages_share_one_line_that_says_what_each_was_taken_for() -> None:
+    taken = ["de by file name", "bg by folder bg", "de by file name"]
+    unread = [Unread(f"{n}.jsonl", OTHER_LANGUAGE, taken_for=meaning) for n, meaning in enumerate(taken)]
+    assert tell_unread(unread) == [
+        "not read: 3 files: their language is not one of corpus.languages (bg by folder bg 1, de by file name 2)"
     ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
-from app.evaluation.scores import ScoredDocuments, joined, read_blocks, save_block, scored_documents
+from app.evaluation.scores import ScoredDocuments, read_blocks, save_block, scored_documents
 
 
 def test_documents_lie_end_to_end_in_the_token_array() -> None:
@@ -25,7 +25,7 @@ def scored(store: Store, name: str, blocks: list[tuple[ScoredDocuments, list[flo
     return stage
 
 
-def test_blocks_survive_the_way_to_disk_and_are_the_text_again_when_joined(tmp_path: Path) -> None:
+def test_blocks_survive_the_way_to_disk(tmp_path: Path) -> None:
     one, two = scored_documents(["a", "b"], ["de", "sw"], [2, 1], [9, 4]), scored_documents(["c"], ["sw"], [1], [5])
     store = Store(str(tmp_path))
     stages = {
@@ -35,11 +35,12 @@ def test_blocks_survive_the_way_to_disk_and_are_the_text_again_when_joined(tmp_p
     blocks = list(read_blocks(stages))
     assert [block.documents.doc_ids for block in blocks] == [("a", "b"), ("c",)]
     assert [block.log_probs["seed"].tolist() for block in blocks] == [[-3, -4, -5], [-6]]
-    whole = joined(iter(blocks))
-    assert (whole.documents.doc_ids, whole.documents.langs) == (("a", "b", "c"), ("de", "sw", "sw"))
-    assert whole.documents.offset.tolist() == [0, 2, 3] and whole.documents.length.tolist() == [2, 1, 1]
-    assert whole.documents.bytes.tolist() == [9, 4, 5]
-    assert whole.log_probs["dense"].dtype == np.float32 and whole.log_probs["dense"].tolist() == [-1.5, -0.25, -7, -2]
+    assert [block.documents.langs for block in blocks] == [("de", "sw"), ("sw",)]
+    assert [block.documents.offset.tolist() for block in blocks] == [[0, 2], [0]]
+    assert [block.documents.length.tolist() for block in blocks] == [[2, 1], [1]]
+    assert [block.documents.bytes.tolist() for block in blocks] == [[9, 4], [5]]
+    values = [block.log_probs["dense"] for block in blocks]
+    assert values[0].dtype == np.float32 and [of.tolist() for of in values] == [[-1.5, -0.25, -7.0], [-2.0]]
 
 
 def test_pieces_are_whole_documents_and_a_document_that_is_too_long_is_one() -> None:

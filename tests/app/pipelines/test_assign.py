@@ -14,7 +14,8 @@ from app.allocation.terms import TokenAnalyzer
 from app.allocation.tfidf import TfidfAllocator
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT
 from app.artifacts.store import StageFolder, Store
-from app.pipelines.assign import assignment_counts, read_column, write_part
+from app.core.records import IntArray
+from app.pipelines.assign import assignment_counts, read_columns, write_part
 
 TWO = ("expert-00", "expert-01")
 
@@ -53,6 +54,11 @@ def test_counts_are_those_of_all_parts_and_low_agreement_is_warned_of(
     assert len(caplog.messages) == 1 and "de 0.75 (its owner holds 0.75)" in caplog.messages[0]
 
 
+def column_of(stage: StageFolder, folder: str, lang: str, column: str) -> IntArray:
+    """The column of all parts."""
+    return np.concatenate(list(read_columns(stage, folder, lang, column)))
+
+
 def test_counts_are_to_the_bit_those_of_reading_every_document(tmp_path: Path) -> None:
     stage, random = assigned(Store(str(tmp_path)), "a", by_meaning()), np.random.default_rng(0)
     for lang, documents in (("de", 101), ("en", 37)):
@@ -60,10 +66,10 @@ def test_counts_are_to_the_bit_those_of_reading_every_document(tmp_path: Path) -
         found = {column: random.integers(2, size=documents) for column in ("expert", "expert_early")}
         write(stage, f"held_out/{lang}/part-2.parquet", **found)
     counts = assignment_counts(stage, ["de", "en"])
-    train = {lang: np.bincount(read_column(stage, ASSIGNMENT, lang, "expert"), minlength=2) for lang in ("de", "en")}
+    train = {lang: np.bincount(column_of(stage, ASSIGNMENT, lang, "expert"), minlength=2) for lang in ("de", "en")}
     assert counts["documents"] == {lang: held.tolist() for lang, held in train.items()}
     for name, column in (("owner_agreement", "expert"), ("owner_agreement_early", "expert_early")):
-        near = {lang: read_column(stage, HELD_OUT, lang, column) for lang in train}
+        near = {lang: column_of(stage, HELD_OUT, lang, column) for lang in train}
         assert counts[name] == {lang: float(np.mean(near[lang] == held.argmax())) for lang, held in train.items()}
 
 

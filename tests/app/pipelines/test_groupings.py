@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from app.artifacts.layout import PROBE_FOUND
 from app.artifacts.manifest import Manifest
@@ -16,18 +18,21 @@ from tests.app.pipelines.test_assign import write
 LANGUAGES = ("de", "en", "fr", "ru")
 
 
-def run_of(store: Store, name: str, clusters: list[list[str]] | None, changes: list[float]) -> ComparedRun:
-    """A finished run: two documents of each language."""
+def run_of(
+    store: Store, name: str, clusters: list[list[str]] | None, changes: list[float], second: Sequence[int] = (0, 1)
+) -> ComparedRun:
+    """A finished run: two documents of each language, or four in two parts; second: experts of the second part."""
     counts: JsonObject = {"experts": ["expert-00", "expert-01"], "unit": "language", "clusters": clusters}
     stage = store.stage("allocation", name)
     if clusters is None:
         counts = {
             "experts": ["expert-00", "expert-01"],
             "unit": "document",
-            "documents": {lang: [1, 1] for lang in LANGUAGES},
+            "documents": {lang: np.bincount([0, 1, *second], minlength=2).tolist() for lang in LANGUAGES},
         }
         for lang in LANGUAGES:
             write(stage, f"documents/{lang}/part-0.parquet", expert=[0, 1])
+            write(stage, f"documents/{lang}/part-1.parquet", expert=list(second))
     stage.publish(Manifest("allocation", name, {}, {}, counts, 0.0))
     tokens = store.stage("tokens", "text")
     sizes: JsonObject = {f"{lang}/train": {"documents": 2} for lang in LANGUAGES}
@@ -58,6 +63,23 @@ def test_cuts_of_languages_agree_over_languages_and_others_over_documents(store:
     assert rows["near", "split"]["over"] == "documents"
     assert rows["near", "split"]["information"] == pytest.approx(0.0, abs=1e-9)
     assert found["balance"] == {"near": 1.0, "far": 1.0, "split": 1.0}
+
+
+def test_two_cuts_of_documents_are_compared_document_by_document_of_all_parts(store: Store) -> None:
+    one, other = run_of(store, "one", None, [0.1] * 4), run_of(store, "other", None, [0.1] * 4, second=(0, 0))
+    (row,) = groupings(store, [one, other])["agreement"]  # type: ignore[misc,union-attr]
+    labels = [[0, 1, 0, 1] * 4, [0, 1, 0, 0] * 4]
+    assert row["over"] == "documents"  # type: ignore[index,call-overload]
+    assert row["rand"] == pytest.approx(adjusted_rand_score(*labels))  # type: ignore[index,call-overload]
+    assert row["information"] == pytest.approx(normalized_mutual_info_score(*labels))  # type: ignore[index,call-overload]
+
+
+def test_a_cut_of_languages_beside_one_of_documents_needs_no_document(store: Store) -> None:
+    whole = run_of(store, "whole", [["de", "en"], ["fr", "ru"]], [0.1] * 4)
+    split = run_of(store, "split", None, [0.1] * 4)
+    store.stage("allocation", "split").remove("documents")
+    (row,) = groupings(store, [whole, split])["agreement"]  # type: ignore[misc,union-attr]
+    assert row["rand"] == pytest.approx(adjusted_rand_score([0] * 8 + [1] * 8, [0, 1] * 8))  # type: ignore[index,call-overload]
 
 
 def test_a_probe_of_one_run_is_tried_on_all(store: Store) -> None:
