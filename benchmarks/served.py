@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,16 @@ class Served:
         """Replicas that answer -> their processes."""
         replicas = self.deployments().get(deployment, {}).get("replicas", [])
         return {one["replica_id"]: one["pid"] for one in replicas if one["state"] == "RUNNING"}
+
+    def ready_after(self, killed: float, pid: int) -> float:
+        """Seconds since ``killed`` (monotonic) until another process than ``pid`` is the ingress and says ready."""
+
+        def ask() -> None:
+            _require(bool(self.pids("ingress")) and pid not in self.pids("ingress").values(), "no other ingress yet")
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=5).close()
+
+        self._until(ask)
+        return time.monotonic() - killed
 
     def deployments(self) -> dict[str, Any]:
         """Name -> what Serve tells of each."""

@@ -15,6 +15,7 @@ import httpx
 
 NEAR_TIE = 1e-4
 """Nats between the two most probable tokens below which rounding may decide."""
+_PAUSE_S = 0.2
 _KINDS = ("whole", "leaves", "too long", "malformed")
 _SHARES = (0.85, 0.08, 0.04, 0.03)
 
@@ -75,6 +76,7 @@ class Clients:
                 await self._ask(http, content, number, leaves_after)
             except httpx.HTTPError as error:
                 self.tally.failed.append(f"{kind}: {type(error).__name__}: {error}")
+                await asyncio.sleep(_PAUSE_S)  # a server that is gone would be asked thousands of times a second
 
     async def _ask(self, http: httpx.AsyncClient, content: str, number: int, leaves_after: int | None) -> None:
         begun, told, last, chunks, version = time.monotonic(), "", 0.0, 0, 0

@@ -1,11 +1,12 @@
 """Load and faults: streaming clients that know their answers, while replicas are killed and versions change.
 
 ``python -m benchmarks.serving_load [--root FOLDER] [--run NAME] [--clients N] [--minutes M] [--kill-every S]
-[--changes N] [--lose-machine] [--format json]``. Serves a finished run on a Ray of its own; a second version of it
-mixes evenly. Each client asks greedily for one of a pool of prompts (token ids, drawn) whose answers were made
-beforehand by the engine in this process; some go away in the middle, some ask for too much or send what is no JSON.
+[--changes N] [--lose-machine] [--kill-ingress] [--format json]``. Serves a finished run on a Ray of its own; a second
+version of it mixes evenly. Each client asks greedily for one of a pool of prompts (token ids, drawn) whose answers were
+made beforehand by the engine in this process; some go away in the middle, some ask for too much or send no JSON.
 ``--kill-every``: seconds between kills (-9) of a process of the models; ``--changes``: times that the other version is
 deployed; ``--lose-machine``: the ingress stays on the head, the models on two nodes, and one is killed at half time.
+``--kill-ingress``: one more minute afterwards in which the ingress is killed; what fails then is reported, not judged.
 
 Status 1 if any answer is wrong or cut off, or anything is answered but by 2xx, 4xx or 429.
 """
@@ -39,6 +40,7 @@ from serve.messages import Job, Piece
 from serve.replica import Replica
 
 _LOOK_S = 5.0
+_KILLED_INGRESS_S = 60.0
 _INGRESS_ON_HEAD = {
     "name": "ingress",
     "ray_actor_options": {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
@@ -61,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kill-every", type=float, default=0.0)
     parser.add_argument("--changes", type=int, default=0)
     parser.add_argument("--lose-machine", action="store_true")
+    parser.add_argument("--kill-ingress", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", choices=("text", "json"), default="text")
     arguments = parser.parse_args(argv)
@@ -102,6 +105,11 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
         clients = Clients(f"http://127.0.0.1:{served.port}", found, answers, arguments.tokens)
         disturbance = Disturbance(served, deploy, arguments)
         asyncio.run(disturbance.during(clients))
+        memory = {name: memory_of(samples) for name, samples in disturbance.memory.items()}
+        again: JsonObject = {}
+        if arguments.kill_ingress:
+            others = Clients(f"http://127.0.0.1:{served.port}", found, answers, arguments.tokens)
+            again = asyncio.run(ingress_killed(served, others, arguments.clients, arguments.seed + 1))
         return {
             "benchmark": "serving_load",
             "clients": arguments.clients,
@@ -112,7 +120,8 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
             "changes": disturbance.changes,
             "replicas_of_lost_machine": disturbance.lost,
             **seen(clients.tally),
-            "memory_mb": {name: memory_of(samples) for name, samples in disturbance.memory.items()},
+            "memory_mb": memory,
+            "ingress_killed": again,
         }
 
 
@@ -137,6 +146,31 @@ async def expected(replica: Replica, prompts: Sequence[Sequence[int]], tokens: i
         found += await asyncio.gather(*map(answer, prompts[start : start + 32]))
     replica.close()
     return found
+
+
+async def ingress_killed(served: Served, clients: Clients, count: int, seed: int) -> JsonObject:
+    """What clients see in a minute in which the process of the ingress is killed (-9), and how long nobody is ready.
+
+    All streams go through it, so it cannot be promised that none is cut off.
+    """
+    begun = time.monotonic()
+    asking = asyncio.create_task(clients.run(count, begun + _KILLED_INGRESS_S, seed))
+    await asyncio.sleep(_KILLED_INGRESS_S / 4)
+    before = sum(clients.tally.answers.values())
+    (pid,) = served.pids("ingress").values()
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    ready = await asyncio.to_thread(served.ready_after, killed, pid)
+    await asking
+    tally = clients.tally
+    return {
+        "answers_before": before,
+        "answers": dict(tally.answers),
+        "statuses": {str(status): number for status, number in sorted(tally.statuses.items())},
+        "failed": len(tally.failed),
+        "failures": list(dict.fromkeys(said.partition(": ")[2][:80] for said in tally.failed))[:5],
+        "ready_again_s": round(ready, 1),
+    }
 
 
 class Disturbance:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import subprocess
+import sys
 from collections import Counter
+from types import SimpleNamespace
 
+import pytest
+
+from benchmarks import serving_load
 from benchmarks.serving_clients import Tally
-from benchmarks.serving_load import drawn_prompts, memory_of, seen
+from benchmarks.serving_load import drawn_prompts, ingress_killed, memory_of, seen
 
 
 def test_memory_is_that_of_the_second_and_the_last_quarter() -> None:
@@ -26,3 +34,22 @@ def test_times_are_quantiles_and_statuses_are_counted() -> None:
     assert found["statuses"] == {"200": 3, "429": 1}
     assert found["first_token_s"] == {"p50": 0.2, "p99": 0.298}
     assert "between_chunks_s" not in found
+
+
+def test_the_ingress_is_killed_among_requests_and_what_failed_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_load, "_KILLED_INGRESS_S", 0.4)
+    ingress = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    tally = Tally(answers=Counter(right=3))
+
+    async def run(_count: int, _until: float, _seed: int) -> None:
+        await asyncio.to_thread(ingress.wait, 30)
+        tally.failed += ["whole: ReadError: gone", "leaves: ReadError: gone", "503: no replica"]
+        tally.answers["right"] += 2
+
+    clients = SimpleNamespace(run=run, tally=tally)
+    served = SimpleNamespace(pids=lambda _name: {"one": ingress.pid}, ready_after=lambda _killed, _pid: 2.04)
+    found = asyncio.run(ingress_killed(served, clients, 2, 0))  # type: ignore[arg-type]
+    assert ingress.returncode == -signal.SIGKILL
+    assert (found["answers_before"], found["answers"]) == (3, {"right": 5})
+    assert (found["failed"], found["failures"]) == (3, ["ReadError: gone", "no replica"])
+    assert found["ready_again_s"] == 2.0
