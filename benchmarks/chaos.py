@@ -3,7 +3,7 @@
 ``python -m benchmarks.chaos --kills N --seed S --format json``. Kinds: worker, raylet, driver, torn (a checkpoint cut
 short, then its worker killed), drain (a spot notice), disk (full for a while) and storage (away for ten seconds); the
 last two need root, for a tmpfs of limited size and a mount over it, and are left out without it. ``--like FILE``, the
-JSON of another run, adds the makespan that ``app.planning.simulation`` foretells with that run's parameters.
+JSON of another run, adds the makespan that ``app.planning.simulation`` predicts with that run's parameters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The makespan that the simulated fleet foretells for a chaos run, with what another chaos run has measured."""
+"""The makespan that the simulated fleet predicts for a chaos run, with what another chaos run has measured."""
 
 from __future__ import annotations
 

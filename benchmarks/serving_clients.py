@@ -22,7 +22,7 @@ _SHARES = (0.85, 0.08, 0.04, 0.03)
 
 @dataclass(frozen=True)
 class Answer:
-    """What is to be told: pieces of text, and the margin with which each was chosen."""
+    """The expected answer: pieces of text, and the margin with which each was chosen."""
 
     pieces: Sequence[str]
     margins: Sequence[float]

@@ -1,4 +1,4 @@
-"""How alike two cuts of one corpus are, and whether nearness of languages foretells what they gain."""
+"""How alike two cuts of one corpus are, and whether nearness of languages predicts what they gain."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def balance(sizes: IntArray) -> float:
 
 
 @dataclass(frozen=True)
-class Foretold:
+class RankCorrelation:
     """correlation: Spearman's, NaN where nothing varies; cases: pairs of figures that it rests on."""
 
     correlation: float
     cases: int
 
 
-def foretold(
+def gain_by_nearness(
     distances: FloatArray,
     languages: Sequence[str],
     cuts: Sequence[tuple[Sequence[Sequence[str]], Mapping[str, float]]],
-) -> Foretold:
+) -> RankCorrelation:
     """Rank correlation of a language's mean distance to those that share its expert with its change of log-perplexity.
 
     distances: (n, n) of ``languages``. cuts: languages of each expert, and each language's log ratio to dense. Each
@@ -86,7 +86,7 @@ def foretold(
     return correlated(found)
 
 
-def correlated(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Foretold:
+def correlated(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> RankCorrelation:
     """Spearman's correlation of the first figure with the second over all groups, each group's means taken away first.
 
     A group of one pair says nothing and is left out.
@@ -95,8 +95,8 @@ def correlated(pairs: Mapping[str, Sequence[tuple[float, float]]]) -> Foretold:
 
     cases = [np.array(rows) - np.mean(rows, axis=0) for rows in pairs.values() if len(rows) > 1]
     if not cases:
-        return Foretold(float("nan"), 0)
+        return RankCorrelation(float("nan"), 0)
     table = np.round(np.concatenate(cases), _DECIMALS)  # equal ranks stay equal
     if np.ptp(table[:, 0]) == 0 or np.ptp(table[:, 1]) == 0:
-        return Foretold(float("nan"), len(table))
-    return Foretold(float(spearmanr(table[:, 0], table[:, 1]).statistic), len(table))
+        return RankCorrelation(float("nan"), len(table))
+    return RankCorrelation(float(spearmanr(table[:, 0], table[:, 1]).statistic), len(table))

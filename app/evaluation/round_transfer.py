@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.allocation.likeness import Foretold, correlated
+from app.allocation.likeness import RankCorrelation, correlated
 
 _RELATIVES = 4
 """Of the languages that an expert was not trained on, as many count as its nearest ones."""
@@ -45,7 +45,7 @@ class Transfer:
 
 def transfers(
     added: Sequence[Added], alone: Alone, distances: Mapping[str, Mapping[str, float]], seed: str = "seed"
-) -> tuple[list[Transfer], Foretold]:
+) -> tuple[list[Transfer], RankCorrelation]:
     """Of each added expert, and the correlation over all of distance with the log ratio in languages that it was not
     trained on, each expert's own means taken away: positive where nearer languages gain more, or lose less.
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.allocation.likeness import Foretold, correlated
+from app.allocation.likeness import RankCorrelation, correlated
 
 Figures = Mapping[str, float]
 """``perplexity``, ``bits_per_byte`` and ``exposure_tokens`` of one system in one language."""
@@ -67,7 +67,7 @@ class Nearness:
     lower perplexity than the farthest. nearest, farthest: mean log ratio to the seed of the two.
     """
 
-    correlated: Foretold
+    correlated: RankCorrelation
     languages: int
     nearest_wins: int
     nearest: float

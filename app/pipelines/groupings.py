@@ -1,4 +1,4 @@
-"""The cuts of finished runs beside one another: agreement, balance, and what nearness of languages foretells."""
+"""The cuts of finished runs beside one another: agreement, balance, and what nearness of languages predicts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.allocation.distances import informative, typological_distances
-from app.allocation.likeness import balance, foretold, likeness
+from app.allocation.likeness import balance, gain_by_nearness, likeness
 from app.allocation.uriel import read_typology
 from app.artifacts.counts import AllocationCounts
 from app.artifacts.layout import ASSIGNMENT, PROBE_FOUND, RUN
@@ -43,7 +43,7 @@ class RunCut:
 
 
 def groupings(store: Store, runs: Sequence[ComparedRun]) -> JsonObject:
-    """``agreement`` (a row for each pair of cuts of one text), ``balance`` (for each run) and ``foretold`` (for each
+    """``agreement`` (a row for each pair of cuts of one text), ``balance`` (for each run) and ``predicted`` (for each
     measure of distance between languages); what cannot be said is left out.
     """
     cuts = [cut for run in runs if (cut := _read_cut(store, run)) is not None]
@@ -53,7 +53,7 @@ def groupings(store: Store, runs: Sequence[ComparedRun]) -> JsonObject:
             _pair(one, other) for one, other in itertools.combinations(distinct, 2) if one.text == other.text
         ],
         "balance": {cut.run: balance(_sizes(cut)) for cut in cuts},
-        "foretold": _foretold(cuts),
+        "predicted": _predicted(cuts),
     }
 
 
@@ -146,7 +146,7 @@ def _shared(one: RunCut, other: RunCut, lang: str, once: bool) -> IntArray:
     return table
 
 
-def _foretold(cuts: Sequence[RunCut]) -> JsonObject:
+def _predicted(cuts: Sequence[RunCut]) -> JsonObject:
     """Measure -> correlation and cases, over runs of one text and seed that give whole languages to experts."""
     found: JsonObject = {}
     whole = [cut for cut in cuts if cut.clusters is not None and cut.changes]
@@ -154,7 +154,7 @@ def _foretold(cuts: Sequence[RunCut]) -> JsonObject:
         same = [cut for cut in whole if (cut.text, cut.seed) == key]
         languages = sorted(same[0].held)
         for name, distances in _measures(same, languages).items():
-            result = foretold(distances, languages, [(cut.clusters or [], cut.changes) for cut in same])
+            result = gain_by_nearness(distances, languages, [(cut.clusters or [], cut.changes) for cut in same])
             if not math.isnan(result.correlation):
                 shown = name if len({(cut.text, cut.seed) for cut in whole}) == 1 else f"{name}, as {same[0].run}"
                 found[shown] = {"correlation": result.correlation, "cases": result.cases, "runs": len(same)}
@@ -168,7 +168,7 @@ def _measures(cuts: Sequence[RunCut], languages: Sequence[str]) -> dict[str, Flo
         typology = read_typology(languages, _LEAST_FEATURES, "error")
         measures["typology"] = typological_distances(informative(typology.features))
     except AllocationError:
-        pass  # a language without features: nothing to foretell by
+        pass  # a language without features: nothing to predict by
     for cut in cuts:
         if cut.stage.exists(PROBE_FOUND):
             record = cut.stage.read_json(PROBE_FOUND)

@@ -11,10 +11,10 @@ _AGREEMENT = (
     "1 for equal cuts; the Rand index is 0 for what chance gives. Over languages where both cuts give whole languages"
     " to experts, else over training documents, of which those of a language then stay together in one of the cuts."
 )
-_FORETOLD = (
+_PREDICTED = (
     "Rank correlation of the mean distance of a language to those that share its expert with its change of"
     " log-perplexity against dense, over all runs that give whole languages to experts; each language's own mean is"
-    " taken away first. Positive: nearer company goes with a larger gain. Near 0: the measure foretells nothing here."
+    " taken away first. Positive: nearer company goes with a larger gain. Near 0: the measure predicts nothing here."
     " A case is a language in a run; they are not independent, so few runs say little."
 )
 _PROBES = {
@@ -27,7 +27,7 @@ _PROBES = {
 
 
 def groupings_section(found: JsonObject) -> Section | None:
-    """``agreement``, ``balance`` and ``foretold`` of the cuts of several runs; left out where there are not two."""
+    """``agreement``, ``balance`` and ``predicted`` of the cuts of several runs; left out where there are not two."""
     pairs = [mapping(row) for row in sequence(found.get("agreement"))]
     if not pairs:
         return None
@@ -50,15 +50,15 @@ def groupings_section(found: JsonObject) -> Section | None:
             Cell(str(mapping(row)["cases"])),
             Cell(str(mapping(row)["runs"])),
         ]
-        for name, row in mapping(found.get("foretold")).items()
+        for name, row in mapping(found.get("predicted")).items()
     ]
     tables = [
         Table(["run", "other run", "adjusted Rand", "mutual information", "over"], rows, "Agreement of two cuts"),
         Table(["run", "largest part over the mean"], sizes, "Balance, in training documents"),
     ]
     if told:
-        tables.append(Table(["distance by", "correlation", "cases", "runs"], told, "What nearness foretells"))
-    return Section("Cuts beside one another", tables, [_AGREEMENT, *([_FORETOLD] if told else [])])
+        tables.append(Table(["distance by", "correlation", "cases", "runs"], told, "What nearness predicts"))
+    return Section("Cuts beside one another", tables, [_AGREEMENT, *([_PREDICTED] if told else [])])
 
 
 def probe_section(found: JsonObject) -> Section | None:

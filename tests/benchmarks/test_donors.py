@@ -53,7 +53,7 @@ def test_a_ranking_is_worth_what_its_nearest_donors_did_within_each_language() -
     assert verdict(ROWS[:3])["typology"]["correlation"] == pytest.approx(1.0)
 
 
-def test_two_donors_or_equal_figures_foretell_nothing() -> None:
+def test_two_donors_or_equal_figures_predict_nothing() -> None:
     assert verdict(ROWS[:2])["typology"]["correlation"] is None
     alike = [{**each, "figures": {"typology": 0.5}} for each in ROWS[:3]]
     assert verdict(alike)["typology"]["correlation"] is None

@@ -33,7 +33,7 @@ def steps(text: str) -> Iterator[tuple[str, str, str]]:
         if language == "sh":
             yield "run", "", content
         else:
-            assert said is not None, f"nothing says what is to be done with this block:\n{content}"
+            assert said is not None, f"nothing says what to do with this block:\n{content}"
             yield ("change" if said[1] == "In" else "write"), said[2], content
 
 

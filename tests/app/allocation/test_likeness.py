@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from app.allocation.likeness import Likeness, balance, foretold, likeness
+from app.allocation.likeness import Likeness, balance, gain_by_nearness, likeness
 
 
 def test_equal_cuts_are_alike_whatever_the_experts_are_called() -> None:
@@ -47,12 +47,12 @@ def test_near_company_that_gains_more_correlates_and_a_languages_own_gain_does_n
     together = ([["aa", "bb"], ["cc"]], {"aa": -0.10, "bb": -0.50, "cc": 0.0})
     apart = ([["aa", "cc"], ["bb"]], {"aa": -0.05, "bb": -0.40, "cc": -0.30})
     other = ([["bb", "cc"], ["aa"]], {"aa": 0.0, "bb": -0.45, "cc": -0.35})
-    found = foretold(NEAR, ("aa", "bb", "cc"), [together, apart, other])
+    found = gain_by_nearness(NEAR, ("aa", "bb", "cc"), [together, apart, other])
     # aa: 1 -> -0.10, 9 -> -0.05; bb: 1 -> -0.50, 5 -> -0.45; cc: 9 -> -0.30, 5 -> -0.35: nearer is better for each
     # ranks of the first 1, 2.5, 2.5, 4.5, 4.5, 6, of the second 2 and 5 three times each
     assert found.cases == 6 and found.correlation == pytest.approx(13.5 / math.sqrt(16.5 * 13.5))
 
 
-def test_one_cut_foretells_nothing() -> None:
-    found = foretold(NEAR, ("aa", "bb", "cc"), [([["aa", "bb"], ["cc"]], {"aa": -0.1, "bb": -0.2, "cc": 0.0})])
+def test_one_cut_predicts_nothing() -> None:
+    found = gain_by_nearness(NEAR, ("aa", "bb", "cc"), [([["aa", "bb"], ["cc"]], {"aa": -0.1, "bb": -0.2, "cc": 0.0})])
     assert math.isnan(found.correlation) and found.cases == 0

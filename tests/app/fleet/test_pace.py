@@ -46,5 +46,5 @@ def test_the_slowest_that_runs_is_waited_for() -> None:
     assert _seen(a=10.0, b=30.0).seconds_left({"a": 1000.0, "b": 30.0}, 0.0) == pytest.approx(100.0)
 
 
-def test_nothing_is_foretold_while_nothing_moves() -> None:
+def test_nothing_is_predicted_while_nothing_moves() -> None:
     assert Pace().seconds_left({"a": 10.0}, 0.0) is None

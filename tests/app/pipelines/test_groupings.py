@@ -89,7 +89,7 @@ def test_a_probe_of_one_run_is_tried_on_all(store: Store) -> None:
     distances[0, 1] = distances[1, 0] = distances[2, 3] = distances[3, 2] = 0.1
     record: JsonObject = {"probe": "gradient", "languages": list(LANGUAGES), "distances": distances.tolist()}
     store.stage("allocation", "far").write_json(PROBE_FOUND, record)
-    told = groupings(store, [near, far])["foretold"]
+    told = groupings(store, [near, far])["predicted"]
     assert isinstance(told, dict)
     assert told["gradient"]["correlation"] > 0.8 and told["gradient"]["cases"] == 8, "nearer company gained more"
 
@@ -112,4 +112,4 @@ def test_a_run_stands_beside_each_other_cut_of_its_text_once(store: Store, caplo
 
 def test_a_run_of_experts_from_elsewhere_is_left_out(store: Store) -> None:
     found = groupings(store, [ComparedRun("imported", {"per_language": {}}, {})])
-    assert found == {"agreement": [], "balance": {}, "foretold": {}}
+    assert found == {"agreement": [], "balance": {}, "predicted": {}}

@@ -61,7 +61,7 @@ def test_without_a_slot_it_never_ends() -> None:
     assert simulate(fleet({"a": 9.0}), {"a": 9.0}, Conditions(((0.0, 1), (5.0, 0)), 1.0), NONE).makespan == math.inf
 
 
-def test_it_foretells_the_measured_fleet_on_slots_that_come_and_go() -> None:
+def test_it_predicts_the_measured_fleet_on_slots_that_come_and_go() -> None:
     # benchmarks.fleet, quiet, 2026-11-21: 8 experts of 120 s, one slot, four after 65 s, two from 240 s: 466.8 s.
     # A start's 4.0 s of a core on two cores are the overhead part's, the 10 steps between saves the benchmark's own.
     seconds = {str(number): 120.0 for number in range(8)}

@@ -7,9 +7,9 @@ from tests.support.summary import texts
 PAIR: JsonObject = {"one": "a", "other": "b", "over": "languages", "rand": 0.25, "information": 0.5}
 
 
-def test_agreement_balance_and_what_nearness_foretells_are_tables() -> None:
+def test_agreement_balance_and_what_nearness_predicts_are_tables() -> None:
     told: JsonObject = {"typology": {"correlation": 0.4, "cases": 32, "runs": 2}}
-    section = groupings_section({"agreement": [PAIR], "balance": {"a": 1.0, "b": 1.25}, "foretold": told})
+    section = groupings_section({"agreement": [PAIR], "balance": {"a": 1.0, "b": 1.25}, "predicted": told})
     assert section is not None and len(section.tables) == 3 and len(section.notes) == 2
     assert texts(section) == [["a", "b", "+0.250", "+0.500", "languages"]]
     assert [[cell.text for cell in row] for row in section.tables[1].rows] == [["a", "1.000"], ["b", "1.250"]]
@@ -17,8 +17,8 @@ def test_agreement_balance_and_what_nearness_foretells_are_tables() -> None:
 
 
 def test_one_cut_alone_is_compared_with_nothing() -> None:
-    assert groupings_section({"agreement": [], "balance": {"a": 1.0}, "foretold": {}}) is None
-    section = groupings_section({"agreement": [PAIR], "balance": {}, "foretold": {}})
+    assert groupings_section({"agreement": [], "balance": {"a": 1.0}, "predicted": {}}) is None
+    section = groupings_section({"agreement": [PAIR], "balance": {}, "predicted": {}})
     assert section is not None and len(section.tables) == 2
 
 
