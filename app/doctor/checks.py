@@ -69,6 +69,7 @@ def _auth(where: str, machine: MachineFacts) -> Check:
 
 
 def _ports(where: str, machine: MachineFacts) -> Check:
+    # Failed even with Ray's token: the token does not guard what was just read without it.
     if opened := [f"{item.process} on port {item.port}" for item in machine.listeners if item.opens]:
         cure = "bind it to 127.0.0.1, or ask for a token (RAY_AUTH_MODE=token) or a key (XELM_API_KEYS)"
         return Check("ports", where, "failed", f"{', '.join(opened)} answers everyone on every interface; {cure}")
@@ -85,6 +86,7 @@ def _storage(config: Config, where: str, machine: MachineFacts) -> Check:
     if probe.problem:
         cure = "give this machine the rights to read, write, list and delete there, and the storage's fsspec package"
         return Check("storage", where, "failed", f"{root} refuses to {probe.problem}; {cure}")
+    # All rights but another folder: each machine would write to a disk of its own, and no stage would find its parents.
     if not probe.sees_driver:
         cure = "set artifacts.root to a bucket or to a folder that all machines share"
         return Check("storage", where, "failed", f"{root} here is another folder than the driver's; {cure}")
@@ -125,6 +127,7 @@ def _gpus(config: Config, node: NodeFacts, machine: MachineFacts, needs: Needs |
 
 
 def _used_gpus(config: Config, where: str, machine: MachineFacts, needs: Needs | None, seen: str) -> Iterator[Check]:
+    # A worker computes on one GPU however many it asks for, and Ray may give it any of the node: the smallest decides.
     share, least = min(config.training.gpus_per_expert, 1.0), min(gpu.memory for gpu in machine.gpus)
     takes = f"weights, gradients, moments: {format_bytes(needs.worker)} in each worker" if needs else ""
     if needs and needs.worker > share * least:
@@ -179,6 +182,7 @@ def _fits(
     what: str, wanted: Resources, nodes: Sequence[NodeFacts], kinds: Mapping[str, Resources], unseen: bool
 ) -> Check:
     asked = listed(wanted)
+    # Against what nodes offer in all, not what is free now: a busy node will be free again, a small one never grows.
     if place := next((node.name for node in nodes if holds(node.resources, wanted)), None):
         return Check("resources", "cluster", "ok", f"{what} ({asked}) fits node {place}")
     if kind := next((name for name, resources in kinds.items() if holds(resources, wanted)), None):
@@ -196,6 +200,7 @@ def table(checks: Sequence[Check]) -> str:
     """One line for each check, and how many did not pass."""
     rows = [(check.state, check.name, check.where, check.says) for check in checks]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    # strict=False: the last column, the sentence, has no width; padding would only lengthen the line.
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]) for row in rows]
     counted = {state: sum(check.state == state for check in checks) for state in ("failed", "warning", "not checked")}
     return "\n".join([*lines, ", ".join(f"{count} {state}" for state, count in counted.items())])

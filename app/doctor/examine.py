@@ -55,7 +55,9 @@ def probing(store: Store) -> Iterator[Folder]:
 
 
 def _examined(config: Config, probes: Folder) -> list[Check]:
+    # Before Ray is joined: where that fails, what is wrong with the driver is in the table all the same.
     driver, needs = look(probes, config.artifacts.cache, os.getpid()), seed_needs(config)
+    # A local Ray has one node, this machine; its own checks would only be doubled.
     checks = [] if config.cluster.address == "local" else machine_checks(config, DRIVER, driver, needs)
     try:
         _reach(config.cluster.address)
@@ -79,9 +81,12 @@ def _reach(address: str) -> None:
 
 def _ask_nodes(probes: Folder, cache: str) -> list[NodeFacts]:
     """Every living node's facts, or why it has none to give."""
+    # No CPU, so that a busy node answers too; no retry, since a node that died has answered. max_calls ends the worker
+    # after its look: a CUDA context that lived on would hold GPU memory.
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0, runtime_env={"env_vars": _ALL_GPUS})(look)
     nodes = by_name(ray.nodes())
     asked = time.time()
+    # soft=False: on another node the task would describe the wrong machine.
     answers = [
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             probes, cache
@@ -100,6 +105,7 @@ _ALL_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 def _answered(name: str, resources: Mapping[str, float], asked: float, answer: ray.ObjectRef) -> NodeFacts:
     try:
+        # One deadline for all nodes: many stuck ones take hardly longer than one.
         machine: MachineFacts = ray.get(answer, timeout=max(1.0, asked + _SECONDS_TO_ANSWER - time.time()))
     except Exception as error:  # the project is not there, another version, a dead or a stuck node
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -34,6 +34,7 @@ def untouching_checks(config: Config, store: Store, cuts: bool = True) -> list[C
 
 def _cut(config: Config) -> Iterator[Check]:
     """k against the languages, where whole languages are cut and nothing has to be measured for it."""
+    # Without a list the languages are known when the shards are; probes have to be measured on the seed first.
     if not config.corpus.languages or not is_language_level(config) or probes_of(config):
         return
     try:
@@ -58,6 +59,7 @@ def _home(home: Path) -> Iterator[Check]:
     try:
         folder = home / ".ray"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Tried by writing: a read-only file system does not show in the folder's mode.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -33,6 +33,7 @@ _GUARDED = {"dashboard": ("/api/version", b"ray_version"), "serve": ("/v1/models
 The dashboard's process has a port of figures for Prometheus too, which answers every path with them.
 """
 _HTTP_SECONDS = 3.0
+# Not through a proxy of the environment: it would be asked for 127.0.0.1 and answer for itself.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -54,6 +55,7 @@ def look(probes: Folder, cache: str, raylet: int | None = None) -> MachineFacts:
         gpu_problem=gpu_problem,
         cublas=os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""),
         free={place: free_bytes(place) for place in {tempfile.gettempdir(), cache or tempfile.gettempdir()}},
+        # Arguments are evaluated in the order in which they stand: this is the clock after all the looking.
         ended=time.time(),
     )
 
@@ -73,6 +75,7 @@ def _source_digest() -> str:
     """A version number alone does not tell two checkouts apart."""
     digest = hashlib.sha256()
     root = Path(str(resources.files("app")))
+    # Sorted, since every file system lists in an order of its own; the zero byte keeps name and content apart.
     for file in sorted(root.rglob("*.py")):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:8]
@@ -119,7 +122,9 @@ def _gpus() -> tuple[tuple[Gpu, ...], str]:
     try:
         found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
         if found:
+            # Properties can be read of a GPU that cannot be used; only work on it, fetched back, raises.
             torch.ones(1, device="cuda").add_(1).item()
+        # Emulated bf16 counts as none: torch would say yes of GPUs without it in hardware.
         bf16 = bool(found) and torch.cuda.is_bf16_supported(including_emulation=False)
     except (RuntimeError, AssertionError) as error:  # no driver for it, a lost device, a device in exclusive use
         return (), _first_line(error)
@@ -140,10 +145,13 @@ def _listeners(raylet: int) -> Iterator[Listener]:
 
 def _family(raylet: psutil.Process) -> Mapping[int, str]:
     """Process id -> what it is, of all that belongs to the raylet's session on this machine."""
+    # The head's GCS and dashboard are no children of its raylet, but have the session's name in their command lines.
+    # `session_?` is in none: a driver without Ray asks for its own process, which is no raylet.
     session = next((part for part in "".join(raylet.cmdline()).split("/") if part.startswith("session_")), "session_?")
     members = {raylet.pid: "raylet", **{child.pid: "" for child in raylet.children(recursive=True)}}
     names: dict[int, str] = {}
     for process in psutil.process_iter():
+        # Processes end while they are listed, and those of other users may not be read.
         with suppress(psutil.Error):
             words = " ".join(process.cmdline())
             if process.pid in members or session in words:

@@ -36,6 +36,7 @@ def ready(config: Config, store: Store, cuts: bool = True) -> Iterator[None]:
         _judge([*checks, *_local_checks(config, store)])
         yield
         return
+    # A cluster is joined once: the job's own ray_session finds Ray running and leaves it alone.
     with ray_session(config.cluster):
         _judge([*checks, *_cluster_checks(config, store)])
         yield

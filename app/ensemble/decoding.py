@@ -56,14 +56,17 @@ def decode(sequence: Sequence, costs: PassCosts, drafts_ahead: bool = False) -> 
 
 def _cycle(sequence: Sequence, costs: PassCosts, ahead: bool) -> Program:
     weights = sequence.weigher.weights()
+    # More than those with weight: under top_m the posterior still needs the scores of the others.
     running = np.flatnonzero(sequence.weigher.running()).tolist()
     drafter = int(weights.argmax())
+    # In pieces, which the scheduler may put off; one long feed would hold up every text of its step.
     yield from _read_all_but_newest(sequence, running)
     length = _draft_length(sequence, len(running) - 1, costs, ahead)
     drafts = _Drafts()
     if length and ahead:
         (reply,) = yield [sequence.feed_for_drafts(drafter, length)]
         for token, row in zip(reply.drafted, reply.rows, strict=True):
+            # Rows are sent and chances are not; the same function of the row gives them here.
             drafts.add(token, row, draft_chances(row, sequence.request.sampling, _seen(sequence, drafts)))
     else:
         for _ in range(length):
@@ -71,6 +74,7 @@ def _cycle(sequence: Sequence, costs: PassCosts, ahead: bool) -> Program:
             row, number = reply.rows[0], sequence.number("token", len(drafts.tokens))
             token, chances = choose_draft(row, sequence.request.sampling, _seen(sequence, drafts), number)
             drafts.add(token, row, chances)
+    # The drafter's rows are known from drafting: it reads its last draft only, for the row behind it.
     replies = yield [sequence.feed(place, drafts.tokens, 1 if place == drafter else length + 1) for place in running]
     rows = [
         torch.stack([*drafts.rows, reply.rows[0]]) if place == drafter and drafts.rows else reply.rows
@@ -125,6 +129,7 @@ def _verify(sequence: Sequence, running: list[int], rows: torch.Tensor, drafts: 
 def _choose(sequence: Sequence, mixture: _Mixture, draft: int | None, drawn_from: torch.Tensor | None) -> int:
     """The token of this place: the draft if it is kept, else its replacement, or one drawn from the mixture."""
     sampling = sequence.request.sampling
+    # Drafts that were kept are appended by now, so they count as seen already.
     scores = adjusted(mixture.log_probs(), sampling, sequence.seen(())) if sampling.adjusts else None
     if sampling.greedy:
         return mixture.most_probable() if scores is None else int(scores.argmax())
@@ -139,6 +144,7 @@ def _choose(sequence: Sequence, mixture: _Mixture, draft: int | None, drawn_from
     )
     if draft is None or drawn_from is None:
         return pick(chances, sequence.number("token"))
+    # p and q are both after temperature and cuts: only then is what is kept or replaced distributed as p.
     if accepts(float(chances[draft]), float(drawn_from[draft]), sequence.number("keep")):
         return draft
     return pick(residual(chances, drawn_from), sequence.number("replace"))
@@ -186,6 +192,7 @@ class _Mixture:
 def _one_expert_is_enough(sequence: Sequence) -> bool:
     """Whether drawing e ~ alpha and then x ~ p_e is asked for and gives the mixture's distribution."""
     request = sequence.request
+    # Cuts and penalties act on the mixture, and log-probabilities are its own: one expert alone cannot give them.
     plain = request.one_expert and request.sampling.plain and request.logprobs is None
     several = int(np.count_nonzero(sequence.weigher.weights())) > 1
     return plain and several and not sequence.weigher.needs_scores
@@ -214,6 +221,7 @@ def _read_all_but_newest(sequence: Sequence, places: list[int]) -> Program:
 def _look_again(sequence: Sequence) -> Program:
     """Dropped experts score what they have missed, when it is time."""
     missed = sequence.weigher.missed()
+    # The newest token is left unread: what follows it is not known, so there is nothing to score.
     last = len(sequence.tokens) - 1
     scores: dict[int, list[FloatArray]] = {place: [] for place in np.flatnonzero(missed).tolist()}
     while behind := [place for place in scores if sequence.unread(place) > 1]:

@@ -84,6 +84,7 @@ class Engine:
         self._require_possible(request)
         self._waiting.require_room(request.n, self._slots.free)
         seed = request.sampling.seed
+        # A request without a seed gets one all the same: its choices are told apart by it.
         seed = secrets.randbits(62) if seed is None else seed
         number, self._submitted = self._submitted, self._submitted + 1
         for choice in range(request.first, request.first + request.n):
@@ -93,6 +94,7 @@ class Engine:
     def cancel(self, number: int) -> None:
         """Forget a request: its slots are free at once. Nothing happens if it has ended."""
         self._waiting.remove(lambda wanted: wanted.number == number)
+        # A list of its own: _leave takes entries out of the one that would be walked.
         for one in [one for one in self._running if one.wanted.number == number]:
             self._leave(one)
 
@@ -103,6 +105,7 @@ class Engine:
         served = chosen(((one, one.ask) for one in self._running), self._limits.read_per_step)
         if not served:
             return updates
+        # Not guarded as in _go_on: an expert that fails is a fault of all texts, and the caller decides.
         replies = iter(self._client.extend([feed for one in served for feed in one.ask]))
         for one in served:
             updates += self._go_on(one, [next(replies) for _ in one.ask])
@@ -115,6 +118,7 @@ class Engine:
             slot = self._slots.take()
             try:
                 sequence = Sequence(wanted.request, wanted.choice, wanted.seed, slot, self._client.capacity.vocab_size)
+            # A weigher that cannot start is the fault of one request; its slot must not be lost with it.
             except XelmError as error:
                 self._slots.give_back(slot)
                 updates.append(Update(wanted.number, wanted.choice, (), error=error))
@@ -133,6 +137,7 @@ class Engine:
             one.ask = []
         except Exception as problem:  # also a bug: it is this text's alone, and the others go on
             one.ask, error = [], problem
+        # Also after an error: text that was made before it is still delivered.
         steps, sequence.ready = sequence.ready, []
         prompt: Items[Step] = ()
         if sequence.prompt_steps and not one.prompt_sent:

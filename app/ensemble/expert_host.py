@@ -59,6 +59,7 @@ class ExpertHost:
 
         caller: of the texts' slots. More texts than there are slots are done in turn.
         """
+        # With more asks than slots at once, a later one would take the slot of an earlier one before that has run.
         at_once = self._client.capacity.slots
         return [
             reply
@@ -76,7 +77,9 @@ class ExpertHost:
         """The feed in a slot of this host that holds what is before it; None if nothing does."""
         key = (caller, ask.feed.slot)
         held = self._held.get(key)
+        # All that stands before the feed came with it, so whatever is held here does not matter.
         fresh = ask.feed.start == len(ask.past)
+        # A gap in the numbers: another replica answered in between, and its tokens are not in this past.
         if not fresh and (held is None or held.number != ask.number - 1 or held.length < ask.feed.start):
             return None
         if held is None:
@@ -94,6 +97,7 @@ class ExpertHost:
     def _slot(self) -> int:
         if self._free:
             return self._free.pop()
+        # Its caller may still need it: the next call for it is answered with None, and the past is sent again.
         _, oldest = self._held.popitem(last=False)
         return oldest.slot
 

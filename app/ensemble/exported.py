@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+# The product's own bound, written again: this file is shipped without the package.
 _LEAST_LOG_PROB = -1e4
 
 
@@ -79,6 +80,7 @@ def posterior_weights(rule: Mapping[str, Any], prior: torch.Tensor, scores: torc
         if rule["rescore_every"] and length % rule["rescore_every"] == 0:
             dropped = base.isneginf()
         alpha = (base + evidence).masked_fill(dropped, -torch.inf).softmax(-1)
+        # The heaviest is never dropped, even where all weights are below the limit.
         dropped = dropped | (alpha < min(rule["drop_below"], float(alpha.max())))
         alpha = (base + evidence).masked_fill(dropped, -torch.inf).softmax(-1)
         rows.append(_largest(alpha, rule["top_m"]))
@@ -89,6 +91,7 @@ def _largest(alpha: torch.Tensor, m: int) -> torch.Tensor:
     if not m:
         return alpha
     kept = torch.zeros_like(alpha)
+    # Stable: of equal experts the first is kept, as in the product.
     places = torch.sort(alpha, descending=True, stable=True).indices[:m]
     kept[places] = alpha[places]
     return kept / kept.sum()

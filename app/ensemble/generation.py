@@ -55,6 +55,7 @@ def generate(
     Raises ServingError if the prompt and ``max_tokens`` are longer than the experts' context.
     """
     require_room(experts, prompt, sampling)
+    # As the engine seeds choice 0, so that both draw the same text.
     seed = seed_of_choice(secrets.randbits(62) if sampling.seed is None else sampling.seed, 0)
     made: list[int] = []
     text = ""
@@ -62,6 +63,7 @@ def generate(
         for place, missed in enumerate(weigher.missed().tolist()):
             if missed:
                 weigher.catch_up(place, prompt_log_probs([experts[place]], [*prompt, *made])[-missed:, 0])
+        # Only after all have caught up: the weigher gives no weights while an expert lags behind.
         weights, running = weigher.weights(), weigher.running()
         log_probs = _next_log_probs(experts, running, torch.tensor([[*prompt, *made]]))
         mixed = mix_log_probs_torch(log_probs, torch.from_numpy(weights)[:, None], dim=0)
@@ -105,5 +107,6 @@ def _next_log_probs(experts: Sequence[Expert], running: NDArray[np.bool_], rows:
         expert.logits(rows)[0, -1].double().log_softmax(-1) if runs else None
         for expert, runs in zip(experts, running.tolist(), strict=True)
     ]
+    # Rows keep their places, so that row e meets weight e; -inf has no share in the mixture.
     nothing = torch.full_like(next(row for row in found if row is not None), -torch.inf)
     return torch.stack([nothing if row is None else row for row in found])

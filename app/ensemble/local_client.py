@@ -17,6 +17,7 @@ from app.models.cache import pad_rows
 from app.models.causal import CausalLM
 from app.models.stacked import StackedLM
 
+# Rows of a pass are padded to the longest: single tokens, drafts and pieces of a prompt do not share one.
 _SHORT = 16
 _LARGE = 1 << 14
 """Tokens times width from which a pass of one expert uses the processor as well as one of several."""
@@ -103,6 +104,7 @@ class LocalClient:
     def _passes(self, feeds: Sequence[Feed]) -> Iterator[tuple[_Group, list[int]]]:
         """Places of the feeds of each pass, ordered by expert and slot."""
         passes: dict[tuple[int, int, int, bool], list[int]] = {}
+        # A stack takes rows ordered by expert; slots in order are likelier to lie at a constant step, read in place.
         for place in sorted(range(len(feeds)), key=lambda place: (feeds[place].expert, feeds[place].slot)):
             length, group = len(feeds[place].tokens), self._place[feeds[place].expert][0]
             kind = 0 if length == 1 else 1 if length <= _SHORT else 2
@@ -128,6 +130,7 @@ def _chances(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: li
     """Replies of ``Feed.chances``: one exponential of each logit, in place."""
     logits = group.logits(hidden, experts).float()
     scores = logits.gather(2, _targets(feeds, hidden.shape[1]).to(logits.device)).squeeze(2) - logits.amax(-1)
+    # In place: of a long piece these are the largest arrays of all. The lines above read the logits before.
     chances = torch.softmax(logits, -1, out=logits)
     scores += chances.amax(-1).log()  # a logit less the highest one, and the log-probability of that
     found = zip(chances, scores.cpu(), feeds, strict=True)
@@ -138,7 +141,9 @@ def _newest(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: lis
     """Each feed's (``rows``, V) log-probabilities."""
     most = max(feed.rows for feed in feeds)
     if not most:
+        # Prompts that are only scored need no distribution; their scores are made in parts, in _scores.
         return [hidden.new_zeros(0, group.vocabulary, dtype=torch.float32)] * len(feeds)
+    # Rows of different lengths end at different columns; the head is large, so only the wanted ones go through it.
     if any(len(feed.tokens) != hidden.shape[1] for feed in feeds):
         first = torch.tensor([max(0, len(feed.tokens) - most) for feed in feeds], device=hidden.device)
         last = torch.tensor([len(feed.tokens) - 1 for feed in feeds], device=hidden.device)
@@ -164,6 +169,7 @@ def _scores(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: lis
     parts = []
     for start in range(0, scored, at_once):
         logits = group.logits(hidden[:, start : min(start + at_once, scored)], experts).float()
+        # log p = logit - logsumexp: a whole log-softmax would write the vocabulary once more for one number of it.
         parts.append(logits.gather(2, targets[:, start : start + at_once])[..., 0] - logits.logsumexp(-1))
     found = torch.cat(parts, dim=1).cpu()
     return [row[: len(feed.targets)] for row, feed in zip(found, feeds, strict=True)]

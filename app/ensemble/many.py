@@ -19,6 +19,7 @@ from app.ensemble.weights import LEAST_LOG_PROB, start_weights
 
 _AT_ONCE = 1 << 14
 """Numbers that a step works on: they stay in a core's cache, and Python's own time stays small beside them."""
+# Finite, because masks are multiplied in: 0 times -inf would be NaN.
 _DROPPED = -1e9
 """Added to the log weight of whoever is dropped."""
 _LEAST = -600.0
@@ -113,16 +114,19 @@ def _sums(columns: Sequence[Candidate], tops: Sequence[int], texts: _Texts, dist
     dropped |= never
     sums = np.zeros((len(tops), len(columns), len(texts.length)))
     for place in range(int(texts.length[0])):
+        # Texts lie by falling length, so those that still go on are a prefix and all cuts are views.
         size = int((texts.length > place).sum())
         tokens = texts.begins[:size] + place
         evidence, dropped = evidence[:, :, :size], dropped[:, :, :size]
         log_weights = power * evidence
         log_weights += base[:, :, tokens] if needs.distances else base
+        # The scores of dropped experts are here as well, so looking again needs no catching up.
         if settings.drop_below and every and place % every == 0:
             dropped[:] = never
         weights = _kept(log_weights, dropped, settings.drop_below)
         for number, mixed in enumerate(_mixed(weights, texts.shifted[:, tokens], tops)):
             sums[number, :, :size] += np.log(mixed) + texts.highest[tokens]
+        # Last: the token enters the evidence only after its own weights are made.
         evidence = settings.forgetting * evidence + np.maximum(texts.scores[:, None, tokens], LEAST_LOG_PROB)
     return sums
 
@@ -147,6 +151,7 @@ def _kept(log_weights: FloatArray, dropped: NDArray[np.bool_], drop_below: float
     np.maximum(log_weights, _LEAST, out=log_weights)
     weights: FloatArray = np.exp(log_weights, out=log_weights)
     if drop_below:
+        # The largest weight is exp(0) = 1 here, so a limit of at most 1 never drops the heaviest.
         dropped |= weights < np.minimum(drop_below * weights.sum(axis=0), 1.0)
         weights *= ~dropped
     return weights

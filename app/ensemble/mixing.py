@@ -20,8 +20,10 @@ def mix_log_probs(log_probs: FloatArray, weights: FloatArray) -> FloatArray:
     """
     with np.errstate(divide="ignore"):
         log_weights = np.log(np.asarray(weights, dtype=np.float64))
+    # An expert that did not run may have NaN here; added to -inf it would stay NaN and spoil the sum.
     terms = np.where(np.isneginf(log_weights), -np.inf, log_weights + np.asarray(log_probs, dtype=np.float64))
     highest = terms.max(axis=-1, keepdims=True)
+    # Where all terms are -inf, -inf less -inf would be NaN.
     shift = np.where(np.isneginf(highest), 0.0, highest)
     with np.errstate(divide="ignore"):
         mixed: FloatArray = np.log(np.exp(terms - shift).sum(axis=-1)) + shift[..., 0]

@@ -32,12 +32,14 @@ def fit_prior(texts: FloatArray, spread: float = 1.0, most_rounds: int = 1000, l
         raise ConfigError(f"the prior's spread is {spread}; give a number of texts of at least 0, e.g. 1")
     number, k = texts.shape
     top = texts.max(axis=1, keepdims=True)
+    # The exp of a whole text's nats would be 0; relative to its best expert its shares are the same.
     likely = np.exp(texts - top)
     prior = np.full(k, 1.0 / k)
     objective = [_objective(prior, likely, top, spread)]
     for _ in range(most_rounds):
         joint = likely * prior
         owed = joint / joint.sum(axis=1, keepdims=True)
+        # The mode under a Dirichlet of spread / k + 1 each; a prior of 0 could never grow again.
         prior = (owed.sum(axis=0) + spread / k) / (number + spread)
         objective.append(_objective(prior, likely, top, spread))
         if objective[-1] - objective[-2] < least_gain:

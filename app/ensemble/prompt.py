@@ -34,6 +34,7 @@ def read_prompt(sequence: Sequence) -> Program:
         known = [first]
         yield from _score(sequence, known, reported)
     else:
+        # No scores to wait for: the rule takes the whole prompt at once, and no expert runs for it.
         sequence.weigher = request.weigher(sequence.tokens)
         unknown = np.full(len(request.experts), np.nan)
         known = [Step(token, unknown, piece=piece) for token, piece in zip(sequence.tokens, pieces, strict=True)]
@@ -48,12 +49,14 @@ def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
     places = range(len(sequence.request.experts))
     wanted = sequence.request.logprobs if reported else None
     piece = PIECE if not wanted else min(PIECE, max(8, _ROWS_AT_ONCE // sequence.vocab_size))
+    # Without the last token: what follows it is not known, so it is fed with the first cycle.
     for start in range(0, len(tokens) - 1, piece):
         stop = min(start + piece, len(tokens) - 1)
         replies = yield [sequence.feed_piece(p, stop, scored=True, chances=bool(wanted)) for p in places]
         scores = np.stack([reply.scores.double().numpy() for reply in replies], axis=1)
         weights = np.empty_like(scores)
         for i, row in enumerate(scores):
+            # Before observe: a token must not take part in its own weights.
             weights[i] = weigher.weights()
             scored.append(row)
             weigher.observe(sequence.pieces[start + i + 1], tokens[start + i + 1], row)
@@ -70,6 +73,7 @@ def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
 def _most_probable(replies: list[Reply], weights: FloatArray, count: int) -> list[list[tuple[int, float]]]:
     """The mixture's most probable tokens at each place; weights: (places, experts)."""
     chances = torch.zeros_like(replies[0].rows)
+    # Probabilities are summed and the best alone get a logarithm: no logsumexp over the vocabulary.
     for reply, column in zip(replies, weights.T, strict=True):
         if column.any():
             chances.addcmul_(reply.rows, torch.from_numpy(column).to(chances)[:, None])

@@ -19,6 +19,7 @@ from app.ensemble.speculation import PassCosts
 
 PATIENCE_S = 120.0
 """How long an expert may be away: time to start a process and load a model."""
+# A call to a process that is gone may fail at once: without a pause the loop would spin until the expert is back.
 _PAUSE_S = 0.5
 DISTANT = PassCosts(per_expert=1.0, per_token=0.05)
 """The experts of a pass run at the same time, each elsewhere; a call costs more than the tokens in it."""
@@ -60,6 +61,7 @@ class RemoteClient:
         """names: of the experts, for messages; capacity: of each expert's host for this caller; patience: seconds."""
         self.capacity = capacity
         self._links, self._names, self._patience = links, names, patience
+        # Every mixer numbers its slots from 0: hosts must tell the pasts of one from those of another.
         self._caller = uuid.uuid4().hex
         self._pasts: dict[tuple[int, int], _Past] = {}
 
@@ -67,6 +69,7 @@ class RemoteClient:
         """See ExpertClient. Raises Unreachable if an expert is away for longer than ``patience``, or Gone."""
         for feed in feeds:
             past = self._pasts.setdefault((feed.slot, feed.expert), _Past())
+            # Drafts that were not kept: sent as part of a past they would give another distribution.
             del past.tokens[feed.start :]
         replies: dict[int, Reply] = {}
         deadline = time.monotonic() + self._patience
@@ -78,6 +81,7 @@ class RemoteClient:
             if lost:
                 time.sleep(_PAUSE_S)
         for place, feed in enumerate(feeds):
+            # Only now: until all have answered, a repeated call has to send what stands before its feed, and no more.
             self._pasts[feed.slot, feed.expert].tokens += [*feed.tokens, *replies[place].drafted[:-1]]
         return [replies[place] for place in range(len(feeds))]
 
@@ -91,6 +95,7 @@ class RemoteClient:
         by_expert: dict[int, list[int]] = defaultdict(list)
         for place in places:
             by_expert[feeds[place].expert].append(place)
+        # All are sent before one is waited for, so that a step takes as long as its slowest expert.
         waits = [
             (expert, of, self._links[expert].send(self._caller, [self._ask(feeds[place]) for place in of]))
             for expert, of in by_expert.items()
@@ -99,12 +104,14 @@ class RemoteClient:
         for expert, of, wait in waits:
             try:
                 answers = wait()
+            # Not waited for: a deployment that was taken away does not come back.
             except Gone:
                 raise
             except Unreachable:
                 lost.add(self._names[expert])
                 answers = [None] * len(of)
             for place, answer in zip(of, answers, strict=True):
+                # A lost reply does not say whether the call was run, so the next one brings the whole past.
                 self._pasts[feeds[place].slot, expert].sure = answer is not None
                 if answer is not None:
                     replies[place] = answer

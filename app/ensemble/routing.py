@@ -92,6 +92,7 @@ def document_weights(
         weights = state.weights()
         running = (weights > 0).sum(axis=1)
         return DocumentWeights(weights, running, running)
+    # Longest first: the texts that still go on are a prefix then, and cutting the state to them takes views.
     order = np.argsort(-length, kind="stable")
     begins = np.concatenate([[0], np.cumsum(length)[:-1]])[order]
     longest = length[order]
@@ -105,6 +106,7 @@ def document_weights(
         size = int((longest > place).sum())
         state, waiting = state.select(slice(0, size)), waiting[:size]
         tokens = begins[:size] + place
+        # Before observe: a token must not take part in its own weights.
         weights[tokens] = state.weights()
         running[tokens] = state.running().sum(axis=1)
         passes[tokens] = running[tokens] + (waiting if state.looks_again()[0] and place else 0)

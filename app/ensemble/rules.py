@@ -87,6 +87,7 @@ def resolved_settings(settings: WeightingSettings) -> WeightingSettings:
     """The same with the numbers that the recursion uses: the published rules look at the last token and drop nobody."""
     if settings.name == "posterior":
         return settings
+    # Evaluated as published, whatever the posterior is tuned to: only then are the rules comparable.
     return replace(settings, power=1.0, forgetting=0.0, drop_below=0.0)
 
 

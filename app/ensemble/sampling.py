@@ -19,6 +19,7 @@ import torch
 from app.core.errors import ServingError
 from app.core.seeding import derive_seed
 
+# 2**53: multiples of its inverse are exact in float64, so no number is rounded up to 1.
 _UNITS = float(1 << 53)
 _LEAST_TEMPERATURE = 1e-30
 """Smaller ones are 0 in float32."""
@@ -77,6 +78,7 @@ class Sampling:
             "frequency_penalty": (self.frequency_penalty, -2, 2),
         }
         for name, (value, least, most) in ranges.items():
+            # NaN fails every comparison, so it is refused here too.
             if not least <= value <= most or value == float("inf"):
                 raise ServingError(f"{name} is {value}; choose a number from {least:g} to {most:g}")
         for token, bias in self.logit_bias.items():
@@ -117,6 +119,7 @@ def adjusted(log_probs: torch.Tensor, sampling: Sampling, seen: Seen) -> torch.T
     """(V,) scores after penalties and bias; the input itself where there are none."""
     if not sampling.adjusts:
         return log_probs
+    # A copy: the log-probabilities before penalties are reported to whoever asks for them.
     scores = log_probs.clone()
     if sampling.repetition_penalty != 1 and (ids := seen.anywhere()):
         scores[ids] = scores[ids] * sampling.repetition_penalty
@@ -140,9 +143,12 @@ def distribution(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     if sampling.min_p > 0:
         probabilities = probabilities * (probabilities >= sampling.min_p * probabilities.max())
     if sampling.top_k or sampling.top_p < 1:
+        # Stable: of equal probabilities the lower id is kept, on every machine.
         ordered, places = probabilities.sort(descending=True, stable=True)
         if sampling.top_k:
             ordered[sampling.top_k :] = 0
+        # The sum before a token, not with it, so that the token that crosses top_p is kept, and always the first one.
+        # float64: a float32 running sum over a whole vocabulary drifts.
         before = (ordered.double().cumsum(-1) - ordered) / ordered.double().sum()
         probabilities = torch.zeros_like(probabilities).scatter(-1, places, ordered * (before < sampling.top_p))
     return probabilities / probabilities.sum()
@@ -188,4 +194,5 @@ def seed_of_choice(seed: int, choice: int) -> int:
 
 def uniform(seed: int, purpose: str, position: int) -> float:
     """A number in [0, 1) that depends on the three arguments alone; ``position`` counts the tokens of the text."""
+    # Of 63 bits the upper 53, as many as a float holds.
     return (derive_seed(seed, purpose, position) >> 10) / _UNITS

@@ -10,6 +10,7 @@ from app.core.errors import Overloaded
 from app.ensemble.client import Feed
 
 T = TypeVar("T")
+# More than MOST_DRAFTED and the newest token together, so that a cycle with drafts counts as decoding.
 _SHORT = 16
 """Feeds of up to this many tokens are decoding, longer ones are pieces of a past that is read."""
 
@@ -26,6 +27,7 @@ class Waiting(Generic[T]):
 
     def require_room(self, items: int, free: int) -> None:
         """Raise Overloaded if ``items`` more, of which ``free`` can start at once, do not fit."""
+        # A request is taken whole or not at all, though its texts wait one by one.
         if len(self._queue) + items > self._most + free:
             raise Overloaded(
                 f"{len(self._queue)} texts wait already and at most {self._most} may, so {items} more find no room; ask"
@@ -79,6 +81,7 @@ def chosen(asks: Iterable[tuple[T, Sequence[Feed]]], budget: int) -> list[T]:
             served.append(who)
             continue
         tokens = sum(len(feed.tokens) for feed in feeds)
+        # Later ones that are smaller may still fit: what is left of the budget is not wasted.
         if read == 0 or read + tokens <= budget:
             served.append(who)
             read += tokens

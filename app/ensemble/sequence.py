@@ -26,6 +26,7 @@ class Sequence:
         self.request = request
         self.slot, self.vocab_size = slot, vocab_size
         self.tokens = [*request.prompt, *request.made]
+        # The start token alone: the rest is shown to it as its scores become known (read_prompt).
         self.weigher = request.weigher(self.tokens[:1])
         self.acceptance = Acceptance()
         self.work = Work(made=len(request.made))
@@ -36,6 +37,7 @@ class Sequence:
         self._read = [0] * len(request.experts)
         self._seen = Seen(request.prompt, request.made)
         decoder = request.decoder()
+        # The prompt goes through the decoder as well: a character may begin in it and end in the text.
         self.pieces = [decoder.step(token) for token in self.tokens]
         self._output = TextOutput(decoder, request.stops)
         if self.left == 0:
@@ -52,6 +54,7 @@ class Sequence:
 
     def number(self, purpose: str, ahead: int = 0) -> float:
         """The random number of the next token, or of one ``ahead`` of it."""
+        # A discarded draft used the number of its place without being tested, so drawing with it again is no bias.
         return uniform(self._seed, purpose, len(self.tokens) + ahead)
 
     def seen(self, drafts: Items[int]) -> Seen:
@@ -61,6 +64,7 @@ class Sequence:
     def feed(self, place: int, drafts: Items[int] = (), rows: int = 1) -> Feed:
         """What the expert has not read, and drafts behind it; with its newest ``rows`` distributions."""
         start = self._read[place]
+        # A drafter has read its own first drafts, so its start may lie behind the tokens that are certain.
         fed = self.tokens[start:] + list(drafts[max(0, start - len(self.tokens)) :])
         return self._note(place, start, fed, rows, ())
 
@@ -72,6 +76,7 @@ class Sequence:
         self.work.passes += length - 1
         self.work.fed += length - 1
         sampling = self.request.sampling
+        # What no penalty looks at is not sent: the prompt would go over the network in every call.
         return feed._replace(drafting=Drafting(sampling, self._seen if sampling.adjusts else Seen(), numbers))
 
     def feed_piece(self, place: int, stop: int, scored: bool = False, chances: bool = False) -> Feed:
@@ -85,6 +90,7 @@ class Sequence:
 
     def forget_drafts(self) -> None:
         """What an expert has read of tokens that were not kept does not count; nor is the newest token read yet."""
+        # The newest token must be read in the next pass, because its row gives the next distribution.
         known = len(self.tokens) - 1
         self._read = [min(read, known) for read in self._read]
 
@@ -126,6 +132,7 @@ def _mixed(scores: list[float], weights: list[float]) -> float | None:
     """
     terms = [math.log(weight) + score for score, weight in zip(scores, weights, strict=True) if weight > 0]
     highest = max(terms)
+    # By the sum: max may or may not return NaN, depending on the order.
     if math.isnan(sum(terms)):
         return None
     if highest == -math.inf:

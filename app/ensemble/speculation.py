@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 MOST_DRAFTED = 12
+# A moving average over about the last ten tested drafts.
 _MEMORY = 0.9
 _FIRST_GUESS = 0.8
 
@@ -25,6 +26,7 @@ def accepts(p: float, q: float, number: float) -> bool:
 def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """(V,) weights, not normalised, of the token that replaces a rejected one; p where p and q are equal."""
     left = (p - q).clamp_min(0)
+    # With p = q only rounding can reject; an empty residual could not be drawn from.
     return left if float(left.sum()) > 0 else p
 
 
@@ -46,6 +48,7 @@ def best_draft_length(acceptance: float, others: int, costs: PassCosts, most: in
     A cycle of n drafts yields sum_{i=0..n} acceptance^i tokens; it costs n + 1 passes of the drafter, the last of them
     beside the one pass of the ``others`` over n + 1 tokens.
     """
+    # The drafter is the whole mixture: nothing is saved by verifying it.
     if not others:
         return 0
     best, best_rate = 0, 0.0
@@ -63,6 +66,7 @@ class Acceptance:
     """How often this request's drafts are kept: a moving average over the drafts that were tested."""
 
     def __init__(self) -> None:
+        # Worth one draft: it decides the first cycle, and what is then measured soon outweighs it.
         self._kept, self._tested = _FIRST_GUESS, 1.0
         self.kept = 0
         self.tested = 0

@@ -60,6 +60,7 @@ class TextOutput:
         end, count = 0, 0
         for place, step in enumerate(self._held):
             end += len(step.piece)
+            # A token without text is part of a character; it goes out with the one that completes it.
             if step.piece and end <= certain:
                 count = place + 1
         ready, self._held = self._held[:count], self._held[count:]
@@ -80,6 +81,7 @@ class TextOutput:
         self.stopped = True
         end, kept = 0, []
         for step in self._held:
+            # Tokens that lie wholly behind the cut are no part of the text and are not reported.
             if end < min(found):
                 step.piece = step.piece[: min(found) - end]
                 kept.append(step)
@@ -89,6 +91,7 @@ class TextOutput:
     def _certain(self) -> int:
         """Characters of the held text before the longest end of it that begins a stop string."""
         text = "".join(step.piece for step in self._held)
+        # A whole stop string would have been found, so only its beginnings can stand at the end.
         longest = max(map(len, self._stops)) - 1
         for place in range(max(0, len(text) - longest), len(text)):
             if any(stop.startswith(text[place:]) for stop in self._stops):

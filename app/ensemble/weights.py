@@ -92,6 +92,7 @@ class WeightState:
         assert (known | self.dropped).all(), "an expert that is kept must score every token"
         assert not (known & (self.behind > 0)).any(), "an expert that has missed tokens must catch up first"
         evidence = np.where(known, self._add(self.evidence, log_probs), self.evidence)
+        # Without prior an expert never gets weight, so it has nothing to catch up with.
         behind = np.where(known | np.isneginf(self.log_prior), 0, self.behind + 1)
         return replace(grown, evidence=evidence, behind=behind)._drop()
 
@@ -126,9 +127,11 @@ class WeightState:
     def _drop(self) -> WeightState:
         """Take back those that have caught up where it is time, then drop whoever has too little weight."""
         never = np.isneginf(self.log_prior)
+        # The evidence of an expert that still lacks tokens cannot be compared, so all must have caught up first.
         back = self.looks_again() & ~(self.behind > 0).any(axis=1)
         open_to_all = replace(self, dropped=np.where(back[:, None], never, self.dropped))
         weights = _normalised(open_to_all._log_weights())
+        # With many experts all weights may lie below the limit; the heaviest stays.
         least = np.minimum(self.settings.drop_below, weights.max(axis=1, keepdims=True))
         return replace(open_to_all, dropped=open_to_all.dropped | (weights < least))
 
@@ -172,6 +175,7 @@ def start_weights(
         behind=np.zeros((rows, k), dtype=np.int64),
         tokens=np.zeros(rows, dtype=np.int64),
     )
+    # An expert whose prior lies below the limit is dropped before the first token, as it would be later.
     return state._drop() if rule.needs.scores else state
 
 
@@ -198,6 +202,7 @@ def top_m(weights: FloatArray, m: int) -> FloatArray:
     k = weights.shape[1]
     if m in (0, k):
         return weights
+    # Twice: the inverse of a permutation is each weight's rank. Stable, so that equal weights go by index.
     rank = np.argsort(np.argsort(-weights, axis=1, kind="stable"), axis=1, kind="stable")
     kept = np.where(rank < m, weights, 0.0)
     normalised: FloatArray = kept / kept.sum(axis=1, keepdims=True)

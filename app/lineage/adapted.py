@@ -43,6 +43,7 @@ class AdaptationText(Lineage):
     @cached_property
     def tokenizer(self) -> PlannedStage:
         """The one of the ensemble, which is there."""
+        # Not derived anew: a tokenizer learned from these shards would number tokens otherwise than the models do.
         return made_before(self.store, "tokenizer", self._tokenizer, SEED)
 
 
@@ -89,6 +90,7 @@ def owners_of(record: EnsembleRecord) -> dict[str, str]:
     for expert in record.experts:
         for lang in expert.languages:
             owners.setdefault(lang, expert.name)
+    # Where documents are cut several experts list a language: the greatest share decides, not the first in the list.
     for lang, shares in record.shares.items():
         owners[lang] = record.experts[int(np.argmax(shares))].name
     return owners
@@ -132,6 +134,7 @@ def round_tasks(
             weights[new.donor] = share
         parents = _parents(text, models[new.parent])
         experts.append(branched_task(config, store, parents, new.name, weights, budget, new.round))
+        # A key is known before the model is trained, so a later one of this round can already branch from it.
         models[new.name] = experts[-1].key
         if config.adaptation.lapt and _DENSE in record.models:
             alone = {lang: 1 / len(new.languages) for lang in new.languages}
@@ -154,6 +157,8 @@ def _parents(text: AdaptationText, model: str) -> Parents:
 
 def grown_allocation(store: Store, base: str, added: Sequence[NewExpert]) -> PlannedStage:
     """Where the allocator with the added experts is or will be. base: key of the allocation without them."""
+    # All added experts on the first allocation, not the newest on the one before: so an expert is removed by a
+    # shorter list, and without any the base itself holds again.
     fields: JsonObject = {
         "added": [{"name": new.name, "languages": list(new.languages), "parent": new.parent} for new in added]
     }
@@ -184,5 +189,6 @@ def base_allocation(store: Store, key: str) -> tuple[str, list[NewExpert]]:
     added = []
     for row in found:
         assert isinstance(row, dict) and isinstance(row["languages"], list)
+        # Donor and round are not recorded: an allocator is grown from name, languages and parent alone.
         added.append(NewExpert(str(row["name"]), tuple(map(str, row["languages"])), "", str(row["parent"]), 0))
     return manifest.parents["base"], added

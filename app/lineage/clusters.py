@@ -34,5 +34,6 @@ def language_clusters(allocator: Allocator, languages: Sequence[str]) -> list[li
     """Languages of each expert of a language-level allocator, in expert order."""
     if isinstance(allocator, LanguageAllocator):
         return allocator.languages_by_expert()
+    # Documents without text: an allocator of whole languages looks at their language alone.
     experts = allocator.assign(DocumentBatch(tuple(languages), tuple(languages), ("",) * len(languages)))
     return [[lang for lang, e in zip(languages, experts, strict=True) if e == n] for n in range(len(allocator.experts))]

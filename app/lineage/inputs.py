@@ -78,8 +78,10 @@ def shards_inputs(config: Config, corpus: Corpus) -> StageInputs:
     """Shards depend on the corpus alone."""
     fields: dict[str, JsonValue] = {
         "corpus": corpus.fingerprint(),
+        # Two versions of the code may read other documents from the same files with the same settings.
         "reading": READING_VERSION,
         "languages": sorted(config.corpus.languages),
+        # The source column is read only to draw documents by it; `source_weights` names it then.
         "columns": config.corpus.columns.model_dump(exclude={"source"}),
         "max_documents_per_file": config.corpus.max_documents_per_file,
         "max_line_bytes": config.corpus.max_line_bytes,
@@ -98,6 +100,7 @@ def _screening_fields(config: Config) -> dict[str, JsonValue]:
     if corpus.language_identification != "off":
         fields["language_identification"] = [corpus.language_identification, corpus.language_confidence]
     if corpus.enough_for_budget:
+        # All that decides how many files are read, the planner's guess of a token's bytes among it.
         per_token, factors = config.planning.text_bytes_per_token, dict(language_quality(config))
         fields["enough"] = [config.training.budget_tokens, corpus.mixture_max_epochs, per_token, factors]
     if sources := source_weights(config):
@@ -118,6 +121,7 @@ def tokenizer_inputs(config: Config, seed_files: Mapping[str, JsonValue], shards
     seed_files: what identifies a pretrained seed (``Lineage.seed_identity``); empty for a trained one.
     """
     if config.seed.source == "pretrained":
+        # No parent: another corpus leaves a pretrained seed's tokenizer as it is.
         return StageInputs("tokenizer", seed_files, {}, SEED)
     fields: dict[str, JsonValue] = {
         "vocabulary_size": config.seed.vocabulary_size,
@@ -140,6 +144,7 @@ def trained_seed_inputs(config: Config, tokens_key: str, mixture: Mapping[str, f
     """A model trained on the whole mixture."""
     fields: dict[str, JsonValue] = {
         "kind": "seed",
+        # Left out: cores are a resource, and the others say where a pretrained seed comes from.
         "seed": config.seed.model_dump(exclude={"source", "model", "revision", "cpus"}),
         "mixture": dict(mixture),
         "optimisation": without_rate(optimisation_fields(config)),
@@ -176,10 +181,13 @@ def optimisation_fields(config: Config, baseline: BaselineConfig | None = None) 
     The number of workers and what each holds are resources as cores are: the same rows are summed in another order.
     baseline: what a dense model of its own changes of them.
     """
+    # Each model's own budget is a field of its key. The others set saving, memory, machines and logging.
     left_out = {"budget_tokens", "budget_split", "checkpoint_every_steps", "keep_checkpoints"}
     left_out |= {"cpus_per_expert", "gpus_per_expert", "max_failures", "loss_chunk_tokens", "trackers"}
     left_out |= {"workers_per_expert", "parallelism"}
     fields: dict[str, JsonValue] = dict(config.training.model_dump(exclude=left_out))
+    # Without settings of its own a baseline has the very fields of an expert: so dense and the one expert of k = 1 are
+    # one model, trained once.
     if baseline is not None:
         fields |= {"tokens_per_step": baseline_tokens_per_step(config, baseline)}
         fields |= {"learning_rate": baseline.learning_rate or config.training.learning_rate}
@@ -204,6 +212,7 @@ def scores_inputs(config: Config, tokens_key: str, model_key: str) -> StageInput
         "max_tokens_per_document": config.evaluation.max_tokens_per_document,
         "sequence_length": config.training.sequence_length,
         "precision": config.training.precision,
+        # A block that is there is not scored again: of another size it must be another stage.
         "block_tokens": BLOCK_TOKENS,
     }
     return StageInputs("scores", fields, {"tokens": tokens_key, "model": model_key}, EVALUATE)

@@ -45,6 +45,7 @@ from app.training.model_task import ModelTask
 class Lineage:
     """The stages of ``config`` in ``store``."""
 
+    # A cached_property keeps no exception: what raised MissingArtifact is looked for again when it is next asked for.
     def __init__(self, config: Config, store: Store) -> None:
         self.config, self.store = config, store
 
@@ -82,7 +83,9 @@ class Lineage:
             return {}
         folder, memory = Path(seed_location(seed.model)), DigestMemory(self.store.cache_folder)
         if not folder.is_dir():
+            # By its name alone: to make a key nothing is downloaded.
             return {"model": seed.model, "revision": seed.revision}
+        # Names and digests, not the folder: the same seed on another machine, or moved, keeps its keys.
         files = sorted(file for file in folder.iterdir() if file.suffix in SEED_FILE_SUFFIXES)
         return {"files": {file.name: memory.digest(file) for file in files}}
 

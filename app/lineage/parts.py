@@ -45,6 +45,7 @@ def mixture_weights(config: Config, corpus: TokenCorpus) -> dict[str, float]:
 
 def whole_part(name: str, corpus: TokenCorpus, languages: Sequence[str]) -> Part:
     """The part that holds everything in these languages."""
+    # No digest is needed: which documents there are is said by the tokens, a parent of every model.
     return Part(name, dict.fromkeys(languages, ALL), {lang: corpus.counts.tokens(lang, "train") for lang in languages})
 
 
@@ -73,6 +74,7 @@ def expert_weights(
     language is seen as often over all experts as by the dense model. A language with less than one row of text in
     the part gets no weight.
     """
+    # BlockDataset refuses a language of less than one row, and a model must not fail for a few stray documents.
     return {
         lang: mixture[lang] * tokens / totals[lang] for lang, tokens in part.tokens.items() if tokens >= sequence_length
     }

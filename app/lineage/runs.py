@@ -34,5 +34,6 @@ def record(lineage: Lineage, made: Made) -> None:
     run = lineage.run
     run.write(CONFIG, yaml.safe_dump(resolved(lineage.config), sort_keys=False, allow_unicode=True).encode())
     entries: JsonObject = run.read_json(RUN) if run.exists(RUN) else {}
+    # Added to what earlier jobs have entered: each job makes some of a run's stages.
     entries.update({name: {"stage": stage.stage, "key": stage.key} for name, stage in made.items()})
     run.write_json(RUN, entries)

@@ -56,6 +56,7 @@ def needed_text(config: Config, files: Iterable[SourceFile]) -> int:
     """Training text that each language needs at most for its share of the budget, UTF-8 bytes; see ``needed_bytes``."""
     factors, corpus = language_quality(config), config.corpus
     languages = {normalise(code) for code in corpus.languages} | {file.lang for file in files if file.lang}
+    # Where no language is known the whole budget is counted for one; sorted, since the order changes a sum of floats.
     weights = {lang: factors.get(lang, 1.0) for lang in sorted(languages)} or {"": 1.0}
     per_token = config.planning.text_bytes_per_token
     return needed_bytes(weights, config.training.budget_tokens, corpus.mixture_max_epochs, per_token)
@@ -124,6 +125,7 @@ def training_spec(config: Config, key: str, budget_tokens: int, learning_rate: f
     training = config.training
     return TrainingSpec(
         key=key,
+        # From the key: models have streams of their own, and the same model has the same one in every run.
         run_seed=derive_seed(config.run.seed, "model", key),
         budget_tokens=budget_tokens,
         sequence_length=training.sequence_length,

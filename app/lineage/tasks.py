@@ -43,6 +43,7 @@ def seed_task(config: Config, store: Store, parents: Parents, vocabulary_size: i
     spec = training_spec(config, inputs.key, config.seed.budget_tokens, config.seed.learning_rate)
     whole = whole_part("seed", parents.corpus, parents.corpus.languages())
     task = _model_task(config, store, whole, inputs, parents, mixture, spec)
+    # _model_task has named the seed as the parent, and that is the model itself here.
     return replace(task, parent=None, shape=seed_shape(config, vocabulary_size))
 
 
@@ -78,6 +79,8 @@ def expert_tasks(config: Config, store: Store, parents: Parents, allocation: Sta
             )
         normal = {lang: weight / total for lang, weight in weights.items()}
         task = _trained(config, store, parents, part, normal, budget)
+        # The key has the documents' digests, not the allocation where they are looked up: two cuts that give an expert
+        # the same documents train it once.
         tasks.append(task if part.is_whole else replace(task, allocation=allocation.key, expert=number))
     return tasks
 
@@ -125,6 +128,7 @@ def _trained(
     }
     origin = {"tokens": parents.tokens.key, "parent": parents.seed.key}
     inputs = StageInputs("model", fields, origin, made_by if baseline is None else BASELINE)
+    # A baseline's rate of 0 stands for the experts'.
     rate = (baseline.learning_rate if baseline else 0.0) or config.training.learning_rate
     spec = training_spec(config, inputs.key, budget, rate)
     if baseline is not None:

@@ -21,6 +21,7 @@ def average_models(models: Iterable[CausalLM], weights: Sequence[float]) -> Caus
     result: CausalLM | None = None
     total: dict[str, torch.Tensor] = {}
     for model, weight in zip(models, weights, strict=True):
+        # named_parameters gives a tied head once, so it is neither summed twice nor untied.
         parts = {name: weight * parameter.double() for name, parameter in model.named_parameters()}
         if result is None:
             result, total = model, parts

@@ -52,6 +52,7 @@ class KVCache:
     ) -> None:
         self.slots, self.length, self.device = slots, length, device
         with torch.inference_mode(False):  # tensors made in inference mode could not be written outside of it
+            # Zeroed, not empty: a masked position has weight 0, and 0 times a stray NaN would be NaN.
             self.keys = [
                 torch.zeros(slots, layer.heads, length, layer.key_width, dtype=dtype, device=device) for layer in layers
             ]
@@ -131,6 +132,7 @@ class CachePass:
                 for part in self._parts:
                     store[part.slots, :, part.block] = new[part.rows]
             else:
+                # Indices on both sides of a slice put their axes first: (B, T, H, E).
                 store[self._slots, :, self.positions] = new.transpose(1, 2)
 
     def attend(self, layer: int, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -171,6 +173,7 @@ class _Part:
         equal = consecutive and all(list(row) == list(first) for row in table)
         self.block = slice(first[0], first[0] + len(first)) if equal else None
         self.from_start = equal and first[0] == 0
+        # A token at the last position that is read sees them all: no mask has to be made or read.
         self._sees_all = equal and len(first) == 1
         self._positions = positions
         self._mask: torch.Tensor | None = None
@@ -179,7 +182,9 @@ class _Part:
         """query: (B, G·H, T, E) of these rows; keys, values: the whole layer. Returns (B, G·H, T, E)."""
         stored = keys[self.slots, :, : self.longest], values[self.slots, :, : self.longest]
         heads, shared = query.shape[1], query.shape[1] // keys.shape[1]
+        # torch aligns is_causal to the first key, which is right only for rows that begin at position 0.
         if self.from_start:
+            # Repeated here: is_causal needs a query for each key, so heads cannot stand side by side as below.
             if shared > 1:
                 stored = stored[0].repeat_interleave(shared, 1), stored[1].repeat_interleave(shared, 1)
             return F.scaled_dot_product_attention(query, *stored, is_causal=query.shape[2] > 1)
@@ -196,6 +201,7 @@ class _Part:
         """(B, 1, T, N): 0 where a token sees a position and -inf where not; made once for all layers."""
         if self._mask is None:
             seen = visible(self._positions, self.longest, None)
+            # Not bool: attention would turn such a mask into this one again in every layer.
             self._mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
         return self._mask
 

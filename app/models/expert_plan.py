@@ -38,11 +38,13 @@ class ExpertPlan:
         groups = [(expert, len(list(rows))) for expert, rows in groupby(experts)]
         self._runs: list[_Run] = []
         start = 0
+        # Only neighbours with equally many rows fit one batched product.
         for size, same in groupby(groups, key=lambda group: group[1]):
             for places, chosen in runs_of_constant_step([expert for expert, _ in same]):
                 count = places.stop - places.start
                 self._runs.append(_Run(slice(start, start + count * size), chosen, count))
                 start += count * size
+        # A usual case of decoding: the weights of one expert are views, and nothing is indexed.
         self.only = experts[0] if len(groups) == 1 else None
         whole = len(self._runs) == 1 and len(groups) == len(experts)
         self._index = self._runs[0].experts if whole else torch.tensor(experts, device=device)
@@ -77,6 +79,7 @@ class ExpertPlan:
         rows, chosen = x.reshape(run.count, size, -1), weights.weight[run.experts]
         bias = None if weights.bias is None else weights.bias[run.experts]
         if few:
+            # (experts, F, D) x (experts, D, rows): reads the weights as they lie; see _FEW.
             columns = rows.transpose(1, 2)
             out = torch.bmm(chosen, columns) if bias is None else torch.baddbmm(bias.transpose(1, 2), chosen, columns)
             return out.transpose(1, 2).reshape(*x.shape[:2], -1)

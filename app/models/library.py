@@ -35,6 +35,7 @@ class LibraryLM(CausalLM):
         past = begin_pass(cache, positions)
         if past is not None:
             return library_hidden(self.inner, rows, past)
+        # Without positions the library masks by itself, and may use its fast causal kernel.
         placed = {} if positions is None else {"position_ids": positions, "attention_mask": masks_of(self.inner, rows)}
         out: torch.Tensor = self.inner.base_model(input_ids=rows, use_cache=False, **placed).last_hidden_state
         return out

@@ -17,6 +17,7 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer, get_layer_ty
 
 from app.models.cache import CachePass, KVCache, LayerShape, pad_rows, visible
 
+# The kinds whose masks are made here; any other kind (chunks, states) reads its texts anew.
 _KINDS = ("full_attention", "sliding_attention")
 _LENGTHS = (5, 3)  # of the two texts that a new kind of model is tried on
 
@@ -85,6 +86,7 @@ def library_hidden(inner: PreTrainedModel, rows: torch.Tensor, past: CachePass) 
 def _read_anew(inner: PreTrainedModel, rows: torch.Tensor, past: CachePass) -> torch.Tensor:
     tokens = rows[:, None, :, None]
     past.write(0, tokens, tokens[..., :0])
+    # (B, N) ids. Behind a row's newest token stand leftovers of the slot, which a causal model does not see.
     texts = past.read(0)[0][:, 0, :, 0]
     everything: torch.Tensor = inner.base_model(input_ids=texts, use_cache=False).last_hidden_state
     return everything.gather(1, past.positions[..., None].expand(-1, -1, everything.shape[-1]))
@@ -128,6 +130,7 @@ def _layer_shapes(inner: PreTrainedModel) -> list[LayerShape] | None:
     try:
         if not _kinds(inner)[0] <= set(_KINDS):
             return None
+        # Without a configuration it keeps every position of all layers, also of those with a window, as KVCache does.
         found = DynamicCache()
         with torch.no_grad():
             inner.base_model(
@@ -135,6 +138,7 @@ def _layer_shapes(inner: PreTrainedModel) -> list[LayerShape] | None:
                 past_key_values=found,
                 use_cache=True,
             )
+    # Architectures refuse a cache in many ways; each means that this one's texts are read anew.
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError):
         return None
     if not all(type(layer) is DynamicLayer and layer.is_initialized for layer in found.layers):
@@ -146,11 +150,13 @@ def _layer_shapes(inner: PreTrainedModel) -> list[LayerShape] | None:
 def _agrees(inner: PreTrainedModel, shapes: list[LayerShape]) -> bool:
     """Whether two texts of different lengths, fed in pieces to one pass, give what each gives in one row."""
     was_training = inner.training
+    # Dropout would make two passes over the same text differ.
     inner.eval()
     most = max(_LENGTHS)
     ids = (torch.arange(2 * most).view(2, most) + 1) % inner.config.get_text_config().vocab_size
     whole = inner.base_model(input_ids=ids.to(inner.device), use_cache=False).last_hidden_state
     cache = KVCache(shapes, 3, most, inner.dtype, inner.device)
+    # Slots out of order and with a gap, rows of unequal length: what a served pass looks like.
     chosen = cache.rows([2, 0])
     close = True
     done = [0, 0]

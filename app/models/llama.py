@@ -26,6 +26,7 @@ def llama_config(shape: ModelShape) -> LlamaConfig:
 
 def build_llama(config: PretrainedConfig, seed: int) -> LibraryLM:
     """See ``Architecture.build``; initialised as the library does."""
+    # The caller's random stream stays as it was; models are built on the CPU, so no GPU's state is saved.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LibraryLM(LlamaForCausalLM(config))

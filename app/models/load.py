@@ -35,11 +35,13 @@ def load_model(place: str, revision: str | None = None) -> CausalLM:
     parts for other input than text, has no safetensors weights, lacks some of them or has more than its config.json
     says, or if its logits are more than a matrix product of its hidden states.
     """
+    # The library would take a folder that is not there for an id on the Hub.
     if place.startswith((".", "/", "~")) and not Path(place).is_dir():
         raise ConfigError(f"seed.model {place!r} is not a folder")
     try:
         config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         require_plain_config(config, place)
+        # Before the model is built: many layers take their dropout over then and do not look again.
         _without_dropout(config)
         library, report = _from_pretrained(place, revision, config)
     except ConfigError:
@@ -179,6 +181,7 @@ def _require_plain_decoder(library: PreTrainedModel, place: str) -> None:
 def _head_is_one_matrix(model: LibraryLM, rows: torch.Tensor) -> bool:
     expected = nn.functional.linear(model.hidden(rows), model.head)
     logits: torch.Tensor = model.inner(input_ids=rows, use_cache=False).logits
+    # Relative to the largest logit: the rounding of amplified ones grows with them.
     close = torch.allclose(logits, expected, rtol=1e-3, atol=1e-3 * max(1.0, float(expected.abs().max())))
     return close and model.inner.get_output_embeddings().bias is None
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from app.models.causal import CausalLM
 
+# torch's own ignore_index.
 IGNORE = -100
 
 
@@ -25,8 +26,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden_ND: torch.Tensor, head_VD: torch.Tensor, targets_N: torch.Tensor, chunk_tokens: int
     ) -> torch.Tensor:
+        # Products with out= are not cast by autocast.
         hidden, head = _matrix_product_dtype(hidden_ND), _matrix_product_dtype(head_VD)
         grad_hidden = torch.empty_like(hidden)
+        # float32 also under autocast: a sum over many chunks would lose digits in bfloat16.
         grad_head = torch.zeros_like(head_VD, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         # one pair of buffers for all chunks: memory this large is mapped and zeroed anew at each allocation
@@ -41,9 +44,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             # log Z = the largest logit - log of the largest probability, which is at least 1/V: no underflow
             normaliser_C1 = logits_CV.amax(-1, keepdim=True).float() - gradient_CV.amax(-1, keepdim=True).log()
             total += (normaliser_C1 - logits_CV.gather(-1, targets_C1).float()).sum()
+            # d loss / d logits = softmax - one-hot
             gradient_CV.scatter_add_(-1, targets_C1, gradient_CV.new_full(targets_C1.shape, -1))
+            # The logits are used up, so the narrow copy of the gradient takes their place.
             narrow_CV = gradient_CV if logits_CV.dtype == torch.float32 else logits_CV.copy_(gradient_CV)
             torch.mm(narrow_CV, head, out=grad_hidden[part])
+            # addmm_ adds in place, without a second (V, D) array, but takes operands of one type only.
             if grad_head is not None and grad_head.dtype == hidden.dtype:
                 grad_head.addmm_(narrow_CV.T, hidden[part])
             elif grad_head is not None:

@@ -53,6 +53,7 @@ def load_metaseq(place: str) -> XGLM:
     config = _library_config(place, settings, decoder)
     model = XGLM(config)
     weights = {f"model.{name}": tensor.float() for name, tensor in decoder.items() if name not in _LEFT_OUT}
+    # Not strict: torch would raise a list of all names in its own words.
     missing, unknown = model.load_state_dict(weights, strict=False)
     if missing or unknown:
         raise ConfigError(
@@ -64,6 +65,7 @@ def load_metaseq(place: str) -> XGLM:
 
 def _read(place: str) -> Mapping[str, Any]:
     try:
+        # Older fairseq keeps its settings in a Namespace, which holds data alone; nothing else may be unpickled.
         with torch.serialization.safe_globals([argparse.Namespace]):
             checkpoint = torch.load(place, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a foreign or broken file makes the reader raise
@@ -99,6 +101,7 @@ def _library_config(place: str, settings: Mapping[str, Any], decoder: Mapping[st
         max_position_embeddings=int(settings["max_target_positions"]),
         scale_embedding=not settings.get("no_scale_embedding", False),
         tie_word_embeddings=True,
+        # The first ids of fairseq's dictionaries are always begin, padding, end; the file does not say them.
         bos_token_id=0,
         pad_token_id=1,
         eos_token_id=2,

@@ -30,6 +30,7 @@ from app.models.causal import CausalLM
 from app.models.expert_plan import ExpertPlan
 from app.models.stacked_weights import LayerWeights, StackedWeights, Weights, collect, stackable
 
+# What a configuration says besides the function that the model computes.
 _MAY_DIFFER = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
 
@@ -55,6 +56,7 @@ class StackedCache(KVCache):
     def copy_text(self, source: int, target: int, length: int) -> None:
         """Positions 0..length-1 of slot ``source`` also in ``target``, for all experts."""
         for tensor in (*self.keys, *self.values):
+            # (experts, slots, H, length, E)
             by_expert = tensor.view(self.experts, self.texts, *tensor.shape[1:])
             by_expert[:, target, :, :length] = by_expert[:, source, :, :length]
 
@@ -66,6 +68,7 @@ class StackedLM:
         self.experts, self.vocabulary, self.width = weights.embedding.shape
         self.context = context
         self._weights = weights
+        # (experts * V, D): one look-up serves the rows of all experts.
         self._table = weights.embedding.flatten(0, 1)
 
     @property
@@ -134,6 +137,7 @@ class StackedLM:
         past: CachePass | None,
     ) -> torch.Tensor:
         heads, shared = self._weights.heads, self._weights.shared_heads
+        # (P, T, (heads + 2 shared) E) -> (P, heads + 2 shared, T, E): queries, keys, values, from one product.
         both = plan.linear(x, layer.qkv).view(*x.shape[:2], heads + 2 * shared, -1).transpose(1, 2)
         if turns is not None:
             both = torch.cat([_turn(both[:, : heads + shared], *turns), both[:, heads + shared :]], 1)
@@ -150,6 +154,7 @@ class StackedLM:
             return F.rms_norm(x, shape, None, epsilon) * plan.of_rows(parameters.weight)
         if plan.only is not None:
             return torch.layer_norm(x, shape, *parameters.of_one[plan.only], epsilon)
+        # The kernel takes one weight for all rows; here each row has that of its expert.
         plain = torch.layer_norm(x, shape, eps=epsilon)
         return torch.addcmul(plan.of_rows(parameters.bias), plain, plan.of_rows(parameters.weight))
 

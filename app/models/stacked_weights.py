@@ -129,6 +129,7 @@ def _llama(models: Sequence[LlamaForCausalLM]) -> StackedWeights:
                 qkv=_linear([[each.q_proj, each.k_proj, each.v_proj] for each in attention]),
                 out=_linear([[each.o_proj] for each in attention]),
                 feed_norm=_norm([each.post_attention_layernorm for each in layer]),
+                # The order in which StackedLM cuts them: first the gate, then the value.
                 up=_linear([[each.gate_proj, each.up_proj] for each in feed]),
                 down=_linear([[each.down_proj] for each in feed]),
             )
@@ -142,6 +143,7 @@ def _llama(models: Sequence[LlamaForCausalLM]) -> StackedWeights:
         shared_heads=config.num_key_value_heads,
         activation=ACT2FN[config.hidden_act],
         epsilon=config.rms_norm_eps,
+        # Computed from settings, which are equal in all models: the first one's serves all.
         rotary=models[0].model.rotary_emb,
         gated=True,
     )
@@ -152,6 +154,7 @@ def _stack(weights: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
     stack = torch.stack([torch.cat([each.detach() for each in parts]) for parts in weights])
     for held, parts in zip(stack, weights, strict=True):
         for part, place in zip(parts, held.split([len(part) for part in parts]), strict=True):
+            # The model's own memory is freed here, weight by weight, so that never all is held twice.
             part.data = place
     return stack
 

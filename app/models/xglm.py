@@ -95,6 +95,7 @@ class XGLM(CausalLM):
         """Compute the table of positions; needed again where the module was made on the meta device."""
         config = self.config
         table = sinusoidal_positions(config.max_position_embeddings, config.d_model, config.pad_token_id)
+        # Not stored: it is computed from the configuration, and the library's files have no such weight.
         self.register_buffer("positions", table, persistent=False)
 
     def hidden(
@@ -110,6 +111,7 @@ class XGLM(CausalLM):
         placed = self.positions[: rows.shape[1]] if places is None else self.positions[places]
         x_BTD = self.model.embed_tokens(rows) * self.scale + placed
         for number, layer in enumerate(self.model.layers):
+            # Over a cache there is no backward pass to recompute anything for.
             if self._recompute and past is None:
                 x_BTD = checkpoint(layer, x_BTD, use_reentrant=False)
             else:
@@ -145,9 +147,12 @@ class XGLM(CausalLM):
 
     def save_weights(self, folder: Path) -> None:
         """See CausalLM."""
+        # The library's save_pretrained of a model sets these two; here only the configuration is saved by it.
+        # The weights are float32, whatever the configuration said of the file that they were loaded from.
         self.config.architectures = ["XGLMForCausalLM"]
         self.config.dtype = "float32"
         self.config.save_pretrained(folder)
+        # safetensors refuses tensors that are not contiguous.
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
@@ -173,6 +178,7 @@ def initialise(model: XGLM, generator: torch.Generator) -> None:
     """Fresh weights as the library draws them: normal with ``init_std``, zero biases, zero padding row."""
     std = model.config.init_std
     with torch.no_grad():
+        # One generator over the modules in order: another order of layers gives another seed model.
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 module.weight.normal_(0.0, std, generator=generator)

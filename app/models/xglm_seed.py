@@ -39,10 +39,13 @@ def build_xglm(config: PretrainedConfig, seed: int) -> XGLM:
 
 def xglm_from_library(library: PreTrainedModel) -> XGLM:
     """Our module around the very tensors of transformers' class."""
+    # No memory for weights that are replaced at once.
     with torch.device("meta"):
         model = XGLM(cast(XGLMConfig, library.config))
+    # The head is the embedding here, not a weight beside it.
     state = {name: tensor for name, tensor in library.state_dict().items() if name != "lm_head.weight"}
     model.load_state_dict(state, assign=True)
+    # The table is no part of the state and is still on the meta device.
     model.make_positions()
     return model
 

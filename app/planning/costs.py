@@ -8,6 +8,7 @@ import numpy as np
 
 from app.tokens.packing import token_dtype
 
+# Whatever training.precision is: bf16 is autocast of the forward pass, weights and moments stay float32.
 _FLOAT32_BYTES = 4
 _ADAMW_MOMENTS = 2
 

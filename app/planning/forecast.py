@@ -36,6 +36,7 @@ def forecast(config: Config, store: Store) -> JsonObject:
     if probes := probes_of(config):
         result["probes"] = list(probes)
     result["tokens_per_expert"] = forecast_tokens(config, clusters)
+    # Through the same rounding to whole steps as the experts' budgets, so that both sums are equal to the token.
     whole = split_budget(config.training.budget_tokens, [1.0], config.training.tokens_per_step)
     result["tokens_dense"] = whole[0]
     return result
@@ -44,7 +45,9 @@ def forecast(config: Config, store: Store) -> JsonObject:
 def forecast_tokens(config: Config, clusters: Sequence[Sequence[str]]) -> list[int]:
     """Budget of each expert in tokens, from the config alone; equal where only the corpus can tell."""
     shares = [1.0 / config.allocation.k] * config.allocation.k
+    # Other mixtures ask how many tokens each language has, which only the tokenized corpus tells.
     if clusters and config.training.budget_split == "by_mixture" and config.corpus.mixture == "uniform":
+        # A uniform mixture gives each language 1 before its factor: an expert's share is the sum of its languages'.
         quality = language_quality(config)
         held = [sum(quality.get(normalise(lang), 1.0) for lang in cluster) for cluster in clusters]
         shares = [share / sum(held) for share in held]

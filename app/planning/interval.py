@@ -28,4 +28,5 @@ def slowdown(interval: float, stall: float, lost: float, between: float) -> floa
     lost: what an interruption costs beside the steps since the last save was begun: the time until training goes on
     elsewhere, and, as saves are written beside training, the time until a save counts.
     """
+    # expm1, as exp(x) - 1 loses its digits where interruptions are rare and x is nearly 0.
     return between * math.exp(lost / between) * math.expm1((interval + stall) / between) / interval

@@ -26,6 +26,7 @@ def model_records(config: Config, store: Store, models: Mapping[str, StageFolder
     records: dict[str, JsonObject] = {}
     for name, stage in models.items():
         entry, counts = fleet.get(name), stage.manifest().counts
+        # What this run's fleet has not trained has no entry in its record; the manifest is there, so the model is done.
         status: JsonObject = {"state": "done", "step": counts.get("steps"), "loss": counts.get("final_loss")}
         if isinstance(entry, dict):
             status |= model_status(store, entry)

@@ -14,6 +14,7 @@ def makespan(tokens: Mapping[str, int], seconds: Mapping[str, float], slots: int
     tokens: each model's work, by which the fleet orders them; seconds: how long each takes.
     """
     fleet = plan_fleet([(name, work, False) for name, work in tokens.items()], max_failures=0)
+    # (second at which it ends, model) of those that run; the fleet itself says who starts, so both have one order.
     ends: list[tuple[float, str]] = []
     now = 0.0
     while not fleet.is_over:

@@ -74,6 +74,7 @@ def gpu_outlook(works: Sequence[Work], assumed: Assumptions, best: float, every_
             "steps": every_steps,
             "slowdown": spot,
             "interruptions": interruptions,
+            # On average half an interval has passed since a save, and the newest counts only when it is written.
             "hours_redone": interruptions * (every_steps * step / 2 + assumed.save) / _HOUR,
         },
         "wall": [_row(works, seconds, assumed, number, spot) for number in slots],

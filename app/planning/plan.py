@@ -82,9 +82,11 @@ def seed_size(config: Config) -> ModelSize:
 
 def worker_bytes(config: Config, size: ModelSize) -> int:
     """What each worker of an expert holds in memory beside activations; with FSDP two layers at a time are whole."""
+    # The least number of workers: a run may have to go on with so few, and each then holds the most.
     training, workers = config.training, config.training.workers_per_expert[0]
     if training.parallelism == "data" or workers == 1:
         return costs.training_bytes(size.parameters)
+    # Embedding and last norm belong to no layer: FSDP gathers them as one unit, which is whole beside the two layers.
     cut = max(0, size.layers - 2) * size.layer_parameters
     return costs.sharded_training_bytes(size.parameters, workers, size.parameters - cut)
 
@@ -147,6 +149,7 @@ def storage_forecast(config: Config, size: ModelSize, works: Sequence[Work]) -> 
     once.
     """
     tokens = config.training.budget_tokens
+    # A pretrained seed is copied into the store without being trained, so it is not among the works.
     models = len(works) + (config.seed.source == "pretrained")
     parts: dict[str, float] = {
         "models": models * costs.weights_bytes(size.parameters),
@@ -197,6 +200,7 @@ def _measured_saving(config: Config, store: Store) -> tuple[float, float] | None
         if isinstance(entry, dict) and entry["stage"] == "model":
             with suppress(ArtifactError):  # made by an older version, or gone: then it lends nothing
                 counts = store.stage("model", str(entry["key"])).manifest().counts
+                # There is none of a copied seed, nor of a model that was finished before its first save.
                 if counts.get("save_seconds") is not None:
                     waited = float(str(counts["saving_seconds"])) / int(str(counts["saves"]))
                     found.append((float(str(counts["save_seconds"])), waited))

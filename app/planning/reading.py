@@ -43,6 +43,7 @@ def forecast_reading(config: Config) -> JsonObject:
     chosen = list(range(len(files))) if needed is None else expected_files(files, needed, texts)
     languages = {
         lang: _of_language(files, texts, [number for number in chosen if files[number].lang == lang], lang, needed)
+        # None, for languages that only the rows tell, cannot be compared with a code.
         for lang in sorted({file.lang for file in files}, key=lambda lang: lang or "")
     }
     return {
@@ -57,6 +58,7 @@ def forecast_reading(config: Config) -> JsonObject:
 def _of_language(
     files: Sequence[SourceFile], texts: Sequence[int], chosen: Sequence[int], lang: str | None, needed: int | None
 ) -> LanguageFiles:
+    # Held-out files are read too, but their text does not count towards the budget.
     text = sum(texts[number] for number in chosen if files[number].split != "validation")
     return LanguageFiles(
         files=len(chosen),

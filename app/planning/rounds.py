@@ -46,6 +46,7 @@ def _model(config: Config, name: str, budget: int, size: ModelSize | None, speed
     work = model_work(config, size, name, budget, config.training.tokens_per_step)
     seconds = work.tokens / speed if speed else None
     if config.training.gpus_per_expert:
+        # Undisturbed time asks for no saves, so their seconds do not matter here.
         seconds = assumptions(config, 0.0, 0.0).seconds(work) if size else None
     return {**asdict(work), "flops": work.flops or None, "seconds": seconds}
 

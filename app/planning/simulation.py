@@ -15,6 +15,7 @@ from numpy.random import Generator
 from app.fleet.fleet import Fleet
 
 _NEVER = math.inf
+# Times are sums of floats: two that mean one moment differ in their last digits.
 _AT_ONCE = 1e-9
 
 
@@ -41,6 +42,7 @@ class Conditions:
 
     def trained(self, seconds: float) -> float:
         """Training time done and saved ``seconds`` after the loop began."""
+        # Saves are written beside training: one counts `late` seconds after training has gone on.
         late = max(self.save, self.stall) - self.stall
         return self.interval * max(0, math.floor((seconds - late) / (self.interval + self.stall) + _AT_ONCE))
 
@@ -88,6 +90,7 @@ def simulate(fleet: Fleet, seconds: Mapping[str, float], conditions: Conditions,
     A fleet that can never end (no slot is left) has an infinite makespan.
     """
     state, left = _State(), dict(seconds)
+    # Runs that are back go first, so that a slot that is free at the same moment can take them.
     while not fleet.is_over:
         back = [key for at, key in state.returning if at <= state.now + _AT_ONCE]
         state.returning = [(at, key) for at, key in state.returning if at > state.now + _AT_ONCE]
@@ -98,6 +101,7 @@ def simulate(fleet: Fleet, seconds: Mapping[str, float], conditions: Conditions,
         if until == _NEVER:
             return Outcome(_NEVER, state.busy, state.redone, state.interruptions)
         _pass_time(state, until, conditions)
+        # Before losses: a run that ends at the moment its machine is taken, or its slot goes, has ended.
         fleet = _ended(state, fleet, left, conditions)
         _lose(state, left, conditions)
     return Outcome(state.now, state.busy, state.redone, state.interruptions)
@@ -110,7 +114,9 @@ def _slots(state: _State, conditions: Conditions) -> int:
 def _start(state: _State, fleet: Fleet, conditions: Conditions, rng: Generator) -> Fleet:
     free = [slot for slot in range(_slots(state, conditions)) if slot not in state.running]
     free = [slot for slot in free if state.closed.get(slot, 0.0) <= state.now + _AT_ONCE]
+    # strict=False: fewer runs may wait than slots are free.
     for slot, key in zip(free, fleet.next_to_start(len(free)), strict=False):
+        # The exponential distribution has no memory: drawing anew for each run is as good as once for the machine.
         lasts = float(rng.exponential(conditions.between)) if conditions.between < _NEVER else _NEVER
         state.running[slot] = _Run(key, conditions.start, state.now + lasts)
         fleet = fleet.started(key)
@@ -124,6 +130,7 @@ def _rate(state: _State, conditions: Conditions) -> float:
 
 
 def _next_event(state: _State, left: Mapping[str, float], conditions: Conditions) -> float:
+    # The rate holds until the next event, as only an event changes how many are starting.
     rate = _rate(state, conditions)
     times = [at for at, _ in conditions.slots if at > state.now + _AT_ONCE]
     times += [at for at in (*state.closed.values(), *(at for at, _ in state.returning)) if at > state.now + _AT_ONCE]
@@ -162,6 +169,7 @@ def _lose(state: _State, left: dict[str, float], conditions: Conditions) -> None
             continue
         del state.running[slot]
         state.interruptions += 1
+        # Two delays: a slot may be back before the driver has noticed that its run is gone, or long after.
         state.closed[slot] = state.now + conditions.replaced
         state.returning.append((state.now + conditions.noticed, run.key))
         if run.began is not None:

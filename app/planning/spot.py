@@ -38,6 +38,7 @@ def _row(
     apart = _drawn(
         experts, {work.name: assumed.seconds(work) for work in experts}, _on(assumed, interval, slots), draws
     )
+    # A dense model on all machines waits for each of them: it is stopped as often as all of them together.
     together = replace(_on(assumed, interval / slots, 1), between=assumed.between / slots)  # as many steps, sooner
     in_step = _drawn([dense], {dense.name: assumed.seconds(dense) / slots}, together, draws)
     return {
@@ -51,6 +52,7 @@ def _on(assumed: Assumptions, interval: float, slots: int) -> Conditions:
     return Conditions(
         slots=((0.0, slots),),
         between=assumed.between,
+        # `restart` lasts until training goes on: notice, new machine and start together, so those are left at 0.
         replaced=assumed.restart,
         interval=max(interval, assumed.save),
         stall=assumed.stall,
@@ -60,6 +62,7 @@ def _on(assumed: Assumptions, interval: float, slots: int) -> Conditions:
 
 def _drawn(works: Sequence[Work], seconds: Mapping[str, float], conditions: Conditions, draws: int) -> list[Outcome]:
     fleet = plan_fleet([(work.name, work.tokens, False) for work in works], max_failures=0)
+    # The same random numbers for every row and interval: what differs between them is not the luck of a draw.
     return [simulate(fleet, seconds, conditions, generator(0, "spot", str(draw))) for draw in range(draws)]
 
 
