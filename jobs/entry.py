@@ -109,7 +109,8 @@ def _result(
         from app.planning.forecast import forecast
 
         first = foresee()(config, store) if foresee else {}
-        planned = {**first, "problems": foreseen(config, store), **forecast(config, store), "config": resolved(config)}
+        problems = foreseen(config, store, cuts)
+        planned = {**first, "problems": problems, **forecast(config, store), "config": resolved(config)}
         return {"job": name, "dry_run": True, **planned}, typed
     step = work()
     from app.artifacts.layout import DRIVER

@@ -16,7 +16,6 @@ State = Literal["ok", "warning", "failed", "not checked"]
 DRIVER = "driver"
 _CLOCK_WARNING_SECONDS, _CLOCK_FAILED_SECONDS = 5.0, 900.0
 """Notices of seconds are compared across machines; buckets refuse requests signed a quarter of an hour off."""
-_WEB = ("dashboard", "serve")
 
 
 @dataclass(frozen=True)

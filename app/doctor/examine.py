@@ -100,7 +100,7 @@ def _ask_nodes(probes: Folder, cache: str) -> list[NodeFacts]:
 
 
 _ALL_GPUS = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""Else Ray hides every GPU from a task that asks for none; asking for one would wait for a busy one."""
+"""Where this is 1, Ray hides every GPU from a task that asks for none; asking for one would wait for a busy one."""
 
 
 def _answered(name: str, resources: Mapping[str, float], asked: float, answer: ray.ObjectRef) -> NodeFacts:

@@ -56,6 +56,9 @@ def _home(home: Path) -> Iterator[Check]:
     """A local Ray keeps its token below the home folder."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
+    # Made before HOME became read-only: it is read, and nothing else is written there.
+    if (home / ".ray" / "auth_token").is_file():
+        return
     try:
         folder = home / ".ray"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -50,9 +50,12 @@ def _local_checks(config: Config, store: Store) -> list[Check]:
     return [*node_checks(config, node, machine, seed_needs(config)), *resource_checks(config, [node], {})]
 
 
-def foreseen(config: Config, store: Store) -> list[str]:
-    """What would stand in the way, as far as it can be known without writing or joining anything."""
-    checks = untouching_checks(config, store)
+def foreseen(config: Config, store: Store, cuts: bool = True) -> list[str]:
+    """What would stand in the way, as far as it can be known without writing or joining anything.
+
+    cuts: see ``ready``.
+    """
+    checks = untouching_checks(config, store, cuts)
     if config.cluster.address == "local":
         checks += resource_checks(config, [NodeFacts(_HERE, _offered_here(config), 0.0, 0.0, None)], {})
     return [f"{check.name}: {check.says}" for check in checks if check.state == "failed"]

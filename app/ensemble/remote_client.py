@@ -42,7 +42,7 @@ class Link(Protocol):
 
 @dataclass
 class _Past:
-    """What an expert has been fed in a slot, and the calls made for it. sure: whether it surely has it."""
+    """What an expert has been fed in a slot, and the calls made for the slot. sure: whether it surely has it."""
 
     tokens: list[int] = field(default_factory=list)
     number: int = 0
@@ -87,8 +87,10 @@ class RemoteClient:
 
     def drop(self, slot: int) -> None:
         """See ExpertClient; the experts forget a past when they need its room."""
-        for place in [place for place in self._pasts if place[0] == slot]:
-            del self._pasts[place]
+        for (of, _), past in self._pasts.items():
+            if of == slot:
+                # The number goes on: a replica may still hold the text before, and a number of its own would fit it.
+                past.tokens, past.sure = [], True
 
     def _send(self, feeds: Sequence[Feed], places: Sequence[int], replies: dict[int, Reply]) -> set[str]:
         """One round of calls; the names of the experts that did not answer."""

@@ -48,7 +48,7 @@ class Waiting(Generic[T]):
 
 
 class Slots:
-    """Numbers 0 to n - 1; the lowest free one is taken first."""
+    """Numbers 0 to n - 1; the one given back last is taken first, and before that the lowest."""
 
     def __init__(self, count: int) -> None:
         self._free = list(range(count - 1, -1, -1))

@@ -30,7 +30,12 @@ def recorded(make: Callable[[Lineage], Made]) -> Callable[[Config, Store], JsonO
 
 
 def record(lineage: Lineage, made: Made) -> None:
-    """Enter finished stages under their readable names in ``run.json`` and write the resolved config beside it."""
+    """Enter finished stages under their readable names in ``run.json`` and write the resolved config beside it; of
+    nothing made, nothing is written.
+    """
+    # A job that makes no stage holds no lease: what it wrote could undo what a long job enters at the same time.
+    if not made:
+        return
     run = lineage.run
     run.write(CONFIG, yaml.safe_dump(resolved(lineage.config), sort_keys=False, allow_unicode=True).encode())
     entries: JsonObject = run.read_json(RUN) if run.exists(RUN) else {}

@@ -97,8 +97,11 @@ def branched_task(
 
 
 def unique(tasks: Iterable[ModelTask]) -> list[ModelTask]:
-    """Tasks without those of a key that stood before: two names may mean one model."""
-    return list({task.key: task for task in reversed(list(tasks))}.values())[::-1]
+    """Tasks, in order, without those of a key that stood before: two names may mean one model."""
+    first: dict[str, ModelTask] = {}
+    for task in tasks:
+        first.setdefault(task.key, task)
+    return list(first.values())
 
 
 def named(tasks: Sequence[ModelTask]) -> dict[str, StageFolder]:

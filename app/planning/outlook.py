@@ -50,7 +50,7 @@ class Assumptions:
 
         A save waits for the one before, so the interval is never shorter than that takes.
         """
-        return slowdown(max(interval, self.save), self.stall, self.restart + self.save, self.between)
+        return slowdown(max(interval, self.save), self.stall, self.restart + self.save - self.stall, self.between)
 
 
 def gpu_outlook(works: Sequence[Work], assumed: Assumptions, best: float, every_steps: int) -> JsonObject:

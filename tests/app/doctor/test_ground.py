@@ -10,6 +10,7 @@ from app.config.load import load_config
 from app.doctor import ground
 from app.doctor.checks import Check
 from app.doctor.ground import ground_checks, interpreter_check
+from app.doctor.preflight import foreseen
 
 
 def checked(root: Path, *overrides: str) -> dict[str, Check]:
@@ -49,6 +50,25 @@ def test_a_home_that_cannot_be_written_is_refused_unless_a_token_is_given(
     assert "home" not in checked(tmp_path, "cluster.address=10.0.0.1:6379")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
     assert "home" not in checked(tmp_path)
+
+
+def test_a_home_with_a_token_already_need_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret")
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: (_ for _ in ()).throw(OSError(30, "read-only")))
+    assert "home" not in checked(tmp_path)
+    (tmp_path / ".ray/auth_token").unlink()
+    assert checked(tmp_path)["home"].state == "failed"
+
+
+def test_a_dry_run_of_a_job_that_needs_no_cut_has_no_problem_with_any_k(tmp_path: Path) -> None:
+    config = load_config("demo", overrides=[f"artifacts.root={tmp_path}", "corpus.languages=de,en", "allocation.k=4"])
+    store = Store(str(tmp_path))
+    assert any("2 languages" in problem for problem in foreseen(config, store))
+    assert foreseen(config, store, cuts=False) == []
 
 
 def test_the_disk_must_hold_what_is_still_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

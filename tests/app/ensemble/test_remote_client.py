@@ -156,3 +156,17 @@ def test_an_expert_that_stays_away_is_named() -> None:
     with pytest.raises(Unreachable, match=r"expert-01 could not be reached for 0\.05 s"):
         while engine.load.running or engine.load.waiting:
             engine.step()
+
+
+def test_a_replica_that_holds_the_slots_last_text_does_not_go_on_from_it() -> None:
+    """The new text's second call reaches the replica whose number of the old text it would follow."""
+    plan = ["moved", "", "", "", "moved", ""]
+    clients = [RemoteClient([ToyLink(0, 4, events)], NAMES[:1], Capacity(1, VOCAB, 4, 64)) for events in (plan, [""])]
+    found = []
+    for client in clients:
+        for text in ([0, 1, 2, 3], [0, 2, 4, 1]):
+            client.extend([Feed(0, 0, text[:3], 0)])
+            (reply,) = client.extend([Feed(0, 0, text[3:], 3)])
+            client.drop(0)
+        found.append(reply.rows)
+    assert np.array_equal(*found)

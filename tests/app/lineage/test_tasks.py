@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.load import load_config
 from app.core.errors import TrainingError
-from app.lineage.tasks import Parents, baseline_task, expert_tasks
+from app.lineage.tasks import Parents, baseline_task, expert_tasks, unique
 from app.training.model_task import ModelTask
 from tests.support.token_store import numbered, write_corpus
 
@@ -77,3 +77,9 @@ def test_a_task_names_its_parent_its_round_and_the_text_it_has(tmp_path: Path) -
     assert {(task.parent, task.parents["parent"], task.round) for task in (dense, *experts)} == {("seed", "seed", 0)}
     assert dense.held == {"de": 1000, "en": 100, "hi": 100, "ja": 100}
     assert experts[1].held == {"ja": 100} and experts[0].allocation is None
+
+
+def test_of_two_names_of_one_model_the_first_stays_where_it_stood(tmp_path: Path) -> None:
+    dense, (one, other) = tasks(tmp_path)
+    again = replace(dense, name="again")
+    assert [task.name for task in unique([dense, one, again, other, one])] == [dense.name, one.name, other.name]

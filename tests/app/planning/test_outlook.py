@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.planning.costs import Gpu
+from app.planning.interval import slowdown
 from app.planning.outlook import Assumptions, Work, gpu_outlook
 
 GPU = Gpu("one", peak=1e12, memory=1e9, on_demand=2.0, spot=1.0)
@@ -42,6 +43,11 @@ def test_steps_that_come_nearest_to_the_best_interval_are_named_and_cost_less() 
     assert 1 < checkpoints["slowdown_at_best"] < checkpoints["slowdown"]
     assert checkpoints["interruptions"] == pytest.approx(0.8 * checkpoints["slowdown"])
     assert checkpoints["hours_redone"] == pytest.approx(checkpoints["interruptions"] * (900 + 60) / 3600)
+
+
+def test_an_interruption_costs_the_new_start_and_the_time_until_a_save_counts() -> None:
+    # training goes on beside all of a save but its stall, which every interval has paid
+    assert ASSUMED.slower(600.0) == slowdown(600.0, stall=6.0, lost=300.0 + 60.0 - 6.0, between=36_000.0)
 
 
 def test_saves_are_never_closer_than_one_takes() -> None:
