@@ -35,6 +35,7 @@ def job_names() -> list[str]:
 
 
 def _purpose(name: str) -> str:
+    # Read and not imported: the list needs no more than the first line of each.
     source = (resources.files("jobs") / f"{name}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 

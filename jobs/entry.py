@@ -71,6 +71,7 @@ def run_job(
         said, status = explain(error, name)
         print(f"{name}: {said}", file=sys.stderr)
         return status
+    # Behind the with, where stdout is itself again: nothing else may stand beside the result.
     print(json.dumps(result, ensure_ascii=False) if arguments.format == "json" else _as_text(result))
     return 1 if result.get("ok") is False else 0
 
@@ -117,6 +118,7 @@ def _result(
     from app.artifacts.lease import held
 
     with ExitStack() as meanwhile:
+        # Before the lease, so that what cannot run is refused without waiting for whoever works at the run.
         if is_long:
             from app.doctor.preflight import ready
 
@@ -141,6 +143,7 @@ def _parser(
     for option, key in shortcuts.items():
         parser.add_argument(f"--{option}", default=None, metavar=key.upper(), help=f"short for --set {key}=")
     for option, key in switches.items():
+        # None and not false where it is not typed, or it would override the file's value.
         parser.add_argument(f"--{option}", default=None, action="store_const", const="true", help=f"set {key}")
     return parser
 

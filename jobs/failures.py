@@ -31,6 +31,7 @@ def explain(error: BaseException, job: str) -> tuple[str, int]:
         if isinstance(cause, KeyboardInterrupt) and not isinstance(cause, XelmError):
             said = f"{cause or 'interrupted'}; run the same command again to continue"
             return said, getattr(cause, "status", STATUSES[KeyboardInterrupt])
+        # Ray's error of a task is also of its cause's class, but its message is a remote traceback: ours is below it.
         if isinstance(cause, XelmError) and not hasattr(cause, "cause"):
             status = next(status for kind, status in STATUSES.items() if isinstance(cause, kind))
             return str(redact(str(cause))), status
@@ -53,12 +54,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(at))
         yield at
         inner = getattr(at, "cause", None)
+        # Not __context__: what `raise ... from None` hides is not the reason.
         at = inner if isinstance(inner, BaseException) else at.__cause__
 
 
 def _kept(error: BaseException, job: str) -> str:
     """Where the traceback has been written; nothing if it could not be."""
-    with suppress(OSError):
+    with suppress(OSError):  # a full disk must not hide the error itself
         handle, path = tempfile.mkstemp(prefix=f"xelm-{job}-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(str(redact("".join(traceback.format_exception(error)))))

@@ -27,6 +27,7 @@ def after_all(typed: Typed) -> dict[str, str]:
     mine = f" {mine}" if mine else ""
     other = "typological" if typed.strategy == "tfidf" else "tfidf"
     cut = f"--set allocation.strategy={other} --set run.name={shlex.quote(f'{typed.run}-{other}')}"
+    # The one beside this Python: PATH may lead to another, or to none.
     serve = _shown(str(Path(sys.executable).with_name("serve")))
     served = shlex.join([f"run={typed.run}", f"root={typed.root}"])
     steps = {

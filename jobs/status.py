@@ -10,6 +10,7 @@ from jobs.entry import Step, run_job
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
+    # Not as a long job: it reads beside the job that holds the lease of the run.
     return run_job("status", argv, __doc__ or "", _work)
 
 

@@ -10,6 +10,7 @@ from jobs.entry import Step, run_job
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
+    # Not as a long job: it would wait for the lease of the very job that it is to stop.
     return run_job("stop", argv, __doc__ or "", _work)
 
 

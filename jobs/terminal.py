@@ -26,6 +26,7 @@ _QUIET_ENVIRONMENT = {
 def set_up_logging() -> None:
     """Log to stderr, of noisy libraries only warnings; call it before they are imported: some obey the environment."""
     for name, value in _QUIET_ENVIRONMENT.items():
+        # What the user has set stays.
         os.environ.setdefault(name, value)
     shown = _ToStderr()
     shown.setFormatter(_Redacting("%(asctime)s %(message)s", "%H:%M:%S"))
@@ -67,6 +68,7 @@ class _Watched:
         """Pass it on."""
         self.when = time.monotonic()
         if text.strip() and "still working, " not in text:
+            # Behind the first space, because a line of the log begins with the time.
             self.since, self.said = self.when, text.strip().splitlines()[-1].partition(" ")[2][:100]
         return self._stream.write(text)
 
@@ -79,6 +81,7 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See Handler."""
+        # A handler keeps the stream that it was made with, but signs_of_life has put another in its place since.
         self.stream = sys.stderr
         super().emit(record)
 

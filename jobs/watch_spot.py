@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         if arguments.leaving_in is not None:
+            # Not a monotonic clock: other machines read the deadline.
             deadline = time.time() + arguments.leaving_in
             drain_this_node(arguments.address, Notice("given", deadline, "the node is stopped"))
             return 0

@@ -71,6 +71,7 @@ class Answering:
     async def respond(self, request: Request, asked: Asked) -> Response:
         """The answer. Raises XelmErrors for what is refused, TimeoutError."""
         self._limits.require_within(asked.job)
+        # Nothing is awaited between this look and the count below, so requests of one event loop need no lock.
         if self._count >= self._limits.concurrent:
             raise Overloaded(
                 f"{self._count} requests are being answered, as many as may be at once; ask again in a few seconds"
@@ -80,16 +81,18 @@ class Answering:
         running = _Running(self._backend, job, self._limits.timeout_s, self._measures.of_job())
 
         async def close() -> None:
+            # First, so that a close that fails or is cut short takes no place for good.
             self._enter(-1)
             await running.close()
 
         streaming = False
         try:
+            # Waited for before any header is sent, so that what is refused has a status of its own, in a stream too.
             first = await _unless_gone(request, running.next())
             if first is None:
                 return Response(status_code=_GONE)
             if asked.stream:
-                streaming = True
+                streaming = True  # from here on the stream closes what is held, long after this call has returned
                 events = _events(asked, first, running)
                 return EventStream(events, close, self._limits.timeout_s + _UNREAD_S)
             whole = await _unless_gone(request, _whole(asked, first, running))
@@ -114,7 +117,7 @@ async def _whole(asked: Asked, first: Batch, running: _Running) -> Response:
     while batch is not None:
         for news in batch.events:
             if isinstance(news, Accepted):
-                answer, pieces = _started(asked, news), []
+                answer, pieces = _started(asked, news), []  # a second one takes back what came before
             else:
                 pieces.append(news)
         batch = await running.next()
@@ -158,5 +161,7 @@ async def _disconnected(request: Request) -> None:
 
 
 async def _ended(task: asyncio.Future[Any]) -> None:
+    # wait, unlike await, raises nothing of the task; and only once it has ended may the generator that it reads be
+    # closed: Python refuses to close one that runs.
     task.cancel()
     await asyncio.wait({task})

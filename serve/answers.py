@@ -81,6 +81,7 @@ class Answer:
             return {"text": text}
         if self.shape == "chat":
             return {"message": {"role": "assistant", "content": text, "refusal": None}}
+        # OpenAI's chunks name the role once, in the first of a text.
         return {"delta": {"content": text, **({} if begun else {"role": "assistant"})}}
 
     def _logprobs(self, tokens: Sequence[Token], start: int) -> JsonDict:
@@ -103,6 +104,7 @@ class Answer:
         if self.per_token:
             found["tokens"] = [token.name for token in tokens]
             found["pieces"] = [token.piece for token in tokens]
+            # JSON has no NaN.
             found["token_weights"] = [[None if math.isnan(w) else w for w in token.weights] for token in tokens]
         if self.per_token or effort is not None:
             found["experts"] = list(names)
@@ -119,6 +121,7 @@ class Answer:
         """Of the prompt that the text belongs to."""
         spoken, prompts = TextLanguage(), len(self.accepted.prompt_tokens)
         if self.accepted.languages:
+            # Choice i of prompt p has number p * n + i, and there are n times as many texts as prompts.
             spoken = self.accepted.languages[choice * prompts // len(self.texts)]
         return {
             "language": spoken.code,

@@ -108,6 +108,8 @@ class Models:
 
     async def answer(self, job: Job) -> AsyncGenerator[Batch]:
         """See Backend."""
+        # Closed by hand: a generator that is left in the middle is otherwise closed whenever Python collects it, and
+        # its job would hold slots until then.
         batches = self._replica.answer(job)
         try:
             async for batch in batches:
@@ -133,6 +135,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the object is made. Raises ConfigError (``require_keys``)."""
         keys = keys_of()
+        # Asked for in the replica, since Serve's own client alone knows where its proxy listens.
         client = _get_global_client()
         host = str(client.http_config.host) if client is not None else ""
         try:
@@ -159,9 +162,11 @@ def app(args: dict[str, Any]) -> Application:
         store = Store(options.root)
         record = record_of(store, options.run, options.version)
         options = options.model_copy(update={"version": record.version})  # the same for all deployments
+        # The texts of all mixers may meet at one replica of an expert.
         pasts = options.slots * (options.max_replicas or options.replicas)
         sizes = (pasts, options.context, options.cpus, options.gpus)
         elsewhere = deploy_models(store, keys_of_models(store, record), options.replicas, *sizes)
+    # Serve kills a replica after the timeout, and looks in between whether it is idle: by itself only every 2 s.
     drain = {"graceful_shutdown_timeout_s": options.limits.timeout_s + _SPARE_S, "graceful_shutdown_wait_loop_s": 0.5}
     models = serve.deployment(Models).options(
         name="models",
@@ -170,12 +175,13 @@ def app(args: dict[str, Any]) -> Application:
         max_ongoing_requests=options.slots + options.limits.waiting,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": 0 if elsewhere else options.gpus},
     )
+    # No app is given: the routes need the handle, which a replica has only once its object is made.
     ingress = serve.deployment(serve.ingress()(Ingress)).options(
         name="ingress",
         max_surge_percent=100,  # it holds no memory to speak of, so the new one is there before the old one goes
         **drain,
         max_ongoing_requests=options.limits.concurrent + 8,  # room to say that there is none
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0},  # it mostly waits, and finds a place where the models hold all cores
     )
     application: Application = ingress.bind(models.bind(options, elsewhere), options)
     return application

@@ -20,6 +20,7 @@ from serve.problems import problem
 API_KEYS = "XELM_API_KEYS"
 """Environment variable: keys that open the API, comma-separated."""
 OPEN_PATHS = ("/health", "/ready")
+# More digits are beyond any limit, and int raises ValueError for several thousand of them.
 _LENGTH_DIGITS = 18
 
 
@@ -61,6 +62,7 @@ class KeyDoor:
 
     def _fits(self, headers: Headers) -> bool:
         kind, _, rest = headers.get("authorization", "").partition(" ")
+        # Starlette decodes headers as Latin-1: this gives back the bytes that were sent.
         given = rest.strip().encode("latin-1")
         if kind.lower() == "basic":
             try:
@@ -100,6 +102,7 @@ class BodyLimit:
         messages = [read]
 
         async def replayed() -> Message:
+            # Behind the body the real one: it is how the application hears that the client is gone.
             return messages.pop() if messages else await receive()
 
         await self._app(scope, replayed, send)
@@ -107,6 +110,7 @@ class BodyLimit:
     async def _read(self, scope: Scope, receive: Receive) -> Message | None:
         """The body in one message, or that the client is gone; None if it is too large."""
         said = Headers(scope=scope).get("content-length", "")
+        # isdigit alone also holds for "²", which int refuses. What is no number is not believed: the bytes are counted.
         if said.isascii() and said.isdigit() and (len(said) > _LENGTH_DIGITS or int(said) > self._most):
             return None
         body, more = bytearray(), True

@@ -37,6 +37,7 @@ class Subscription:
     def put(self, news: list[Update] | BaseException) -> None:
         """From the engine's thread. An event loop that has ended hears nothing more."""
         if not self._loop.is_closed():
+            # asyncio's queues are not safe for other threads than their loop's.
             self._loop.call_soon_threadsafe(self._news.put_nowait, news)
 
 
@@ -47,8 +48,10 @@ class EngineThread:
         self._engine = engine
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._subscribed: dict[int, Subscription] = {}
+        # Replaced as a whole and never changed, so the event loop reads it without a lock.
         self.load: Load = engine.load
         self.broken: BaseException | None = None
+        # A daemon, because nobody calls close when a process of Serve ends.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -65,6 +68,7 @@ class EngineThread:
         try:
             await accepted
         except asyncio.CancelledError:
+            # Commands keep their order: when this one's turn comes, the requests have their numbers.
             self.cancel(subscription)
             raise
         return subscription
@@ -94,6 +98,7 @@ class EngineThread:
         while True:
             busy = self._engine.load.running or self._engine.load.waiting
             try:
+                # Texts that run must not wait for the next command, and an idle engine must not turn in circles.
                 command = self._commands.get(block=not busy)
             except queue.Empty:
                 return True
@@ -115,6 +120,7 @@ class EngineThread:
                 subscription.numbers.append(number)
                 self._subscribed[number] = subscription
         except XelmError as error:
+            # Those before the refused one are in already: a job is taken as a whole or not at all.
             self._forget(subscription)
             _settle(loop, accepted, error)
             return
@@ -135,6 +141,7 @@ class EngineThread:
 
 
 def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], error: XelmError | None) -> None:
+    # A future, like all of asyncio, belongs to its loop; and who waited may have been cancelled before this runs there.
     def settle() -> None:
         if future.done():
             return

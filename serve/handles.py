@@ -31,6 +31,7 @@ class HandleBackend:
 
     async def answer(self, job: Job) -> AsyncGenerator[Batch]:
         """See Backend."""
+        # Without aclosing the inner generator would end only when it is collected, and the replica write on for nobody.
         async with aclosing(replayed(job, self._answer_of_one)) as batches:
             async for batch in batches:
                 yield batch
@@ -53,7 +54,7 @@ class HandleBackend:
         except (RayTaskError, *LOST) as error:
             raise own_error(error) from None
         finally:
-            batches.cancel()
+            batches.cancel()  # to leave the generator does not end the call; after its end this does nothing
 
     async def _asked(self, remote: Callable[..., Any], *arguments: object) -> Any:
         async def once() -> Any:

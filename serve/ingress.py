@@ -69,8 +69,10 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
         yield
         learning.cancel()
 
+    # FastAPI's pages of documentation load scripts from another host; the schema itself is served.
     api = FastAPI(title="X-ELM", docs_url=None, redoc_url=None, lifespan=lifespan)
     install_problems(api)
+    # The one added last is outermost: a body is read only of who has a key, and refusals are counted too.
     api.add_middleware(BodyLimit, most=limits.body_bytes, seconds=limits.body_s)
     api.add_middleware(KeyDoor, keys=keys)
     api.add_middleware(Counted, measures=measures)

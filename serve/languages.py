@@ -33,7 +33,7 @@ class Languages:
             most_likely(_SOME_TEXT, self._known)
         except ConfigError:
             log.warning("languages of requests are not identified: the extra langid (lingua) is not installed")
-            self._known = frozenset()
+            self._known = frozenset()  # so that no request tries the import again
 
     def of(self, text: str, given: str | None) -> TextLanguage:
         """The language of a text. Raises CorpusError for a given one that is none."""

@@ -80,6 +80,7 @@ def grouped(models: Sequence[CausalLM]) -> list[StackedLM | CausalLM]:
     """The models in order, neighbours of one shape stacked, so that a pass runs several of them at once."""
     groups: list[list[CausalLM]] = []
     for model in models:
+        # Neighbours alone: a client's experts are known by their places, so the order has to stay.
         if groups and can_stack([*groups[-1], model]):
             groups[-1].append(model)
         else:
@@ -106,7 +107,7 @@ def load_served_model(store: Store, key: str, device: str) -> CausalLM:
     """One model, onto ``device``. Raises ArtifactErrors, and ConfigError for a device that is not there."""
     _require_device(device)
     stage = store.stage("model", key)
-    stage.manifest()
+    stage.manifest()  # raises for a stage that is not complete, and names the cure
     return load_model(str(stage.local(FINAL_MODEL))).eval().to(device)
 
 
@@ -115,6 +116,7 @@ def load_ensemble(store: Store, run: str, version: int | None = None, device: st
 
     Raises as ``record_of`` and ``load_served_model`` do.
     """
+    # Here too, so that it is said before the record and the tokenizer are fetched.
     if device is not None:
         _require_device(device)
     record = record_of(store, run, version)
@@ -131,6 +133,7 @@ def load_ensemble(store: Store, run: str, version: int | None = None, device: st
         languages={expert.name: expert.languages for expert in record.experts},
         run=record.run,
         version=record.version,
+        # The record names every stage by its key, and a key stands for what the stage holds.
         release=digest_json(asdict(record)),
     )
 

@@ -89,11 +89,13 @@ class JobMeasures:
                 if before is None:
                     all_._first.observe(now - self._begun)
                 else:
+                    # They came in one batch: each counts with their mean, so that the histogram is of tokens.
                     for _ in event.tokens:
                         all_._between.observe((now - before) / len(event.tokens))
                 self._last[event.choice] = now
             all_._made.inc(len(event.tokens))
             for token in event.tokens:
+                # Of a token that was not scored the weights are NaN, which is not above 0 either.
                 all_._entropy.observe(-sum(w * math.log(w) for w in token.weights if w > 0))
             if event.effort is not None:
                 all_._drafted.inc(event.effort.drafted)
@@ -111,6 +113,7 @@ class Counted:
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
+                # The pattern and not the path: else whoever invents paths makes a new series with each.
                 route = getattr(scope.get("route"), "path", "other")
                 self._measures.count(route, message["status"])
             await send(message)

@@ -44,6 +44,7 @@ def described(error: BaseException) -> tuple[int, dict[str, object]]:
     """Status and body of an error; what is not in the table is logged and told to nobody."""
     for kind, (status, name, code) in STATUSES.items():
         if isinstance(error, kind):
+            # asyncio's own TimeoutError has no message.
             return status, _body(str(error) or "the answer took too long", name, code)
     log.error("request failed", exc_info=error)
     return 500, _body("the server failed on this request", "server_error", None)
@@ -66,9 +67,10 @@ def install_problems(api: FastAPI) -> None:
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = str(first["msg"]).removeprefix("Value error, ")
+        message = str(first["msg"]).removeprefix("Value error, ")  # what pydantic puts before our own words
         return problem(400, f"{where}: {message}" if where else message)
 
+    # Starlette's class: its router raises that one, not FastAPI's subclass, for an unknown path or method.
     @api.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, str(error.detail))

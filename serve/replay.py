@@ -46,6 +46,7 @@ class Delivered:
         for event in batch.events:
             if isinstance(event, Accepted):
                 known, self._accepted = self._accepted, event
+                # Whoever goes on with a job says Accepted again; one that differs means that all begins anew.
                 if known == event:
                     continue
                 self._texts = {i: Progress() for i in range(len(event.prompt_tokens) * self._job.n)}
@@ -56,6 +57,7 @@ class Delivered:
 
     def left(self) -> Job | None:
         """The job that does what is missing; None if nothing is."""
+        # Nothing has been shown yet, so any release may do it all.
         if self._accepted is None or not self._begun:
             return self._job
         if not self._texts:
@@ -104,6 +106,7 @@ async def replayed(
             await asyncio.sleep(waits[lost])
             lost += 1
         except OtherRelease:
+            # While a change is under way replicas of both releases answer, and the next call may reach one of ours.
             if looked == looks and not delivered.forget():
                 raise
             await asyncio.sleep(look_s)

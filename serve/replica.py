@@ -103,6 +103,7 @@ class Replica:
         """See Backend. Whoever stops listening frees the job's slots before the next step."""
         if job.release not in (None, self._ensemble.release):
             raise OtherRelease(_CHANGED)
+        # On a thread: the largest body takes more than a second to tokenize, and every other stream would stand still.
         prompts, plans, languages = await asyncio.to_thread(self._read, job)
         requests = [
             (place, request)
@@ -119,6 +120,7 @@ class Replica:
                 pieces = [self._piece(job, prompt_of[update.request], update) for update in updates]
                 unfinished -= sum(piece.finish is not None for piece in pieces)
                 yield self._batch(pieces)
+                # Meanwhile the engine goes on: a call between deployments costs more than one small step.
                 if unfinished and self._pace:
                     await asyncio.sleep(self._pace)
         finally:
@@ -180,6 +182,7 @@ class Replica:
         if isinstance(prompt, Conversation):
             return self._ensemble.tokenizer.chat_prompt(prompt.turns)
         if isinstance(prompt, str):
+            # JSON may hold one as an escape, and UTF-8, which the tokenizer takes, cannot.
             lone = next((i for i, character in enumerate(prompt) if "\ud800" <= character <= "\udfff"), None)
             if lone is not None:
                 raise ServingError(f"prompt holds half a surrogate pair at character {lone}; send whole characters")
@@ -235,6 +238,7 @@ class Replica:
         top: dict[str, float] = {}
         for token, value in _with_own(step, log_prob) if logprobs else ():
             name = tokenizer.name(token)
+            # Two tokens may be the same text; as one key the less probable would hide the other.
             top[tokenizer.spelling(token) if name in top else name] = value
         return Token(step.token, tokenizer.name(step.token), step.piece, log_prob, top, step.weights.tolist())
 

@@ -117,6 +117,7 @@ class GenerationRequest(_Strict):
     repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     presence_penalty: float = Field(default=0.0, ge=-2, le=2)
     frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    # Pydantic copies defaults, so these are not shared between requests.
     logit_bias: Annotated[dict[int, _Bias], BeforeValidator(_few)] = {}
     seed: int | None = Field(default=None, ge=-_SEEDS, lt=_SEEDS)
     stop: _Stop | Annotated[list[_Stop], Field(fail_fast=True)] | None = None
@@ -164,6 +165,7 @@ class CompletionRequest(GenerationRequest):
     prompt: str | _Prompts
     max_tokens: int = Field(default=16, ge=0, lt=_MOST)
     echo: bool = False
+    # Strict: pydantic would take true for 1, and in chat this field is a boolean.
     logprobs: Annotated[StrictInt, Field(ge=0, le=5)] | None = None
 
     def prompts(self) -> list[Prompt]:

@@ -66,6 +66,7 @@ class Expert:
 
     async def run(self, caller: str, asks: Sequence[Ask]) -> list[PackedReply | None]:
         """See ExpertHost."""
+        # A host is not safe for several threads, and Serve begins calls while others run.
         async with self._one_at_a_time:
             replies = await asyncio.to_thread(self._host.run, caller, asks)
         return [
@@ -86,7 +87,9 @@ class HandleLink:
 
         def wait() -> list[Reply | None]:
             try:
+                # Blocks, which Ray allows outside an event loop only: this is the engine's thread.
                 packed = response.result(timeout_s=_CALL_S)
+            # First, because Ray raises an error that is also one of its cause's class, such as TimeoutError.
             except RayTaskError:
                 raise  # the expert's own error: the same call would end as this one did
             except DeploymentUnavailableError as error:
@@ -99,6 +102,7 @@ class HandleLink:
 
 
 def _unpacked(reply: PackedReply) -> Reply:
+    # Copies: arrays from Ray's shared memory are read-only, and torch has no such tensors.
     return Reply(torch.tensor(reply.rows), torch.tensor(reply.scores), reply.drafted)
 
 

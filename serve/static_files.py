@@ -8,6 +8,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 
 _FOLDER = Path(__file__).parent / "playground"
+# A list and no mounted folder: no path of a request is ever looked up on the disk.
 _FILES = ("index.html", "playground.css", "playground.js", "samples.js")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none';"
@@ -22,6 +23,7 @@ def add_playground(api: FastAPI) -> None:
         _add(api, "/" if name == "index.html" else f"/{name}", _FOLDER / name)
 
 
+# A function of its own, because a closure in the loop would see the last file for every path.
 def _add(api: FastAPI, path: str, file: Path) -> None:
     @api.get(path, include_in_schema=False)
     async def page() -> Response:

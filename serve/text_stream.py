@@ -40,4 +40,5 @@ class EventStream(StreamingResponse):
         except TimeoutError:
             log.warning("a client has not read its stream within %g s and is left", self._seconds)
         finally:
+            # Here and not in the generator: one that was never begun runs no finally.
             await self._close()

@@ -68,6 +68,7 @@ def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
         ensemble.weighting,
         name=mixing.weighting or resolve_weighting(named, ensemble.allocator.unit, told),
         temperature=ensemble.weighting.temperature if mixing.temperature is None else mixing.temperature,
+        # The run's own may be more than the experts named here; one that the request gives is refused below.
         top_m=min(ensemble.weighting.top_m, len(names)) if mixing.top_m is None else mixing.top_m,
     )
     rule = rule_of(settings)
@@ -79,6 +80,7 @@ def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
     source = _Some(ensemble.allocator, places)
 
     def weigher(tokens: Sequence[int]) -> RequestRouter:
+        # Distances are those of text, and the start token is none.
         seen = tokens[1:] if tokens and tokens[0] == ensemble.tokenizer.start_id else tokens
         text = ensemble.tokenizer.decode(tokens) if rule.needs.distances else ""
         return RequestRouter(source, settings, mixing.language, text, seen, None, prior)
@@ -99,6 +101,7 @@ def _prior(ensemble: LoadedEnsemble, mixing: Mixing, places: Sequence[int]) -> F
     if shares is None:
         return None
     of_these = np.array(shares)[list(places)]
+    # Where none of these experts holds the language, its shares say nothing: weights are equal then.
     return of_these if of_these.any() else None
 
 

@@ -46,6 +46,7 @@ def budget_fit(entries: Sequence[Mapping[str, JsonValue]], seed: int) -> JsonObj
     held = len({budget for budget, *_ in points[fewest]})
     if held < NEEDED:
         return {"reason": f"k={fewest} was tried at {held} budgets; a fit needs {NEEDED} for each k"}
+    # A stream for each k, so that one more k changes nothing for the others.
     lines = {k: _lines(np.array(points[k]), generator(seed, "budget", str(k))) for k in sorted(points)}
     places = [*budgets, *(times * budgets[-1] for times in _BEYOND)]
     return {
@@ -58,8 +59,10 @@ def _lines(points: FloatArray, rng: np.random.Generator) -> FloatArray:
     """(1 + draws, 2) intercept and slope, of the points themselves first; points: (n, 3) tokens, ratio, deviation."""
     tokens, found, deviations = points.T
     sides = np.stack([np.ones(len(tokens)), np.log(tokens)], axis=1)
+    # Solved once: the places are the same in every draw, so one product fits all of them.
     solved = np.linalg.pinv(sides)
     line = solved @ found
+    # Variance around the line, whose two numbers have used up two of the points.
     misfit = float(np.square(found - sides @ line).sum()) / max(1, len(found) - 2)
     moved = found + rng.normal(size=(_DRAWS, len(found))) * np.sqrt(np.square(deviations) + misfit)
     drawn: FloatArray = np.concatenate([line[None], moved @ solved.T])
@@ -68,10 +71,11 @@ def _lines(points: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 def _best(lines: Mapping[int, FloatArray], budget: float) -> JsonObject:
     ks = np.array(list(lines))
+    # (k, 1 + draws): log ratio at this budget; column 0 is of the points themselves.
     values = np.stack([drawn @ np.array([1.0, np.log(budget)]) for drawn in lines.values()])
     best, drawn = ks[values.argmin(axis=0)], values[values[:, 0].argmin(), 1:]
     (k_low, k_high), (low, high) = (
-        np.percentile(best[1:], [2.5, 97.5], method="nearest"),
+        np.percentile(best[1:], [2.5, 97.5], method="nearest"),  # between two k there is none
         np.percentile(drawn, [2.5, 97.5]),
     )
     return {

@@ -43,6 +43,7 @@ def paired_difference(
     drawn, means = [], []
     for lang in sorted(documents):
         log_probs, tokens = documents[lang]
+        # (samples, 2): both on the same draws, so that what is hard for both cancels.
         values = resampled_log_perplexities(log_probs, tokens, samples, generator(seed, "choose", lang))
         drawn.append(values[:, 0] - values[:, 1])
         whole = -log_probs.sum(axis=0) / tokens.sum()
@@ -77,6 +78,7 @@ def _side_by_side(first: StageFolder, second: StageFolder) -> Totals | None:
     totals, names = Totals(), ("doc_id", "lang")
     with open_rows(first) as one, open_rows(second) as other:
         columns = [*names, "tokens", "bytes", ENSEMBLE]
+        # Block by block, as all of them may not fit in memory; zip alone would pass over what only one has.
         for mine, theirs in itertools.zip_longest(one.groups(columns), other.groups(columns)):
             if mine is None or theirs is None or any(not np.array_equal(mine[name], theirs[name]) for name in names):
                 return None

@@ -29,10 +29,12 @@ def trial_figures(config: Config, store: Store) -> JsonObject:
     summary = folder.read_json(SUMMARY)
     record = read_ensemble(folder, "")
     counts = {name: store.stage("model", key).counts(ModelCounts) for name, key in record.models.items()}
+    # Experts of later rounds were added to the finished run (jobs.adapt): they are not what the sweep tried.
     firsts = [expert for expert in record.experts if not expert.round]
     experts = [store.stage("model", expert.model).counts(ModelCounts) for expert in firsts]
     worst, change = _worst(_mapping(summary["per_language"]))
     run_at_once = float(str(_mapping(_mapping(summary["made"])["ensemble"])["experts_per_token"]))
+    # All branch from one seed, so they are of one size.
     size = experts[0].parameters
     trained = [*counts.items(), *((e.name, made) for e, made in zip(firsts, experts, strict=True))]
     keys = {**record.models, **{expert.name: expert.model for expert in firsts}}

@@ -63,6 +63,7 @@ def _identities(trial: Trial, works: Sequence[Work]) -> list[Identity]:
             found.append((work.name, *training))
         else:
             number = int(work.name.removeprefix("expert-"))
+            # By its languages and not its number: two cuts may number the same cluster differently.
             part = tuple(sorted(clusters[number])) if clusters else (*cut, number)
             found.append(("expert", part, work.tokens, *training))
     return found

@@ -33,8 +33,8 @@ MOST_BYTES = 1 << 30
 """Of scores and distances, 7.9 million tokens of 8 experts; halves and languages are copies, so the process may take
 three times as much."""
 
-_VALUE_BYTES = 8
-_SEEDS = 2**63
+_VALUE_BYTES = 8  # float64, as all weighting is computed
+_SEEDS = 2**63  # derive_seed gives a number below this
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Kept:
         """Some of the documents, in this order."""
         documents = self.documents
         places = [np.arange(documents.offset[n], documents.offset[n] + documents.length[n]) for n in chosen]
+        # The empty array is for a block of which no document is drawn: concatenate refuses an empty list.
         tokens = np.concatenate([np.zeros(0, dtype=np.int64), *places])
         named = scored_documents(
             [documents.doc_ids[n] for n in chosen],
@@ -75,6 +76,7 @@ class Kept:
         documents, chosen = self.documents, []
         for lang in sorted(set(documents.langs)):
             mine = [n for n, other in enumerate(documents.langs) if other == lang]
+            # A fixed seed, so that every run has the same halves; a hash, as a corpus's own order may mean something.
             chosen += sorted(mine, key=lambda n: derive_seed(0, "half", documents.doc_ids[n]))[half::2]
         return self.only(chosen)
 
@@ -96,10 +98,12 @@ def read_kept(
     if not run.exists(CONFIG):
         raise MissingArtifact(f"{run.uri} holds no run; run {EVALUATE} with its config first, or name another (--run)")
     tree = yaml.safe_load(run.read(CONFIG))
+    # The store may be reached by another path than the one that the run was made under.
     tree["artifacts"] = config.artifacts.model_dump()
     lineage = Lineage(load_config_tree(tree), store)
     allocator = load_allocator(lineage.allocation.finished().child(ALLOCATOR).read)
     counts = lineage.scores(lineage.experts[0].key).finished().counts(ScoresCounts)
+    # Scores and distances of every expert, and the dense model: 2 k + 1 numbers a token.
     share = min(1.0, most_bytes / (counts.tokens * (2 * len(allocator.experts) + 1) * _VALUE_BYTES))
     shares = {lang: tuple(held.tolist()) for lang, held in language_shares(lineage).items()}
     kept = joined(list(_drawn(lineage, allocator.experts, allocator.unit, shares, share)), counts.documents)
@@ -123,6 +127,7 @@ def _drawn(
         dense = block.log_probs[DENSE].astype(np.float64)
         whole = Kept(block.documents, scores, distances, dense, unit, shares, len(block.documents))
         drawn = [n for n, name in enumerate(block.documents.doc_ids) if _is_drawn(name, share)]
+        # only copies every array.
         yield whole if len(drawn) == len(block.documents) else whole.only(drawn)
 
 

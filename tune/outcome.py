@@ -66,6 +66,7 @@ def _losses(store: Store, run: str) -> list[tuple[float, float]]:
         {int(str(row["step"])): row for row in metrics_rows(store.stage("model", expert.model))}
         for expert in record.experts
     ]
+    # A mean over fewer experts at some steps would jump there.
     steps = sorted(set.intersection(*(set(rows) for rows in logged)))
     tokens = {step: sum(float(str(rows[step]["tokens_seen"])) for rows in logged) for step in steps}
     losses = {step: sum(float(str(rows[step]["loss"])) for rows in logged) / len(logged) for step in steps}
@@ -74,8 +75,10 @@ def _losses(store: Store, run: str) -> list[tuple[float, float]]:
 
 def _write_tables(run: Folder, outcomes: Sequence[Outcome]) -> None:
     rows = [_flat(outcome.entry()) for outcome in outcomes]
+    # A trial that failed has fewer columns: all that occur, in the order of their first row.
     names = list(dict.fromkeys(name for row in rows for name in row))
     sink = io.StringIO()
+    # By itself csv ends lines with \r\n.
     writer = csv.DictWriter(sink, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

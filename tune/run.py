@@ -70,6 +70,7 @@ def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store, b
             models = _prepared(Lineage(outcome.trial.config, store))
             board.needs(outcome.trial.name, [task.key for task in models])
             tasks += models
+        # A stop is of the whole sweep and no failure of this trial.
         except Preempted:
             raise
         except Exception as error:  # whatever a library raises for one trial's settings is that trial's alone
@@ -151,16 +152,19 @@ class _Told(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See Callback."""
         outcome = self._of(trial.config)
+        # For the board only; trials that raise do not come here, and are noted when Tune is done.
         _note(outcome, trial.last_result, None)
         self._board.ended(outcome.trial.name)
 
 
 def _tuned(space: dict[str, Any], work: Any, told: _Told, searcher: Any = None, samples: int = 1) -> list[Any]:
     """Tune's results. Its own files hold nothing that is needed later: what is finished is found in the store."""
+    # Without a place of its own Tune would leave them in ~/ray_results.
     with tempfile.TemporaryDirectory(prefix="xelm-sweep-", ignore_cleanup_errors=True) as folder:
         tuner = tune.Tuner(
             tune.with_resources(work, _OF_A_TRIAL),
             param_space=space,
+            # One at a time: Optuna chooses by the figures before, and a trial's own tasks fill the cluster.
             tune_config=tune.TuneConfig(
                 metric=LEAST, mode="min", search_alg=searcher, num_samples=samples, max_concurrent_trials=1
             ),

@@ -85,17 +85,18 @@ def planned_settings(config: Config) -> list[dict[str, Setting]]:
     if config.sweep.searcher == "grid":
         return points
     drawn = generator(config.run.seed, "sweep").permutation(len(points))[: config.sweep.trials]
-    return [points[place] for place in sorted(drawn.tolist())]
+    return [points[place] for place in sorted(drawn.tolist())]  # the grid's order, whatever was drawn first
 
 
 def trial_of(config: Config, settings: Mapping[str, Setting]) -> Trial:
     """The trial of a sweep with these settings. Raises ConfigError for values that the configuration refuses."""
     tree = {name: dict(part) if isinstance(part, dict) else part for name, part in resolved(config).items()}
-    tree["sweep"] = {}
+    tree["sweep"] = {}  # a trial is one run, and tries nothing itself
     for axis, value in settings.items():
         section, _, field = AXES[axis].partition(".")
         tree[section][field] = value
         if axis == "seed_width":
+            # Else every width would have the feed-forward layers of the configured one.
             tree[section]["ffn_width"] = 4 * int(value)
     tree["run"]["name"] = trial_name(config.run.name, settings)
     return Trial(dict(settings), load_config_tree(tree))

@@ -21,7 +21,7 @@ from app.ensemble.rules import RULES, WeightingSettings
 from app.reporting.tables import change_of_log, text_table
 from tune.kept import Kept, read_kept
 
-_TEMPERATURES = tuple(round(0.01 * 10 ** (step / 6), 4) for step in range(13))
+_TEMPERATURES = tuple(round(0.01 * 10 ** (step / 6), 4) for step in range(13))  # 0.01 to 1, evenly in the log
 _POWERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 _FORGETTING = (0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.997, 0.999, 1.0)
 _TOPS = (0, 1, 2, 4)
@@ -40,10 +40,12 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
     started = time.monotonic()
     figures = mean_log_ratios(halves[0], tried)
     seconds = time.monotonic() - started
+    # Stable: of equal figures the first that was tried is taken.
     order = np.argsort(figures, kind="stable")
     best = tried[int(order[0])]
     found, before = mean_log_ratios(halves[1], [best, Candidate(own)]).tolist()
     told = told_priors(halves, best.settings if best.settings.name == "posterior" else WeightingSettings())
+    # Backwards, so that of equal priors the first name stays.
     names = {prior: name for name, prior in reversed(priors.items())}
     rows = [[_named(tried[place], names), change_of_log(figures[place])] for place in order[:_SHOWN].tolist()]
     text = [
@@ -72,7 +74,9 @@ def candidates(
     unit: str, k: int, own: WeightingSettings, priors: Mapping[str, Prior] | None = None
 ) -> Iterator[Candidate]:
     """What is tried; rules by distance only where distances do not need the language told. priors: by name."""
+    # k or more is the same as all, which is 0.
     tops = [m for m in _TOPS if m < k]
+    # Priors of several names may be equal, and each is tried once.
     different = list(dict.fromkeys((priors or {"uniform": None}).values()))
     for prior, power, forgetting, top_m in itertools.product(different, _POWERS, _FORGETTING, tops):
         numbers = (top_m, power, forgetting, own.drop_below, own.rescore_every)
@@ -80,6 +84,7 @@ def candidates(
     for name, rule in RULES.items():
         if name == "posterior" or (rule.needs.distances and unit == "language"):
             continue
+        # The nearest expert is the nearest at every temperature.
         temperatures = _TEMPERATURES if rule.needs.distances and name != "one_hot" else (own.temperature,)
         from_priors: list[Prior] = different if rule.uses_prior else [None]
         if name == "fixed":
@@ -96,6 +101,7 @@ def told_priors(halves: Sequence[Kept], settings: WeightingSettings) -> JsonObje
     """
     fitted = {}
     for lang, part in halves[0].by_language().items():
+        # reduceat sums the tokens of each document: (D, k) nats.
         fitted[lang] = fit_prior(np.add.reduceat(part.scores, part.documents.offset)).prior.tolist()
     parts = halves[1].by_language()
     found: JsonObject = {"priors": dict(fitted)}
@@ -118,6 +124,7 @@ def _told_text(told: JsonObject) -> str:
 def mean_log_ratios(kept: Kept, tried: Sequence[Candidate]) -> FloatArray:
     """(S,) mean over languages of log(ppl / ppl(dense)) of the mixture under each weighting, no language told."""
     documents, langs = kept.documents, np.asarray(kept.documents.langs)
+    # (S, D): weightings by documents.
     gained = document_log_probs(tried, documents.length, kept.scores, kept.distances)
     gained -= np.add.reduceat(kept.dense, documents.offset)
     by_language = [

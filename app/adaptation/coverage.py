@@ -16,6 +16,7 @@ def badly_covered(new: Mapping[str, float], first: Mapping[str, float]) -> dict[
     """
     if not first:
         return {}
+    # Not the mean: one of the first languages may be covered badly itself.
     middle = median(first.values())
     found = {lang: value / middle for lang, value in new.items()}
     return {lang: times for lang, times in sorted(found.items()) if times >= WORTH_SAYING}

@@ -74,6 +74,7 @@ def require_new(owners: Mapping[str, str], groups: Sequence[Sequence[str]]) -> N
     for lang in (lang for group in groups for lang in group):
         if lang in held:
             raise AllocationError(f"language {lang!r} belongs to {held[lang]} already; give only new languages")
+        # Entered at once, so that a language that two groups name is refused too.
         held[lang] = "an expert of the same round"
 
 
@@ -91,7 +92,9 @@ def ranked_by_expert(surprise: Mapping[str, float], owners: Mapping[str, str], t
     """
 
     def rank(lang: str, candidates: Sequence[str]) -> list[tuple[str, float]]:
+        # Languages without syntax features are not in that ranking; they come after those that are.
         near = {code: place for place, (code, _) in enumerate(typology(lang, candidates))}
+        # The code comes last, so that equal figures are ranked alike in every run.
         order = sorted(candidates, key=lambda code: (surprise[owners[code]], near.get(code, len(near)), code))
         return [(code, surprise[owners[code]]) for code in order]
 
@@ -139,5 +142,6 @@ def tree_text(tree: Sequence[JsonObject]) -> str:
 
 
 def _free_name(taken: Sequence[str]) -> str:
+    # Not the count: after a removal there is a gap, and the count may be a name that is taken.
     numbers = [int(found[1]) for name in taken if (found := _NUMBERED.fullmatch(name))]
     return f"expert-{max(numbers, default=-1) + 1:02d}"

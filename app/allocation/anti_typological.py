@@ -24,6 +24,7 @@ class AntiTypologicalStrategy(OfLanguages):
         assert evidence.typology is not None
         names = evidence.typology.languages
         require_k(k, names)
+        # The same search with the sign turned: what it takes for close is far apart.
         nearness = -typological_distances(informative(evidence.typology.features))
         groups = exchanged(nearness, equal_groups(nearness, names, k))
         return grouped_allocator(groups, names, k, self.settings.fallback)

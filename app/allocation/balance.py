@@ -12,8 +12,11 @@ import torch
 from app.core.records import FloatArray, IntArray
 from app.core.seeding import generator
 
+# Least raises of a price in the first auction, as shares of the range of the costs: small ones alone would take
+# very many rounds from prices of zero, fewer from prices of the round before.
 _COARSE_STEP = 0.05
 _WARM_STEP = 0.01
+# Coarser than a final assignment: the centres move after each of these.
 _KMEANS_EPSILON = 1e-3
 _EPSILON = 1e-4
 _SHRINK = 5.0
@@ -52,14 +55,17 @@ def auction(
     """
     n, k = costs.shape
     assert capacities.shape == (k,) and int(capacities.sum()) == n and capacities.min() > 0
+    # A bid needs a second best part.
     if k == 1:
         return Assignment(np.zeros(n, dtype=np.int64), np.zeros(1))
     values = torch.from_numpy(-costs)
     room = capacities.tolist()
+    # from_numpy shares memory and the auction raises prices in place: the caller keeps its own.
     prices = torch.zeros(k, dtype=torch.float64) if start is None else torch.from_numpy(start.copy())
     coarse = (_COARSE_STEP if start is None else _WARM_STEP) * float(costs.max() - costs.min())
     step = max(epsilon, coarse)
     owners = _bid_until_all_own(values, prices, room, step)
+    # Each finer auction begins with all rows free: a place bid for coarsely need not be right within a finer step.
     while step > epsilon:
         step = max(epsilon, step / _SHRINK)
         owners = _bid_until_all_own(values, prices, room, step)
@@ -77,6 +83,7 @@ def _bid_until_all_own(values: torch.Tensor, prices: torch.Tensor, room: list[in
         best, choice = (values[free] - prices).topk(2, dim=1)
         margin = (best[:, 0] - best[:, 1]).clamp(max=_MAX_MARGIN)
         owners[free] = choice[:, 0]
+        # Without the step rows that are equal would outbid each other by nothing for ever.
         bids[free] = prices[choice[:, 0]] + margin + step
         for part in torch.unique(choice[:, 0]).tolist():
             _keep_highest_bids(owners, bids, prices, part, room[part])
@@ -86,6 +93,7 @@ def _keep_highest_bids(owners: torch.Tensor, bids: torch.Tensor, prices: torch.T
     members = torch.nonzero(owners == part).squeeze(1)
     if len(members) < room:
         return
+    # Stable: of equal bids the earlier row stays.
     order = torch.argsort(bids[members], descending=True, stable=True)
     owners[members[order[room:]]] = -1
     prices[part] = bids[members[order[room - 1]]]
@@ -93,6 +101,7 @@ def _keep_highest_bids(owners: torch.Tensor, bids: torch.Tensor, prices: torch.T
 
 def squared_distances(rows: FloatArray, centres: FloatArray) -> FloatArray:
     """(n, k) squared Euclidean distances; each entry depends on its own row and centre alone, bit for bit."""
+    # A matrix product is faster, but rounds by the shape of the batch: a document at a border would change its owner.
     return np.stack([np.square(rows - centre).sum(axis=1) for centre in centres], axis=1)
 
 
@@ -120,10 +129,12 @@ def _lloyd(rows: FloatArray, centres: FloatArray) -> tuple[float, FloatArray]:
         costs = squared_distances(rows, centres)
         assigned = auction(costs, capacities, _KMEANS_EPSILON, prices)
         total = float(costs[np.arange(len(rows)), assigned.labels].sum())
+        # An auction is right to within n * epsilon, so a total may also rise; the best one is kept.
         gained = total < best[0] * (1.0 - _LEAST_GAIN)
         best = min(best, (total, centres), key=lambda tried: tried[0])
         if not gained:
             break
+        # Only differences of prices matter; without this they would rise from round to round.
         prices = assigned.prices - assigned.prices.min()
         centres = np.stack([rows[assigned.labels == part].mean(axis=0) for part in range(len(centres))])
     return best
@@ -139,5 +150,6 @@ def first_centres(rows: FloatArray, count: int, seed: int, restart: int = 0) -> 
     while len(chosen) < count:
         nearest = np.minimum(nearest, squared_distances(rows, rows[chosen[-1:]])[:, 0])
         total = float(nearest.sum())
+        # A total of 0: all rows are copies of chosen ones, and any is as good.
         chosen.append(int(rng.choice(len(rows), p=nearest / total if total > 0 else None)))
     return rows[chosen].copy()

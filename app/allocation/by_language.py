@@ -72,6 +72,7 @@ class LanguageAllocator:
 
     def assign(self, batch: DocumentBatch) -> IntArray:
         """(n,) expert index by language. Raises AllocationError for a language that no expert owns."""
+        # Once for each language: looking for a stand-in compares it with all that are owned.
         experts = {lang: self.expert_of(lang) for lang in set(batch.langs)}
         return np.array([experts[lang] for lang in batch.langs], dtype=np.int64)
 
@@ -107,6 +108,7 @@ class LanguageAllocator:
             "fallback": self.fallback,
         }
 
+    # It writes to __dict__ directly, which a frozen dataclass allows.
     @functools.cached_property
     def _owners(self) -> Mapping[str, int]:
         return {lang: index for index, cluster in enumerate(self.clusters) for lang in cluster}

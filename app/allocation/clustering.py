@@ -15,6 +15,7 @@ import numpy as np
 from app.core.records import FloatArray
 
 Cluster = tuple[int, ...]
+# Means of equal distances differ in their last digits by the order of addition; rounded, their names decide.
 _DECIMALS = 12
 
 
@@ -49,6 +50,7 @@ def pair_clusters(distances: FloatArray, names: Sequence[str], k: int) -> Agglom
     clusters: list[Cluster] = [(row,) for row in range(len(names))]
     merges: list[Merge] = []
     while len(clusters) > k:
+        # Cut to what is missing to k: a whole level would halve the number of clusters.
         pairs = _closest_disjoint_pairs(distances, names, clusters)[: len(clusters) - k]
         merges += [Merge(clusters[i], clusters[j], distance) for i, j, distance in pairs]
         paired = [clusters[i] + clusters[j] for i, j, _ in pairs]
@@ -66,6 +68,7 @@ def average_link(distances: FloatArray, names: Sequence[str], k: int) -> Agglome
     merges: list[Merge] = []
     while len(merged) + len(single) > k:
         clusters = merged + single
+        # Computed anew for every merge: rows are languages, so there are few.
         between = _cluster_distances(distances, clusters, np.mean)
         i, j = _sorted_pairs(between, names, clusters)[0]
         merges.append(Merge(clusters[i], clusters[j], between[i, j]))

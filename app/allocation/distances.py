@@ -16,6 +16,7 @@ def informative(features: FloatArray) -> FloatArray:
     features: (n, f), NaN where unknown; an unknown value keeps a column, as in lang2vec. Returns (n, g), g <=
     f.
     """
+    # Which features go depends on the languages that are compared, and with it the distance of a pair.
     dull = np.all(features == 0, axis=0) | np.all(features == 1, axis=0) | np.all(np.isnan(features), axis=0)
     return features[:, ~dull]
 
@@ -28,10 +29,12 @@ def typological_distances(features: FloatArray) -> FloatArray:
     published code's metric (arXiv 2401.10440), not the cosine over shared features. A language whose known
     features are all zero is at distance 1 of every other.
     """
+    # (n, f): an unknown value adds nothing to a sum of products, so sum(xy) needs no mask of its own.
     known = np.nan_to_num(features, nan=0.0)
     squares = (known * known).sum(axis=1)
     scale = np.sqrt(np.outer(squares, squares))
     similarity = np.divide(known @ known.T, scale, out=np.zeros_like(scale), where=scale > 0)
     distances: FloatArray = np.round(1.0 - similarity, _DECIMALS)
+    # A language of zeros alone would be at distance 1 of itself.
     np.fill_diagonal(distances, 0.0)
     return distances

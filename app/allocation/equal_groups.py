@@ -12,6 +12,7 @@ from app.allocation.by_language import LanguageAllocator
 from app.core.errors import AllocationError
 from app.core.records import FloatArray
 
+# Rounding alone could let two equal groupings be exchanged for each other without end.
 _LEAST_GAIN = 1e-12
 
 
@@ -23,6 +24,7 @@ def equal_groups(distances: FloatArray, names: Sequence[str], k: int) -> list[li
     scripts break where n is not divisible by k; here the first n mod k groups have one row more. A group of one takes
     the first name that is left. Source: DMoE (arXiv 2506.12388).
     """
+    # min() below takes the first of equals, so this order makes names decide.
     left = sorted(range(len(names)), key=lambda row: names[row])
     sizes = [len(names) // k + (number < len(names) % k) for number in range(k)]
     groups: list[list[int]] = []
@@ -46,6 +48,7 @@ def exchanged(distances: FloatArray, groups: Sequence[Sequence[int]]) -> list[li
     rows = np.arange(len(labels))
     while True:
         pull = distances @ np.eye(len(groups))[labels]  # (n, k): sum of distances to the members of each group
+        # (n, n): change of row i alone where it takes the place of row j, whose distance to i is then no longer within.
         gain = pull[:, labels] - pull[rows, labels][:, None] - distances
         gain = gain + gain.T
         gain[labels[:, None] == labels] = np.inf

@@ -65,6 +65,7 @@ class ExtendedAllocator:
     def assign(self, batch: DocumentBatch) -> IntArray:
         """(n,) expert index: by language for the added expert, else the base's."""
         added = np.array([lang in self.languages for lang in batch.langs], dtype=bool)
+        # The base is asked about all rows, also those that it does not decide: a cut of documents answers for any.
         return np.where(added, len(self.base.experts), self.base.assign(batch)).astype(np.int64)
 
     def context(self, lang: str | None) -> ContextState:

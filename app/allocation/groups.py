@@ -18,6 +18,8 @@ from app.core.records import FloatArray, IntArray
 
 AGREEMENT = 0.9
 """Least share of a group's documents whose beginning is already nearest to the group."""
+# Small clusters are merged but never cut: so many that none should span two groups, and none so small that it is
+# chance.
 _CENTRES = 64
 _CENTRES_PER_EXPERT = 4
 _DOCUMENTS_PER_CENTRE = 10
@@ -44,6 +46,7 @@ def grouped_centres(rows: FloatArray, beginnings: FloatArray, k: int, seed: int)
     among several. Raises AllocationError if fewer than k documents are different.
     """
     small = _small_clusters(rows, k, seed)
+    # (c, c): documents of the row's cluster by the cluster that is nearest to their beginning.
     labels = nearest(rows, small)
     known = beginnings.any(axis=1)
     confused = np.zeros((len(small), len(small)))
@@ -51,6 +54,7 @@ def grouped_centres(rows: FloatArray, beginnings: FloatArray, k: int, seed: int)
     group = told_apart(confused, AGREEMENT)
     if group.max() + 1 < k:
         return _divided(rows, small, labels, group, k)
+    # Sizes are counted anew by the one centre of each group: that is how documents will be assigned.
     centres = _means(rows, _of_weight(group[labels], k))
     sizes, likeness = _described(rows, nearest(rows, centres), len(centres))
     return Centres(centres, pack(sizes, likeness, k))
@@ -66,11 +70,13 @@ def told_apart(confused: FloatArray, agreement: float) -> IntArray:
     members = [[cluster] for cluster in range(len(confused))]
     table = confused.copy()
     while len(members) > 1:
+        # A cluster none of whose beginnings is known has a row of zeros: it counts as found, and is never divided by.
         sizes = np.maximum(table.sum(axis=1), 1.0)
         if (np.diag(table) >= agreement * table.sum(axis=1)).all():
             break
         mistaken = (table + table.T) / np.minimum(sizes[:, None], sizes)
         np.fill_diagonal(mistaken, -1.0)
+        # The larger index is taken out, so the smaller one still points to its group.
         first, second = sorted(divmod(int(mistaken.argmax()), len(members)))
         members[first] += members.pop(second)
         table[first] += table[second]
@@ -103,6 +109,7 @@ def _small_clusters(rows: FloatArray, k: int, seed: int) -> FloatArray:
     """Centres of plain k-means, each nearest to at least one row."""
     different = require_different(rows, k)
     most = max(_CENTRES, _CENTRES_PER_EXPERT * k)
+    # Begun from rows without copies: of two equal centres the second would be nearest to nothing.
     centres = first_centres(different, min(most, max(k, len(different) // _DOCUMENTS_PER_CENTRE)), seed)
     labels = nearest(rows, centres)
     for _ in range(_MAX_ROUNDS):
@@ -124,6 +131,7 @@ def _of_weight(labels: IntArray, k: int) -> IntArray:
 
 def _divided(rows: FloatArray, small: FloatArray, labels: IntArray, group: IntArray, k: int) -> Centres:
     """Each group shared by as many experts as its size asks for; its small clusters are packed into their parts."""
+    # A group is shared by several experts here, so its small clusters stay the centres.
     sizes, likeness = _described(rows, labels, len(small))
     by_group = np.bincount(group, weights=sizes).astype(np.float64)
     experts = shared_out(by_group, np.bincount(group), k)

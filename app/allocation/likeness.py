@@ -28,6 +28,7 @@ def likeness(table: IntArray) -> Likeness:
     Adjusted Rand index of Hubert and Arabie (1985); mutual information over the mean of the two entropies. Two cuts
     that cut nothing are equal.
     """
+    # Python integers: the product of two counts of pairs outgrows 64 bits for large corpora.
     both, one, other = (int(_pairs(sizes).sum()) for sizes in (table, table.sum(axis=1), table.sum(axis=0)))
     chance = one * other / max(1, int(_pairs(table.sum())))
     most = (one + other) / 2

@@ -9,6 +9,7 @@ from app.core.records import FloatArray, IntArray
 _BALANCE = 3.0
 """Weight of unequal sizes against unlike members. On 16 languages into 8 parts 1 leaves parts of 1.3 times the mean, 3
 the 1.13 that whole languages allow, and more only brings unlike languages together."""
+# Rounding alone could let two packings follow each other without end.
 _LEAST_GAIN = 1e-9
 
 
@@ -21,6 +22,7 @@ def pack(sizes: FloatArray, likeness: FloatArray, k: int) -> IntArray:
     """
     parts = np.empty(len(sizes), dtype=np.int64)
     load = np.zeros(k)
+    # Stable, and argmin takes the first of equals: the result is one function of the arguments.
     for group in np.argsort(-sizes, kind="stable"):
         parts[group] = load.argmin()
         load[parts[group]] += sizes[group]
@@ -53,6 +55,7 @@ def shared_out(sizes: FloatArray, room: IntArray, k: int) -> IntArray:
 
 
 def _cost(part_sizes: FloatArray, explained: FloatArray, total: float, k: int) -> FloatArray:
+    # The squared length of a part's sum over its size is what its mean explains of unit vectors.
     cost: FloatArray = _BALANCE * k * np.square(part_sizes / total) - explained / part_sizes / total
     return cost
 
@@ -66,6 +69,8 @@ def _best_change(parts: IntArray, sizes: FloatArray, likeness: FloatArray, k: in
     part_sizes, explained = held.T @ sizes, np.array([pull[parts == part, part].sum() for part in range(k)])
     cost = _cost(part_sizes, explained, total, k)
 
+    # A group that is alone leaves a part of size 0; such moves are ruled out below.
+    # (g,) cost of its part without the group, (g, k) cost of each part with it.
     with np.errstate(divide="ignore", invalid="ignore"):
         left = _cost(part_sizes[parts] - sizes, explained[parts] - 2 * within + own, total, k)
         joined = _cost(part_sizes + sizes[:, None], explained + 2 * pull + own[:, None], total, k)
@@ -73,6 +78,7 @@ def _best_change(parts: IntArray, sizes: FloatArray, likeness: FloatArray, k: in
     moves[np.bincount(parts, minlength=k)[parts] == 1] = np.inf  # a part is never emptied
     moves[groups, parts] = np.inf
 
+    # (g, g): the part of the row's group with the column's group in its place; turned over, the other part.
     both = own[:, None] + own - 2 * likeness
     sizes_after = part_sizes[parts][:, None] - sizes[:, None] + sizes
     after = _cost(sizes_after, (explained[parts] - 2 * within)[:, None] + 2 * pull[:, parts].T + both, total, k)
@@ -93,6 +99,7 @@ def _best_change(parts: IntArray, sizes: FloatArray, likeness: FloatArray, k: in
 
 def _in_order(parts: IntArray) -> IntArray:
     _, first, labels = np.unique(parts, return_index=True, return_inverse=True)
+    # Parts get names of experts, which must not depend on the order of the search.
     numbers = np.empty(len(first), dtype=np.int64)
     numbers[np.argsort(first)] = np.arange(len(first))
     ordered: IntArray = numbers[labels]

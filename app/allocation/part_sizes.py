@@ -30,5 +30,6 @@ def allocation_report(langs: Sequence[str], assigned: IntArray, k: int) -> Alloc
     """Count documents by language and expert. langs: (n,); assigned: (n,) in 0..k-1, n >= 1."""
     languages, rows = np.unique(np.array(langs), return_inverse=True)
     table = np.zeros((len(languages), k), dtype=np.int64)
+    # table[rows, assigned] += 1 would count each pair of indices once, however often it occurs.
     np.add.at(table, (rows, assigned), 1)
     return AllocationReport(tuple(languages.tolist()), table.sum(axis=0), table)

@@ -28,6 +28,7 @@ def prefix_distances(allocator: Allocator, lang: str | None, tokens: IntArray, p
     pieces_of is asked only where the allocator reads text. Raises AllocationError if the allocator does not know the
     language.
     """
+    # Looks for the method alone: allocators need not inherit from the protocol.
     if isinstance(allocator, PrefixAllocator):
         rows = allocator.prefix_distances(lang, tokens, pieces_of)
         if rows is not None:

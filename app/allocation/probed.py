@@ -36,6 +36,7 @@ class ProbedStrategy(OfLanguages):
         require_k(k, names)
         probe = PROBE_OF[self.settings.strategy]
         groups = equal_groups(evidence.probes[probe], names, k)
+        # Greedy takes the best pair first and may leave a last group that does harm; here the sum over groups counts.
         if probe == "transfer":
             groups = exchanged(evidence.probes[probe], groups)
         return grouped_allocator(groups, names, k, self.settings.fallback)

@@ -65,7 +65,9 @@ class RandomAllocator:
         return {"kind": self.kind, "experts": list(self.experts), "seed": self.seed}
 
     def _expert(self, doc_id: str) -> int:
+        # Not hash(): Python salts it anew in each process. The separator keeps 1, "23" apart from 12, "3".
         digest = hashlib.sha256(f"{self.seed}\x1f{doc_id}".encode()).digest()
+        # Scaled instead of taken modulo k: no expert is favoured, and k may be any number.
         return int.from_bytes(digest[: _HASH_BITS // 8], "big") * len(self.experts) >> _HASH_BITS
 
 

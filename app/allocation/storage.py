@@ -19,14 +19,17 @@ from app.core.records import Array, JsonObject
 FORMAT = 2
 DESCRIPTION = "allocator.json"
 ARRAYS = "allocator.npz"
+# Whatever json, numpy and the checks below raise for a file that is torn or is something else.
 _BROKEN = (ValueError, KeyError, TypeError, IndexError, AssertionError, EOFError, zipfile.BadZipFile)
 
 
 def save_allocator(allocator: Allocator, write: Callable[[str, bytes], object]) -> None:
     """Write both files, the description last; equal allocators give equal bytes."""
     buffer = io.BytesIO()
+    # numpy gives the entries of the archive a fixed date, so equal arrays are equal bytes.
     np.savez(buffer, allow_pickle=False, **allocator.to_arrays())
     write(ARRAYS, buffer.getvalue())
+    # Who finds a description finds its arrays too, also after a kill between the two writes.
     text = json.dumps({"format": FORMAT, **allocator.describe()}, ensure_ascii=False, indent=1)
     write(DESCRIPTION, text.encode())
 
@@ -62,6 +65,7 @@ def _restore(described: JsonObject, arrays: Mapping[str, Array]) -> Allocator:
 
 
 def _restore_tfidf(described: JsonObject, arrays: Mapping[str, Array]) -> Allocator:
+    # Brings torch and scikit-learn, which allocators of languages do without.
     from app.allocation.tfidf import restore_tfidf_allocator
 
     return restore_tfidf_allocator(described, arrays)

@@ -11,6 +11,7 @@ from app.core.errors import AllocationError
 from app.core.suggest import unknown_value
 
 
+# Each is imported when it is wanted: --help and cuts by languages load neither torch nor scikit-learn.
 def _typological(settings: AllocationSettings) -> Strategy:
     from app.allocation.typological import TypologicalStrategy
 
@@ -80,6 +81,7 @@ def fit_allocation(
     languages: our codes, in the order in which experts shall name them. Raises AllocationError.
     """
     strategy = build_strategy(settings)
+    # A language that is named twice would be at distance 0 of itself and fill a cluster alone.
     distinct = tuple(dict.fromkeys(languages))
     evidence = replace(evidence, languages=distinct)
     if "typology" in strategy.needs and evidence.typology is None:

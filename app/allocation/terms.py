@@ -22,11 +22,13 @@ from app.core.records import DocumentBatch, IntArray, JsonObject
 _ORDERS = 4
 """Longest n-gram, characters."""
 _PLANE = 0xFFFF
+# A rolling hash modulo 2**64: odd factors lose nothing, the first is 2**64 over the golden ratio.
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
 _NUMBER = "#NUMBER"
 _WORD = re.compile(r"\w+")
+# Not $, which also matches before a line break at the end: the word would count as unfinished.
 _OPEN_WORD = re.compile(r"\w+\Z")
 _NO_TERMS: IntArray = np.empty(0, dtype=np.int64)
 
@@ -93,6 +95,7 @@ class TokenAnalyzer:
 
     def places(self, tokens: IntArray) -> IntArray:
         """Term index of each token, -1 where it is none."""
+        # The table ends with -1, to which every larger id is led.
         places: IntArray = self._table[np.minimum(tokens, len(self._table) - 1)]
         return places
 
@@ -101,6 +104,7 @@ class TokenAnalyzer:
         places = self.places(np.concatenate([_NO_TERMS, *batch.tokens]))
         known = np.flatnonzero(places >= 0)
         ends = np.cumsum([0, *(len(tokens) for tokens in batch.tokens)])
+        # Ends among all tokens become ends among those that are terms.
         return _count(places[known], np.searchsorted(known, ends), self.size)
 
     def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
@@ -166,6 +170,7 @@ class CharAnalyzer:
     def spelled(self, batch: DocumentBatch, row: int, spell: Spell) -> tuple[list[str], IntArray]:
         """All n-grams, case-folded: single characters first, then pairs, and so on."""
         text = batch.texts[row][:_SPELLED]
+        # In the order of terms_by_order, since the two are paired one by one.
         folded = text.casefold()
         orders = range(1, _ORDERS + 1)
         written = [folded[start : start + n] for n in orders for start in range(len(folded) - n + 1)]
@@ -177,7 +182,9 @@ class CharAnalyzer:
         hashes = codes * _STEP
         for order in range(1, _ORDERS + 1):
             if order > 1:
+                # The hash of an n-gram goes on from that of its first n - 1 characters.
                 hashes = hashes[:-1] * _STEP + codes[order - 1 :]
+            # The low bits of a product depend on low bits alone, so the high half is taken, and scaled to the size.
             found.append((((hashes * _MIX >> _HALF) * np.uint64(self.size)) >> _HALF).astype(np.int64))
         return found
 
@@ -191,6 +198,7 @@ class CharAnalyzer:
         joined = np.concatenate([np.empty(0, dtype=np.uint64), *codes])
         piece_of = np.repeat(np.arange(len(codes), dtype=np.int64), [len(part) for part in codes])
         by_order = self.terms_by_order(joined)
+        # An n-gram ends n - 1 characters after it begins.
         ends = [piece_of[order:] for order in range(len(by_order))]
         return np.concatenate(by_order), np.concatenate(ends)
 
@@ -209,8 +217,10 @@ class _CharStream:
             return _NO_TERMS
         known = len(self._tail)
         codes = np.concatenate([self._tail, _codes(text)])
+        # As many characters as a new n-gram can begin before this piece.
         self._tail = codes[-(_ORDERS - 1) :]
         by_order = self._analyzer.terms_by_order(codes)
+        # Those that end within the tail were told with an earlier piece.
         return np.concatenate([found[max(0, known - order) :] for order, found in enumerate(by_order)])
 
     def pending(self) -> IntArray:
@@ -274,6 +284,7 @@ class _PaperStream:
 
     def push(self, text: str, tokens: Sequence[int]) -> IntArray:
         joined = self._open + text
+        # The next piece may go on with the last word.
         unfinished = _OPEN_WORD.search(joined)
         cut = unfinished.start() if unfinished else len(joined)
         self._open = joined[cut:]
@@ -334,6 +345,8 @@ def _count(terms: IntArray, ends: IntArray, size: int) -> sparse.csr_matrix:
 
 def _codes(text: str) -> Codes:
     """Code points after case folding and joining of digits and of white space; beyond the BMP modulo 2^16."""
+    # casefold() and not lower(), which writes a Greek sigma by its place in the word: a cut text would differ.
+    # surrogatepass: text from JSON may hold halves of surrogate pairs, which a plain encode() refuses.
     raw = np.frombuffer(text.casefold().encode("utf-32-le", "surrogatepass"), dtype="<u4")
     codes: Codes = _classes()[raw & _PLANE]
     return codes

@@ -33,7 +33,9 @@ from app.core.errors import AllocationError
 from app.core.records import Array, DocumentBatch, FloatArray, IntArray, JsonObject
 from app.core.seeding import derive_seed
 
+# Bounds the arrays of (rows, dimensions), whatever the size of a part.
 _ROWS_AT_ONCE = 512
+# scikit-learn hands the seed to numpy's older generator, which takes only smaller ones.
 _SVD_SEEDS = 2**32
 _POWER_ITERATIONS = 1
 _BEGINNING_TOKENS = 32
@@ -54,6 +56,7 @@ class TfidfContext:
 
     def distances(self) -> FloatArray:
         """(k,) Euclidean distances, at least 0; all 1 while no known term has been seen."""
+        # Not added for good: an unfinished word may become another one.
         total = self._sum + self._projected(self._stream.pending())
         row: FloatArray = self._allocator.context_distances(total[None, :])[0]
         return row
@@ -124,8 +127,10 @@ class TfidfAllocator:
         elif isinstance(self.analyzer, CharAnalyzer):
             terms, ends = self.analyzer.terms_by_piece(pieces_of(tokens.tolist()))
         else:
+            # A word of the paper's analyzer is known only when the next piece ends it.
             return None
         shape = (len(tokens), self.analyzer.size)
+        # (tokens, terms): terms that end with each token. One product and one running sum are all prefixes at once.
         counts = sparse.csr_matrix((np.ones(len(terms)), (ends, terms)), shape=shape)
         sums = np.zeros((len(tokens) + 1, self.projection.shape[1]))
         np.cumsum(counts @ self.projection, axis=0, out=sums[1:])
@@ -178,6 +183,7 @@ class TfidfStrategy:
             raise AllocationError(_no_terms(self.settings.analyzer, len(sample)))
         projection = _fit_projection(counts, self.settings.components, derive_seed(seed, "svd"))
         rows = _unit_rows(counts @ projection)
+        # Documents without a known term are all at zero and would be a cluster of nothing.
         known = rows.any(axis=1)
         beginnings = _unit_rows(analyzer.counts(beginnings_of(sample)) @ projection)
         cut = self._centres(rows[known], beginnings[known], k, derive_seed(seed, "clusters"))
@@ -186,12 +192,15 @@ class TfidfStrategy:
     def _centres(self, rows: FloatArray, beginnings: FloatArray, k: int, seed: int) -> Centres:
         if self.settings.assignment == "balanced":
             return grouped_centres(rows, beginnings, k, seed)
+        # Of two equal centres the second would own no document.
         require_different(rows, k)
+        # As published: fitted on equal parts, then each document goes to its nearest centre, so parts may be uneven.
         return Centres(balanced_kmeans(rows, k, seed), np.arange(k, dtype=np.int64))
 
 
 def beginnings_of(batch: DocumentBatch) -> DocumentBatch:
     """The first 32 tokens and 128 characters of each document, at most half of it: what the router sees early on."""
+    # A short document as a whole would always find its own group and show nothing.
     return DocumentBatch(
         batch.doc_ids,
         batch.langs,
@@ -233,11 +242,14 @@ def _fit_projection(counts: sparse.csr_matrix, components: int, seed: int) -> Fl
     """
     documents, terms = counts.shape
     rarity = np.log((1.0 + documents) / (1.0 + np.bincount(counts.indices, minlength=terms))) + 1.0
+    # astype copies: the caller needs the plain counts.
     weighted = counts.astype(np.float32)
     weighted.data *= rarity.astype(np.float32)[weighted.indices]
     size = max(1, min(components, documents - 1, terms - 1))
+    # Long documents must not lead the SVD; in the map lengths play no part, for sums are normalised after it.
     unit = normalize(weighted, copy=False)
     _, _, directions = randomized_svd(unit, size, n_iter=_POWER_ITERATIONS, random_state=seed % _SVD_SEEDS)
+    # Rounded before it is used, so that half the bytes on disk decide exactly as what was fitted.
     rounded = np.ascontiguousarray((directions * rarity).T, dtype=np.float32)
     projection: FloatArray = rounded.astype(np.float64)
     return projection

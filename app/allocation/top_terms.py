@@ -28,13 +28,16 @@ def top_terms(allocator: Allocator, documents: DocumentBatch, spell: Spell, coun
     """
     if not isinstance(allocator, TfidfAllocator):
         return {}
+    # Every n-th document, not the first ones: documents of one language stand together.
     step = max(1, len(documents) // (_DOCUMENTS_PER_EXPERT * len(allocator.experts)))
     chosen = documents.rows(0, len(documents), step)
     owners = allocator.assign(chosen)
     means = np.stack([allocator.centres[allocator.owners == e].mean(axis=0) for e in range(len(allocator.experts))])
+    # (terms, k): for unit vectors, being nearer is a larger inner product, to which each term adds its share.
     nearer = allocator.projection @ (means - means.mean(axis=0)).T
     found: dict[str, list[str]] = {}
     for place, expert in enumerate(allocator.experts):
+        # Counted as written: in a hashed vocabulary different terms may share an index.
         counts: Counter[str] = Counter()
         index: dict[str, int] = {}
         for row in np.flatnonzero(owners == place).tolist():

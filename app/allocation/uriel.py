@@ -72,6 +72,7 @@ def stand_in(lang: str, candidates: Iterable[str], fallback: Fallback) -> str | 
         return None
     if fallback == "nearest_script":
         same = [code for code in candidates if code != lang and script(code) == script(lang)]
+        # A script may hold no relative at all; then the language of which most is known answers.
         return closest_relative(lang, same) or min(same, key=_best_described, default=None)
     return closest_relative(lang, candidates)
 
@@ -125,6 +126,7 @@ def _tried(fallback: Fallback) -> str:
 
 
 def _lenders(fallback: Fallback) -> Sequence[str]:
+    # The script is known for our own codes only; a relative may be any language of URIEL.
     return known_codes() if fallback == "nearest_script" else list(_syntax_table()[1])
 
 
@@ -135,6 +137,7 @@ def _uriel_code(lang: str) -> str:
     base = lang.partition("-")[0]
     codes = [letters[base]] if base in letters else []
     codes += [code for code in (*iso639_3(base), _STANDARD_FORM.get(base, base)) if code not in codes]
+    # max() takes the first of equals: the macro code stands first.
     return max(codes, key=lambda code: known_count(table[code]) if code in table else -1)
 
 
@@ -148,6 +151,7 @@ def _syntax_table() -> tuple[Mapping[str, str], Mapping[str, FloatArray]]:
     """ISO 639-1 to 639-3 (the macro code where there is one), and features by 639-3 code."""
     letters: dict[str, str] = json.loads(_data("letter_codes.json").read_text("utf-8"))
     with np.load(_data("feature_averages.npz"), allow_pickle=False) as table:
+        # (languages, features, sources), and there is one source: the average. Syntax is what begins with S_.
         columns = np.char.startswith(table["feats"], "S_")
         features = table["data"][:, columns, 0].astype(np.float64)
         codes = table["langs"].tolist()
@@ -167,5 +171,6 @@ def _branches() -> Mapping[str, frozenset[int]]:
     with np.load(_data("family_features.npz"), allow_pickle=False) as table:
         rows, nodes = np.nonzero(table["data"][:, :, 0] == 1)
         codes = table["langs"].tolist()
+    # np.nonzero goes row by row, so the nodes of a language are one slice.
     bounds = np.searchsorted(rows, np.arange(len(codes) + 1))
     return {code: frozenset(nodes[bounds[i] : bounds[i + 1]].tolist()) for i, code in enumerate(codes)}

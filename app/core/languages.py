@@ -16,7 +16,9 @@ from app.core.errors import CorpusError
 from app.core.suggest import nearest
 
 UNDETERMINED = "und"
+# The Hub's name of mC4's English, which has not the shape of a code.
 _HUB_CONFIGS = {"en-multi": "en"}
+# Language, script, region.
 _SHAPE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|[0-9]{3}))?")
 _RIGHT_TO_LEFT_SCRIPTS = {"Adlm", "Arab", "Hebr", "Mand", "Mend", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa"}
 _UNKNOWN_SCRIPT = "Zyyy"
@@ -45,6 +47,7 @@ def normalise(code: str) -> str:
         hint = f"; did you mean {close[0]}?" if close else ";"
         others = f" Near it are also {', '.join(close[1:])}." if close[1:] else ""
         raise CorpusError(f"unknown language {code!r}{hint}{others} Codes are ISO 639-1, or 639-3 where there is none")
+    # Where the usual script is not known, Latin letters may be just that: no variant is made of it.
     romanised = (written or implied).title() == "Latn" and script(language) not in ("Latn", _UNKNOWN_SCRIPT)
     return f"{language}-Latn" if romanised else language
 
@@ -112,6 +115,7 @@ def _canonical(language: str) -> tuple[str, str]:
 
 def _is_subtag(name: str | None, kind: str) -> bool:
     """Whether CLDR has the script or territory; not given is as good."""
+    # CLDR writes scripts like Latn and territories like DE; people write either in any case.
     return name is None or {name.title(), name.upper()} & _subtags(kind) != set()
 
 

@@ -12,6 +12,7 @@ _SECRET_NAME = re.compile(
     r"(^|[_.-])(secret|password|passwd|credentials?|token)$|(api|access|account|private|secret)[_.-]?key$",
     re.IGNORECASE,
 )
+# What is shown loses the user too; only a password makes an address one that `holds_secret` objects to.
 _USER_IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
 _PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^/@:\s]*:[^/@\s]+@")
 _SECRET_IN_QUERY = re.compile(

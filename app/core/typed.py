@@ -38,6 +38,7 @@ def _read(kind: Any, value: object, where: str) -> Any:
         return {str(name): _read(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
     if origin is typing.Literal and value in arguments:
         return value
+    # JSON does not tell 1 from 1.0; and to Python True is an int, but in a record that is a mistake.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
@@ -48,6 +49,7 @@ def _read(kind: Any, value: object, where: str) -> Any:
 def _read_dataclass(kind: Any, value: object, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise CorruptArtifact(f"{where} is {value!r}, not an object; make it again")
+    # The fields themselves hold only the text of their types, since annotations are not evaluated.
     types_of, given = typing.get_type_hints(kind), {}
     known = {field.name: field for field in fields(kind)}
     if unknown := sorted(set(value) - set(known)):

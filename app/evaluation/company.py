@@ -47,6 +47,7 @@ def together_against_apart(
     company is better. samples, seed: of the bootstrap.
     """
     systems = {DENSE: this.dense, SEED: this.seed, _OTHER: other.told, _THIS: this.told}
+    # A headline always needs dense and seed; the other cut is one baseline more.
     comparison = compare(systems, {}, samples, seed, (DENSE, SEED, _OTHER))
     against = headline(comparison, _THIS)["against"]
     assert isinstance(against, dict)
@@ -59,11 +60,13 @@ def together_against_apart(
     pairs = [
         (near[lang] - far[lang], this.told[lang].nats_per_token - other.told[lang].nats_per_token) for lang in both
     ]
+    # One group of all languages: each has one pair here, so there is no mean of its own to take away.
     found = correlated({"": pairs})
     return {
         **against[_OTHER],
         "company": _mean(near),
         "other_company": _mean(far),
+        # JSON has no NaN.
         "correlation": None if found.correlation != found.correlation else found.correlation,
         "cases": found.cases,
         "rows": list(rows),

@@ -19,6 +19,7 @@ Identify = Callable[[str], str | None]
 LEAST_LETTERS = 5
 """Of a line or an output that is judged; of a word two will do."""
 _LEAST_WORD = 2
+# Small letters only: names and abbreviations in Latin letters belong to text of any script.
 _LATIN_WORD = re.compile(r"[a-z]{4,}")
 
 
@@ -72,6 +73,7 @@ def _judge_one(text: str, lang: str, identify: Identify, is_latin: bool) -> Conf
     right = [identify(line) == lang for line in lines]
     words = [word for word in words_of(text) if len(word) >= _LEAST_WORD]
     long_enough, passed = _letters(text) >= LEAST_LETTERS, bool(lines) and all(right)
+    # Published for other scripts only: where all words are in Latin letters this would count every one.
     counted = passed and not is_latin
     return Confusion(
         outputs=int(long_enough),

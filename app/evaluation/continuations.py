@@ -43,10 +43,12 @@ def score_continuations(
         if not continuation:
             raise ConfigError(f"continuation {number} is empty; give at least one token")
         first, end = len(texts[number]) - len(continuation), len(texts[number])
+        # A row holds what is read and not its last target, which is only predicted: it ends one before ``stop``.
         while first < end:
             stop = min(end, first + window)
             pieces.append((number, max(0, stop - 1 - window), stop - 1, first - 1))
             first = stop
+    # Longest first: rows of a batch are about as long as its first, so there is little padding.
     pieces.sort(key=lambda piece: piece[1] - piece[2])
     log_probs, greedy = [0.0] * len(pairs), [True] * len(pairs)
     place = 0
@@ -54,6 +56,7 @@ def score_continuations(
         width = pieces[place][2] - pieces[place][1]
         batch = pieces[place : place + max(1, batch_tokens // width)]
         place += len(batch)
+        # Padded at the end, which earlier positions of a causal model do not see.
         rows = np.full((len(batch), width), pad_id, dtype=np.int64)
         for line, (number, begin, end, _) in enumerate(batch):
             rows[line, : end - begin] = texts[number][begin:end]
@@ -62,5 +65,6 @@ def score_continuations(
             table = found[line, first - begin : end - begin]
             targets = np.asarray(texts[number][first + 1 : end + 1])
             log_probs[number] += float(table[np.arange(len(targets)), targets].sum())
+            # A continuation may come in several pieces, and each must be greedy.
             greedy[number] &= bool((table.argmax(axis=-1) == targets).all())
     return [Scored(value, flag) for value, flag in zip(log_probs, greedy, strict=True)]

@@ -64,6 +64,7 @@ def _row(name: str, held: Sequence[ModelCost], passes: float, written: Mapping[s
         passes,
         sum(model.stored for model in held),
         sum(model.parameters for model in held) * _BYTES_OF_A_NUMBER,
+        # One model without a time leaves the sum unknown: without it the system would look faster.
         None if None in times else sum(time for time in times if time is not None),
         written.get(name),
     )

@@ -51,6 +51,7 @@ def row_writer(folder: Folder, systems: Sequence[str]) -> Iterator[RowWriter]:
             yield writer
         finally:
             writer.close()
+        # Not reached where the body raised: rows that are not complete never stand in the store.
         folder.upload(file, DOCUMENT_ROWS)
 
 
@@ -62,6 +63,7 @@ class Rows:
 
     def groups(self, columns: Sequence[str]) -> Iterator[dict[str, Array]]:
         """Some of the columns, one row group at a time."""
+        # One at a time: all rows of a large run need not fit into memory.
         for group in range(self._file.num_row_groups):
             table = self._file.read_row_group(group, columns=list(columns))
             yield {name: table[name].to_numpy() for name in columns}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.core.records import IntArray
 
+# What the losses of torch and transformers leave out.
 IGNORE = -100
 
 ScoreRows = Callable[[IntArray, IntArray], NDArray[np.float32]]
@@ -61,6 +62,7 @@ def score_documents(
     length. Windows of similar length share a batch of at most ``batch_tokens`` tokens.
     """
     out = [np.zeros(len(document), dtype=np.float32) for document in documents]
+    # Longest first: rows of a batch are about as long as its first, so there is little padding.
     windows = sorted(
         plan_windows([len(document) for document in documents], sequence_length),
         key=lambda w: w.start - w.stop,
@@ -74,6 +76,7 @@ def score_documents(
         targets = np.full((len(batch), width), IGNORE, dtype=np.int64)
         for line, window in enumerate(batch):
             ids, size = documents[window.document], window.stop - window.start
+            # The token before the window is read but not scored; before the first one that is the start token.
             rows[line, 0] = start_id if window.start == 0 else ids[window.start - 1]
             rows[line, 1:size] = ids[window.start : window.stop - 1]
             targets[line, window.first - window.start : size] = ids[window.first : window.stop]
@@ -91,4 +94,5 @@ def pack_rows(documents: Iterable[IntArray], sequence_length: int) -> Iterator[I
         stream = np.concatenate([rest, document])
         whole = len(stream) - len(stream) % sequence_length
         yield from stream[:whole].reshape(-1, sequence_length)
+        # Only a piece of a row is kept between documents, so a language of any size streams through.
         rest = stream[whole:]

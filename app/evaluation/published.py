@@ -44,6 +44,7 @@ def published_matrix(allocation: str, k: int) -> dict[str, list[float]]:
     """
     rows = load_published()
     matrix: dict[str, list[float]] = {}
+    # Values are appended, so rows must come in the order of the experts, whatever the file has.
     for row in sorted((row for row in rows if row.expert is not None), key=lambda row: row.expert or 0):
         if (row.allocation, row.k) == (allocation, k):
             matrix.setdefault(row.language, []).append(row.perplexity)

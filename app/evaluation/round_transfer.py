@@ -53,6 +53,7 @@ def transfers(
     """
     found, pairs = [], {}
     for one in added:
+        # A model need not be scored in every language: later rounds know languages that earlier experts were not scored in.
         scored = {lang: row for lang, row in alone.items() if {one.expert, one.parent} <= set(row)}
         ratios = {lang: math.log(row[one.expert] / row[one.parent]) for lang, row in scored.items()}
         rest = [lang for lang in ratios if lang not in (*one.languages, one.donor)]
@@ -72,6 +73,7 @@ def transfers(
                 related,
             )
         )
+        # A group for each expert: how much a whole round forgets must not pass for an effect of distance.
         pairs[one.expert] = [(distance, ratios[lang]) for distance, lang in known]
     return found, correlated(pairs)
 

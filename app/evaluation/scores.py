@@ -55,6 +55,7 @@ class ScoredDocuments:
         first, ends = 0, self.offset + self.length
         while first < len(self):
             begin = int(self.offset[first])
+            # side="right": a document that ends just at the limit still fits.
             stop = max(first + 1, int(np.searchsorted(ends, begin + most, side="right")))
             some = slice(first, stop)
             piece = ScoredDocuments(
@@ -77,6 +78,7 @@ def scored_documents(
 ) -> ScoredDocuments:
     """Build the index from columns of equal length."""
     length = np.asarray(lengths, dtype=np.int64)
+    # The first document begins at 0 only where there is one.
     offset = np.concatenate([[0], np.cumsum(length)[:-1]]).astype(np.int64) if len(length) else length
     return ScoredDocuments(tuple(doc_ids), tuple(langs), offset, length, np.asarray(sizes, dtype=np.int64))
 
@@ -105,6 +107,7 @@ def read_blocks(scores: Mapping[str, StageFolder]) -> Iterator[ScoredBlock]:
     """
     first = next(iter(scores.values()))
     for block in range(first.counts(ScoresCounts).blocks):
+        # All models are scored on the same blocks, so the index of one serves all.
         documents = _read_index(first, block)
         yield ScoredBlock(
             documents, {name: read_array(folder, scores_values_name(block)) for name, folder in scores.items()}

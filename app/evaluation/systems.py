@@ -99,6 +99,7 @@ def compared_systems(
     told, untold = (replace(weighting, name=resolve_weighting(weighting.name, unit, flag)) for flag in (True, False))
     by_language = unit == "language" and rule_of(told).needs.distances
     by_shares = prior == "language" and rule_of(told).uses_prior
+    # Rules that come out of resolving as they are, and so need no language, and that the ensemble does not use itself.
     others = [name for name in _OTHER_RULES if name == resolve_weighting(name, unit, False) != untold.name]
     return (
         *(System(name, "model", told=False) for name in models),
@@ -117,6 +118,7 @@ def use_experts(system: System, documents: ScoredDocuments, evidence: ExpertEvid
         homes = np.array([evidence.home(lang) for lang in documents.langs], dtype=np.int64)
         return used_alone(_pick(scores, np.repeat(homes, documents.length)))
     assert system.weighting is not None
+    # Where languages are cut, distances say only which language was told, which this system is not: the posterior decides.
     if system.kind == "top1_context" and evidence.unit == "document":
         return used_alone(_pick(scores, evidence.distances.argmin(axis=1)))
     prior = np.stack([evidence.shares[lang] for lang in documents.langs]) if system.starts_from_shares else None

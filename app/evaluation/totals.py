@@ -46,6 +46,7 @@ class LanguageTotals:
 
 def document_sums(documents: ScoredDocuments, values: FloatArray) -> FloatArray:
     """(documents,) sum of the token log-probabilities (tokens,) of each."""
+    # reduceat gives a document of no tokens the next one's first, not 0; but each has at least its end token.
     sums: FloatArray = np.add.reduceat(values, documents.offset) if len(documents) else np.zeros(0)
     return sums
 
@@ -102,12 +103,14 @@ class _Units:
                 self._append(nats[:room], counts[:room])
             nats, counts = nats[room:], counts[room:]
             if len(nats):
+                # Merging pairs keeps each document in unit i // size, as if size had been this from the start.
                 begins = np.arange(0, len(self.nats), 2)
                 self.nats, self.counts = np.add.reduceat(self.nats, begins), np.add.reduceat(self.counts, begins)
                 self.size *= 2
 
     def _append(self, nats: FloatArray, counts: IntArray) -> None:
         numbers = (self.documents + np.arange(len(nats))) // self.size
+        # (documents,) unit of each; a unit begins where the number changes, the first always.
         begins = np.flatnonzero(np.diff(numbers, prepend=-1))
         nats, counts = np.add.reduceat(nats, begins), np.add.reduceat(counts, begins)
         self.documents += len(numbers)
@@ -119,5 +122,6 @@ class _Units:
 
     def totals(self, place: int) -> LanguageTotals:
         """Under the system in this column."""
+        # Copies: the next documents may be added to the last unit in place.
         nats = np.ascontiguousarray(self.nats[:, place])
         return LanguageTotals(nats, self.counts[:, 0].copy(), self.counts[:, 1].copy(), self.documents)

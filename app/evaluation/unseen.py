@@ -51,6 +51,7 @@ def unseen_rows(
         for expert, langs in seen.items():
             if not langs or lang in langs or expert not in own:
                 continue
+            # Of equal distances the code decides, so that the table is the same in every run.
             distance, nearest = min((distances[lang][other], other) for other in langs)
             change = math.log(own[expert]["perplexity"] / own[seed]["perplexity"])
             bits = own[expert]["bits_per_byte"], own[seed]["bits_per_byte"]

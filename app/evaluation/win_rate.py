@@ -18,6 +18,7 @@ LEAST_DOCUMENTS = 20
 FALSE_CLEAR = 0.05
 """Share of comparisons whose interval excludes 0 although nothing differs."""
 _TAIL = FALSE_CLEAR / 2
+# Counts drawn at once, 32 MB of them.
 _DRAWN_AT_ONCE = 4_000_000
 
 
@@ -73,10 +74,12 @@ def compare(
     """
     table: dict[str, JsonObject] = {}
     resampled: dict[str, FloatArray] = {}
+    # (documents, systems)
     for lang in sorted(next(iter(systems.values()))):
         totals = {name: by_language[lang] for name, by_language in systems.items()}
         log_probs = np.stack([figures.log_prob for figures in totals.values()], axis=1)
         tokens = next(iter(totals.values())).tokens
+        # A stream for each language: its interval does not change with the languages or systems beside it.
         rng = generator(seed, "bootstrap", lang)
         resampled[lang] = resampled_log_perplexities(log_probs, tokens, samples, rng)
         seen = {name: counts.get(lang, 0) for name, counts in exposure.items()}
@@ -117,6 +120,7 @@ def _against(comparison: Comparison, system: str, base: str) -> JsonObject:
     change = np.asarray([_number(cell, f"change_from_{base}") for cell in cells])
     clear = np.asarray([_number(cell, f"clear_from_{base}") for cell in cells]) > 0
     mine, theirs = comparison.systems.index(system), comparison.systems.index(base)
+    # (samples,): the same draws for both systems, so what is hard in a document falls out of the difference.
     drawn = np.mean([values[:, mine] - values[:, theirs] for values in comparison.resampled.values()], axis=0)
     means = (float(np.log1p(change).mean()), *_interval(drawn))
     return {
@@ -138,7 +142,9 @@ def resampled_log_perplexities(
     parts = []
     at_once = max(1, _DRAWN_AT_ONCE // n)
     for start in range(0, samples, at_once):
+        # (samples, documents): how often each document is drawn. With counts a resample of all systems is one product.
         draws = rng.multinomial(n, np.full(n, 1.0 / n), size=min(at_once, samples - start)).astype(np.float64)
+        # Tokens are resampled along: a perplexity weighs tokens, and documents differ in length.
         parts.append(-(draws @ log_probs) / (draws @ tokens)[:, None])
     return np.concatenate(parts)
 
@@ -167,6 +173,7 @@ def _compare_language(
                 low, high = _interval(np.expm1(resampled[:, place] - resampled[:, names.index(base)]))
                 cell[f"change_from_{base}"] = totals[name].perplexity / totals[base].perplexity - 1
                 cell |= {f"low_from_{base}": low, f"high_from_{base}": high}
+                # The interval is that of the resamples; with few documents it is too narrow to be called clear.
                 cell[f"clear_from_{base}"] = documents >= LEAST_DOCUMENTS and (high < 0 or low > 0)
         row[name] = cell
     return row

@@ -49,17 +49,20 @@ def corpus_text(config: Config) -> str:
 def code_version() -> str:
     """The commit of a checkout, with a word if files differ from it; else the version of the package."""
     root = Path(__file__).parents[2]
+    # An installed package may lie inside somebody else's checkout, and git would name that one's commit.
     commit = _git(root, "rev-parse", "--short=12", "HEAD") if (root / ".git").exists() else ""
     if not commit:
         try:
             return f"version {metadata.version('xelm-ray')}"
         except metadata.PackageNotFoundError:
             return "code that names no version"
+    # -uno: files that git does not know, such as the store, do not change the code.
     return f"commit {commit}{' with local changes' if _git(root, 'status', '--porcelain', '-uno') else ''}"
 
 
 def _git(root: Path, *arguments: str) -> str:
     try:
+        # A page is not worth waiting for: git may be missing, or hang on a slow file system.
         found = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -104,6 +104,8 @@ def _train_round(
     """The ensemble with the new experts, trained, and what they gave and took."""
     for new in added:
         log.info("adapt: %s for %s, donor %s, from %s", new.name, "+".join(new.languages), new.donor, new.parent)
+    # A text of its own, for which the donors' is read again: with the new languages in corpus.languages every key
+    # of the run would change, and all of it would be made anew.
     languages = {lang for new in added for lang in (*new.languages, new.donor)}
     text = AdaptationText(config, store, record, sorted(languages))
     make_shards(text)
@@ -137,6 +139,8 @@ def _grown(
 ) -> EnsembleRecord:
     """The ensemble with the added experts, and with an allocator that has them."""
     base, before = base_allocation(store, record.allocation)
+    # From the first cut with all that were ever added, not from the current one: so equal experts have one key
+    # in however many rounds they came, and a removal is the same stage with a shorter list.
     allocation = _allocation(store, base, [*before, *added])
     entries = [_entry(new, task) for new, task in zip(added, tasks, strict=True)]
     shares = grown_shares(record.shares, len(record.experts), added)
@@ -181,6 +185,7 @@ def _removed(config: Config, store: Store, record: EnsembleRecord) -> JsonObject
             f"adaptation.remove: {kept[0].name} ({', '.join(kept[0].languages)}) branched from {kept[0].parent}; remove"
             " its languages too"
         )
+    # Shares are by the experts' places, so they lose the same columns.
     places = [place for place, expert in enumerate(record.experts) if expert.name not in names]
     shares: Mapping[str, tuple[float, ...]] = {
         lang: tuple(held[place] for place in places)

@@ -40,6 +40,8 @@ def make_allocation(lineage: Lineage) -> Made:
         for name, distances in probes.items():
             found: JsonObject = {"probe": name, "languages": list(languages), "distances": distances.tolist()}
             stage.write_json(PROBE_FOUND, found)
+        # After all files of the fit: a job that is killed while documents are assigned does not fit again. The sample
+        # goes only now, so that a fit that is killed need not draw it again.
         stage.write(ALLOCATOR_DONE, b"")
         stage.remove(SAMPLE)
     allocator = load_allocator(stage.child(ALLOCATOR).read)

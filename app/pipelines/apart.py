@@ -41,6 +41,7 @@ def cuts_beside(
     mine = keys.get(name, {})
     if not {"allocation", "evaluation", *_SHARED} <= set(mine) or (this := _cut(store, mine)) is None:
         return []
+    # The run's own cut counts as seen: under another name it is no other cut.
     rows, seen = [], {mine["allocation"]}
     for run in runs:
         found = keys[run.name]
@@ -79,6 +80,8 @@ def _cut(store: Store, keys: Mapping[str, str]) -> Cut | None:
 
 
 def _same_documents(one: Cut, other: Cut) -> bool:
+    # Intervals are paired, so both must have the same documents in the same order. The totals keep no ids; equal
+    # lengths, one after the other, are taken for that.
     return one.told.keys() == other.told.keys() and all(
         np.array_equal(one.told[lang].tokens, other.told[lang].tokens) for lang in one.told
     )

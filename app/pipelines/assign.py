@@ -34,6 +34,7 @@ def assign_all(cluster: ClusterConfig, source: DocumentSource, languages: Sequen
     ``sizes/``, how many of its documents each expert has.
     """
     parts = [*source.parts(languages, "train"), *source.parts(languages, "validation")]
+    # By the sizes, which are written last: a part without them may be half there after a kill.
     waiting = [number for number, item in enumerate(parts) if not stage.exists(sizes_name(_target(*item)))]
 
     def assign_part(number: int) -> dict[str, int]:
@@ -107,6 +108,7 @@ def _by_language(
     early: dict[str, list[int]] = {}
     for lang in languages:
         sums = {column: np.zeros(experts, np.int64) for column in ("expert", "expert_early")}
+        # From the store, and not from what the tasks returned: earlier attempts have done parts too.
         for name in stage.names(f"{SIZES}/{folder}/{lang}"):
             for column, counts in stage.read_json(f"{SIZES}/{folder}/{lang}/{name}").items():
                 sums[column] += np.asarray(counts, dtype=np.int64)
@@ -118,12 +120,14 @@ def _target(lang: str, split: str, part: str) -> str:
     return f"{ASSIGNMENT if split == 'train' else HELD_OUT}/{lang}/{part}"
 
 
+# A worker assigns many parts, and loads the fitted cut for the first one only.
 @functools.lru_cache(maxsize=1)
 def _allocator(stage: StageFolder) -> Allocator:
     return load_allocator(stage.child(ALLOCATOR).read)
 
 
 def _beginnings(batch: DocumentBatch) -> DocumentBatch:
+    # Late: it imports scikit-learn, which is slow.
     from app.allocation.tfidf import beginnings_of
 
     return beginnings_of(batch)

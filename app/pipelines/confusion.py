@@ -114,6 +114,7 @@ def _generate(
         return [load_model(str(models[name].local(FINAL_MODEL))).to(device).eval() for name in names]
 
     def by(names: Sequence[str], weigher: _Weigh, system: str, languages: Sequence[str]) -> None:
+        # Filled below, and only if a file is missing: a job that goes on loads no model for what is written.
         networks: list[CausalLM] = []
 
         def write(prompts: Sequence[Beginning]) -> list[JsonObject]:
@@ -142,6 +143,7 @@ def _weigher(config: Config, allocation: StageFolder, tokenizer: Tokenizer) -> _
 
 
 def _themselves(beginnings: Sequence[Beginning]) -> list[JsonObject]:
+    # No tokens: none was generated, so the costs leave these rows out.
     return [{"text": one.held_out, "ended": False, "tokens": 0} for one in beginnings]
 
 
@@ -168,8 +170,10 @@ def judged(folder: Folder, systems: Sequence[str], languages: Sequence[str]) -> 
     """System -> language -> counts of what was written, with ``tokens`` and ``seconds``; languages that the identifier
     does not know have these two alone.
     """
+    # Among the run's languages alone: on short text the identifier is right less often among all it knows.
     told = known_languages() & frozenset(languages)
 
+    # Outputs, lines and words are asked for one by one, and words come again and again.
     @functools.cache
     def identify(text: str) -> str | None:
         found = most_likely(text, told)
@@ -183,6 +187,7 @@ def judged(folder: Folder, systems: Sequence[str], languages: Sequence[str]) -> 
             row[lang] = {"tokens": written["tokens"], "seconds": written["seconds"]}
             texts = written["texts"]
             assert isinstance(texts, list)
+            # With one language the identifier has nothing to tell it from.
             if lang in told and len(told) > 1:
                 said = [str(text["text"]) for text in texts if isinstance(text, dict)]
                 row[lang] |= as_counts(judge(said, lang, identify, script(lang) == _LATIN))

@@ -81,6 +81,7 @@ def _together(lineage: Lineage, distances: Distances) -> JsonObject | str:
 
 def _rounds(config: Config, run: Folder) -> JsonObject | str:
     """Of all rounds so far; a language that several reports have scored counts by the last one."""
+    # The oldest first, so that the newest report's figures stand.
     names = sorted(name for name in run.names(ADAPTATIONS) if name.endswith(".json"))
     reports = [run.read_json(f"{ADAPTATIONS}/{name}") for name in names]
     alone: dict[str, dict[str, float]] = {}
@@ -109,6 +110,7 @@ def _added(report: JsonObject) -> list[Added]:
     found = []
     for node in tree:
         assert isinstance(node, dict)
+        # Experts that were there before, of the first cut or of earlier rounds, stand in the tree without a donor.
         if "donor" in node and isinstance(languages := node["languages"], list):
             new = tuple(map(str, languages))
             found.append(
@@ -193,6 +195,7 @@ def _written(lineage: Lineage) -> dict[str, float]:
     times: dict[str, float] = {}
     for name, row in _objects(stage.folder.read_json(CONFUSION)["systems"]).items():
         cells = [(int(str(cell["tokens"])), float(str(cell["seconds"]))) for cell in _objects(row).values()]
+        # No tokens: the held-out documents themselves, which nobody wrote.
         if each := [seconds / tokens for tokens, seconds in cells if tokens]:
             times[name] = median(each)
     return times

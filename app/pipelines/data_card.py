@@ -17,6 +17,7 @@ from app.corpora.unread import tell_unread
 
 log = logging.getLogger(__name__)
 
+# A corpus may have far more files that are not read; the card is read whole by jobs and by the page.
 _NAMED = 1000
 CountDuplicates = Callable[[Mapping[str, int], Mapping[str, int]], Mapping[str, tuple[int, int]]]
 """From documents, and bytes of text, by ``<lang>/<split>``: of each language the training documents whose text stood
@@ -68,6 +69,7 @@ def make_card(
         sizes.update(sidecar.bytes)
         rejects.update(sidecar.rejects)
         if sidecar.rejects:
+            # By the file's language: a row that cannot be read names none itself.
             by_language.setdefault(file.lang or "unknown", Counter()).update(sidecar.rejects)
     languages = sorted({name.partition("/")[0] for name in documents})
     repeats = count_duplicates(documents, sizes)

@@ -33,8 +33,10 @@ def with_distances(
     pieces = load_tokenizer(str(tokenizer.local(TOKENIZER)))
     with ray_session(lineage.config.cluster):
         task = ray.remote(_context_distances).options(num_cpus=1, scheduling_strategy=ANYWHERE)
+        # Scores keep no token ids: the blocks are cut again from the tokens, with the borders they were scored in.
         texts = validation_blocks(lineage.config, lineage.token_corpus, pieces)
         for block, (_, ids) in zip(blocks, texts, strict=True):
+            # Some 32 tasks a block: each loads allocator and tokenizer, so not one for every document.
             size = max(1, len(ids) // 32)
             parts = [task.remote(allocation, tokenizer, ids[at : at + size]) for at in range(0, len(ids), size)]
             yield block, np.concatenate(ray.get(parts))
@@ -43,5 +45,6 @@ def with_distances(
 def _context_distances(allocation: StageFolder, tokenizer_stage: StageFolder, ids: list[IntArray]) -> FloatArray:
     allocator = load_allocator(allocation.child(ALLOCATOR).read)
     tokenizer = load_tokenizer(str(tokenizer_stage.local(TOKENIZER)))
+    # Without the last row, which is that of the whole document: no token follows it.
     rows = [prefix_distances(allocator, None, document, tokenizer.pieces)[:-1] for document in ids]
     return np.concatenate(rows)

@@ -43,6 +43,7 @@ class DocumentSource:
             return DocumentBatch(doc_ids, langs, texts)
         corpus = _corpus(self.stage)
         count = corpus.counts.parts(lang, split)[self._names(lang, split).index(part)]
+        # Without start and end token: a request to be routed comes without them too, and both must be measured alike.
         head = 0 if corpus.start_id == corpus.end_id else 1
         documents = list(corpus.documents_of(lang, split, count))
         tokens = tuple(document.ids[head:-1] for document in documents)
@@ -82,6 +83,8 @@ def draw_sample(
 
 def drawn(batch: DocumentBatch, share: float) -> DocumentBatch:
     """The documents of a batch that are in a sample of this share, by their hash."""
+    # By another hash than the split's: training documents are those beyond a share of that one, so a small
+    # sample by it would be empty.
     rows = [row for row, doc_id in enumerate(batch.doc_ids) if is_drawn(doc_id, b"sample", share)]
     return joined([batch.rows(row, row + 1) for row in rows])
 
@@ -100,6 +103,7 @@ def batch_file(batch: DocumentBatch) -> bytes:
     """A batch as a parquet file; a column that is empty is left out."""
     columns: dict[str, pa.Array] = {"doc_id": pa.array(batch.doc_ids, pa.string()), "lang": pa.array(batch.langs)}
     if batch.texts:
+        # The large types: offsets of 32 bits end at 2 GiB in one column.
         columns["text"] = pa.array(batch.texts, pa.large_string())
     if batch.tokens:
         columns["tokens"] = pa.array(batch.tokens, pa.large_list(pa.int64()))
@@ -121,6 +125,7 @@ def _sample_name(number: int) -> str:
     return f"part-{number:07d}.parquet"
 
 
+# A worker reads many parts of one stage, whose manifest is read for the first one only.
 @functools.lru_cache(maxsize=1)
 def _corpus(stage: StageFolder) -> TokenCorpus:
     return TokenCorpus.open(stage)

@@ -55,6 +55,7 @@ def made_rankings(config: Config, store: Store, record: EnsembleRecord, groups: 
     found = Rankings({TYPOLOGY: donor_ranking})
 
     def surprise() -> Rank:
+        # In here and not before: text that cannot be had is a failure of the rankings that need it, not of all.
         make_shards(text)
         make_tokens(text)
         return _by_surprise(text, record)
@@ -86,6 +87,7 @@ def kept_rankings(
     for name, measure in measures.items():
         if record is None:
             found.missing[name] = f"run {config.run.name} has no experts yet"
+        # The sample's key needs the corpus to be listed, which would ask the Hub.
         elif config.corpus.source in LAYOUTS and not config.corpus.path:
             found.missing[name] = "a dry run leaves the Hub alone"
         else:
@@ -121,7 +123,10 @@ def sample_text(
 ) -> AdaptationText:
     """A sample of the new languages: ``adaptation.sample_documents`` held-out documents of each, from one file."""
     count = config.adaptation.sample_documents
+    # Held-out documents are drawn by hash, so this many must be read for them; at a fraction of (nearly) 0 the
+    # floor keeps that finite.
     read = round(count / max(config.corpus.validation_fraction, 0.01))
+    # 0 means no limit.
     most = min(read, config.corpus.max_documents_per_file or read)
     corpus = config.corpus.model_copy(update={"max_files_per_language": 1, "max_documents_per_file": most})
     evaluation = config.evaluation.model_copy(update={"max_documents_per_language": count})

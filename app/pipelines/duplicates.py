@@ -74,6 +74,8 @@ def find_near_duplicates(config: Config, files: Sequence[SourceFile], stage: Fol
     bands, parts = band_shape(config.corpus.near_duplicate_threshold)[0], slices_for(rows, _ROWS_AT_ONCE)
     wanted = [Slice(band, part, parts) for band in range(bands) for part in range(parts)]
     signatures = [signatures_name(unit.name) for unit in units]
+    # Marks know a unit by its place among all. A file that turns out torn becomes one unit and moves the others,
+    # so marks of the old places must not be found again: the names of all units are part of the marks' name.
     digest = hashlib.blake2b("".join(signatures).encode(), digest_size=4).hexdigest()
     names = [marks_name(digest, each.column, each.part, each.parts) for each in wanted]
 
@@ -109,6 +111,7 @@ def count_duplicates(
 
     def digest_one(at: int) -> dict[str, int]:
         doc_ids = read_part(stage, *named[at], ["doc_id"])["doc_id"].to_pylist()
+        # A doc_id is already a hash of language and text, 16 hex digits: equal ones stand for equal texts.
         hashes = np.frombuffer(bytes.fromhex("".join(doc_ids)), dtype=">u8").astype(np.uint64)
         stage.write(digests[at], pack_hashes([hashes]))
         return {"documents": len(doc_ids)}
@@ -123,6 +126,7 @@ def count_duplicates(
         held = {}
         for split in ("train", "validation"):
             names = [digests_name(lang, split, part) for part in parts.get((lang, split), [])]
+            # np.concatenate refuses an empty list, and a language may have no part in one of the splits.
             held[split] = np.concatenate([np.empty(0, np.uint64), *(h for h, _ in _read_slices(stage, names, piece))])
         within, across = count_repeats(held["train"], held["validation"])
         return {"repeats": within, "held out and trained on": across}
@@ -157,6 +161,8 @@ def _signed(config: Config, files: Sequence[SourceFile], stage: Folder) -> tuple
                 yield row
 
         columns = sign_documents(rows(), threshold)
+        # What is kept of a torn file depends on where reading begins, and marks count documents: read in spans, it
+        # would have others than read whole. Without signatures it is found below and read as one unit.
         if unit.span is None or not torn:
             stage.write(names[at], pack_hashes(columns))
         return {"documents": columns[0].size}
@@ -168,7 +174,9 @@ def _signed(config: Config, files: Sequence[SourceFile], stage: Folder) -> tuple
     if torn := {units[at].number for at in missing(stage, names)}:
         for number in torn:
             keep_whole(stage, number)
+        # This ends: a whole file is signed even if it is torn, so each turn leaves fewer files in spans.
         return _signed(config, files, stage)
+    # Those that an earlier attempt signed: only the header is read of each.
     known = [at for at in range(len(units)) if at not in done]
     rows_known = (read_rows(functools.partial(stage.read_range, names[at])) for at in known)
     return units, sum(counts["documents"] for counts in done.values()) + sum(rows_known)

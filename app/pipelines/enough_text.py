@@ -34,6 +34,7 @@ def require_enough_text(
     left = [lang for lang in languages if not any(lang in found for found in short.values())]
     cures = [f"set corpus.languages to {','.join(left)}"] if left else []
     cures += ["give these languages more text", *([cure] if cure else [])]
+    # No cure for training text: a larger share held out would leave even less of it.
     if short.get("validation"):
         cures += [f"raise corpus.validation_fraction ({validation_fraction:g}) or bring files named validation"]
     if len(cures) > 1:

@@ -51,9 +51,11 @@ _CELLS_AT_ONCE = 1 << 23
 def make_evaluation(lineage: Lineage) -> Made:
     """Score what is not scored, compare, and write the run's ensemble and ``evaluation/summary.json``."""
     models = lineage.models()
+    # Raises for a model that is not made, before the others are scored.
     for model in models.values():
         model.manifest()
     record = ensemble_record(lineage)
+    # The merges: no stage of the lineage, named by the record alone.
     models |= {name: lineage.store.stage("model", key) for name, key in record.models.items() if name not in models}
     scores = score_models(lineage, models)
     keys = {name: folder.key for name, folder in scores.items()}
@@ -67,6 +69,7 @@ def make_evaluation(lineage: Lineage) -> Made:
     named = {"run": lineage.config.run.name, **stage.folder.read_json(EVALUATION_SUMMARY)}
     lineage.run.write_json(SUMMARY, named)
     current = read_ensemble(lineage.run, "") if lineage.run.exists(CURRENT_ENSEMBLE) else None
+    # An evaluation that is made again knows nothing of later rounds and must not drop their experts.
     if current is None or not is_grown_from(current, record):
         write_ensemble(lineage.run, record)
     elif current.experts != record.experts:
@@ -93,6 +96,7 @@ def ensemble_record(lineage: Lineage) -> EnsembleRecord:
             **{name: stage.key for name, stage in merged.items()},
         },
         mixing=asdict(weighting_settings(lineage.config)),
+        # Serving starts texts of a named language from these, and without any from equal weights, as evaluated.
         shares=held if lineage.config.evaluation.prior == "language" else {},
     )
 
@@ -124,6 +128,7 @@ def _compare(
     systems = compared_systems(list(scores), weighting_settings(config), allocator.unit, prior)
     measured = _measure(lineage, scores, allocator, systems, stage)
     found = measured.totals.by_system()
+    # By shares and not by the allocator, whose cut may be one of documents.
     homes = {lang: allocator.experts[home_of(held)] for lang, held in language_shares(lineage).items()}
     samples, seed = config.evaluation.bootstrap_samples, config.run.seed
     baselines = [task.name for task in lineage.baselines]
@@ -162,7 +167,9 @@ class _Measured:
         """Compute every system on a block, piece by piece; returns system -> (documents,) nats. See ExpertEvidence."""
         sums: dict[str, list[FloatArray]] = {system.name: [] for system in self.systems}
         for documents, tokens in block.documents.pieces(max(1, _CELLS_AT_ONCE // len(self.experts))):
+            # (tokens,) each: kept as float32, mixed and added up in float64.
             log_probs = {name: values[tokens].astype(np.float64) for name, values in block.log_probs.items()}
+            # (tokens, k)
             scores = np.stack([log_probs[name] for name in self.experts], axis=1)
             evidence = ExpertEvidence(scores, distances[tokens], shares, unit)
             self.tokens += documents.num_tokens
@@ -188,6 +195,7 @@ def _measure(
     shares, measured = language_shares(lineage), _Measured(systems, allocator.experts)
     with row_writer(stage, [system.name for system in systems]) as rows:
         for number, (block, distances) in enumerate(with_distances(lineage, allocator, read_blocks(scores))):
+            # For tune.weights, which tries other rules on what is kept and runs no model.
             write_array(stage, distances_name(number), distances.astype(np.float32))
             rows.add(block.documents, measured.add(block, distances, shares, allocator.unit))
     return measured

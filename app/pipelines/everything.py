@@ -24,6 +24,7 @@ from app.pipelines.train import train_all
 
 log = logging.getLogger(__name__)
 
+# A trained seed is trained on tokens, so `seed` makes tokenizer and tokens; `tokenize` then finds its work done.
 _STAGES = (
     ("shard", make_shards),
     ("seed", make_seed),
@@ -39,11 +40,13 @@ _STAGES = (
 def run_everything(config: Config, store: Store) -> JsonObject:
     """Run what is not done yet; returns the summary's headline and the text to print."""
     lineage = Lineage(config, store)
+    # The stages' own sessions join this one: Ray, which takes seconds to start, starts once.
     with ray_session(config.cluster):
         began = time.monotonic()
         for number, (name, make) in enumerate(_STAGES, 1):
             started = time.monotonic()
             log.info("stage %d of %d: %s", number, len(_STAGES), name)
+            # After each stage: the run folder of a killed job names what there is.
             record(lineage, make(lineage))
             now = time.monotonic()
             log.info("%s: done in %s, %s in all", name, format_seconds(now - started), format_seconds(now - began))

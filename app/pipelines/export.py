@@ -85,7 +85,9 @@ def _origin(run: Folder, ensemble: EnsembleRecord) -> Origin:
     seed = yaml.safe_load(run.read(CONFIG))["seed"]
     if seed["source"] != "pretrained":
         return Origin()
+    # In a folder on this machine only: an export asks the Hub for nothing.
     card = Path(seed_location(seed["model"])) / CARD
+    # The front matter of a card: YAML between two lines of dashes.
     _, _, rest = (card.read_text(encoding="utf-8") if card.is_file() else "").partition("---\n")
     header = yaml.safe_load(rest.partition("\n---")[0]) if rest else None
     licence = header.get("license") if isinstance(header, dict) else None
@@ -101,6 +103,7 @@ def model_lineage(store: Store, run: str, name: str, kind: str, key: str) -> Jso
         above = _parent(store, parent)
         chain.append(_one_generation(store, "seed" if above is None else "expert", parent))
         parent = above
+    # An expert of the first cut has the seed alone above it, the seed nothing: both are of round 0.
     return {"run": run, "kind": kind, **own, "round": max(0, len(chain) - 1), "parents": chain}
 
 
@@ -121,6 +124,7 @@ def _one_generation(store: Store, name: str, key: str) -> JsonObject:
 
 def _parent(store: Store, key: str) -> str | None:
     """Key of the model this one branched from; None for a seed."""
+    # The parents of a merge stand under its experts' names, so it has no chain.
     return store.stage("model", key).manifest().parents.get("parent")
 
 
@@ -132,6 +136,7 @@ def _write_model(model: StageFolder, tokenizer: Path, target: Folder, lineage: J
 
 
 def _write_files(source: Path, target: Folder) -> None:
+    # File by file: uploading a folder would replace all that the target holds, and two are written into one.
     for file in sorted(source.iterdir()):
         target.upload(file, file.name)
 

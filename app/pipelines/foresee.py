@@ -48,10 +48,12 @@ def foresee_adaptation(config: Config, store: Store) -> JsonObject:
     if record is not None:
         groups = [group for group in groups if not set(group) <= set(owners)]
     found = kept_rankings(config, store, record, groups)
+    # A dry run measures nothing, so the chosen ranking may be unknown; the one by syntax always is there.
     by = config.adaptation.ranking if config.adaptation.ranking in found.by else TYPOLOGY
     taken = [str(node["expert"]) for node in first]
     added = plan_rounds(owners, taken, groups, last_round(first), config.adaptation.in_turn, found.by[by])
     tree, ranked = family_tree(first, added), found.table(groups, sorted(owners))
+    # A new expert's budget is that of one of the first: those of later rounds do not count.
     count = sum(node["round"] == 0 for node in first)
     forecast = forecast_round(config, store, added, count, record)
     return {

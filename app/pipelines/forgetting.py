@@ -38,6 +38,7 @@ def forgetting_report(
     config, store = text.config, text.store
     models = {name: store.stage("model", key) for name, key in after.models.items() if name in (DENSE, SEED)}
     models |= {expert.name: store.stage("model", expert.model) for expert in after.experts} | dict(lapt)
+    # The old languages' own held-out text, in the tokens of the run: scores that the evaluation made are found.
     first = first_text(config, store, text.tokenizer)
     new = [lang for expert in after.experts[len(before.experts) :] for lang in expert.languages]
     parts = {
@@ -101,6 +102,7 @@ def _systems(
     systems |= _own_lapt(documents, tokens, after, lapt) if new else {name: tokens[name] for name in lapt}
     systems[BEFORE], systems[AFTER] = (_untold(documents, tokens, record) for record in (before, after))
     systems[AFTER_TOLD] = _told(documents, tokens, after)
+    # The version before holds no new language, so it cannot be told one.
     if not new:
         systems[BEFORE_TOLD] = _told(documents, tokens, before)
     return systems
@@ -115,6 +117,7 @@ def _own_lapt(
     for budget in sorted({name.rpartition("_")[2] for name in lapt}):
         names = [f"lapt_{of_language.get(lang, '')}_{budget}" for lang in documents.langs]
         first = next(name for name in lapt if name.endswith(f"_{budget}"))
+        # The new text has the donors' documents too, which have no LAPT; they are left out of the table afterwards.
         parts = [tokens[name if name in lapt else first][documents.tokens(n)] for n, name in enumerate(names)]
         found[f"lapt_{budget}"] = np.concatenate(parts)
     return found
@@ -124,6 +127,7 @@ def _untold(documents: ScoredDocuments, tokens: Mapping[str, FloatArray], record
     """(tokens,) nats of the running posterior over a version's experts, with the run's own numbers."""
     names = [expert.name for expert in record.experts]
     scores = np.stack([tokens[name] for name in names], axis=1)
+    # The posterior looks at no distances, and without shares it starts from equal weights.
     evidence = ExpertEvidence(scores, np.ones_like(scores), {}, "document")
     mixing = from_json(WeightingSettings, record.mixing, f"the ensemble of run {record.run}: mixing")
     system = System("posterior", "mixture", told=False, weighting=replace(mixing, name="posterior"))

@@ -24,6 +24,7 @@ from app.reporting.tables import per_language
 
 log = logging.getLogger(__name__)
 
+# The default of allocation.min_features: the runs that are compared may differ in theirs.
 _LEAST_FEATURES = 30
 
 
@@ -47,6 +48,7 @@ def groupings(store: Store, runs: Sequence[ComparedRun]) -> JsonObject:
     measure of distance between languages); what cannot be said is left out.
     """
     cuts = [cut for run in runs if (cut := _read_cut(store, run)) is not None]
+    # Runs may share a cut; it counts once, under the name of the first of them.
     distinct = list({cut.stage.key: cut for cut in reversed(cuts)}.values())[::-1]
     return {
         "agreement": [
@@ -66,6 +68,7 @@ def groupings_beside(store: Store, name: str, runs: Sequence[ComparedRun]) -> Js
     if "allocation" not in mine or "tokens" not in mine:
         return {}
     cuts: dict[str, RunCut] = {}
+    # The run itself first, so that of equal cuts its own is the one that is kept.
     for run in sorted(runs, key=lambda run: (run.name != name, run.name)):
         found = keys[run.name]
         if found.get("tokens") != mine["tokens"] or found.get("allocation", "") in ("", *cuts):
@@ -101,7 +104,9 @@ def _read_cut(store: Store, run: ComparedRun) -> RunCut | None:
         return None
     counts = stage.counts(AllocationCounts)
     table = per_language(run.summary)
+    # Where it would not differ from the untold ensemble there is no ensemble_told.
     told = next((name for name in ("ensemble_told", "ensemble") if all(name in row for row in table.values())), "")
+    # The change is a ratio less 1, so this is the log ratio.
     changes = {lang: math.log1p(float(row[told]["change_from_dense"])) for lang, row in table.items()} if told else {}
     clusters = None if counts.clusters is None else [list(cluster) for cluster in counts.clusters]
     if clusters is None:
@@ -140,8 +145,10 @@ def _shared(one: RunCut, other: RunCut, lang: str, once: bool) -> IntArray:
     else:
         k = len(other.held[lang])
         table = np.zeros((len(one.held[lang]), k), dtype=np.int64)
+        # Both cuts are of one text, so parts and rows of one are those of the other.
         parts = (read_columns(cut.stage, ASSIGNMENT, lang, "expert") for cut in (one, other))
         for mine, theirs in zip(*parts, strict=True):
+            # A pair of experts as one number: one bincount counts all pairs.
             table += np.bincount(mine * k + theirs, minlength=table.size).reshape(table.shape)
     return table
 
@@ -172,6 +179,7 @@ def _measures(cuts: Sequence[RunCut], languages: Sequence[str]) -> dict[str, Flo
     for cut in cuts:
         if cut.stage.exists(PROBE_FOUND):
             record = cut.stage.read_json(PROBE_FOUND)
+            # The rows of a probe's table are its own languages, in their order.
             if record["languages"] == list(languages):
                 measures[str(record["probe"])] = np.array(record["distances"], dtype=np.float64)
     return measures

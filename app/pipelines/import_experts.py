@@ -86,6 +86,7 @@ def parse_source(text: str) -> Source:
 
 
 def _in_home(place: str) -> str:
+    # Shells leave ~ as it is behind `de+fr=` and within a list.
     return str(Path(place).expanduser()) if place.startswith("~") else place
 
 
@@ -134,6 +135,7 @@ def _shared_tokenizer(config: Config, sources: Sequence[Source]) -> Tokenizer:
         raise ConfigError("checkpoint files bring no tokenizer; set imported.tokenizer, e.g. facebook/xglm-1.7B")
     first = config.imported.tokenizer or folders[0]
     tokenizer = load_tokenizer(first)
+    # Mixing adds up probabilities id by id, so the ids must mean the same in all models.
     for place in folders:
         if (other := load_tokenizer(place)).digest != tokenizer.digest:
             raise ConfigError(
@@ -166,6 +168,7 @@ def _identity(place: str) -> dict[str, JsonValue]:
     path = Path(place)
     if not path.exists():
         return {"model": place}
+    # By content: a folder that was moved is the same model, and one that was written over is another.
     files = [path] if path.is_file() else [*sorted(path.glob("*.safetensors")), path / "config.json"]
     return {"files": {file.name: file_digest(file) for file in files if file.exists()}}
 

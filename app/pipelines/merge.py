@@ -40,6 +40,7 @@ def merge_run(config: Config, store: Store) -> JsonObject:
     record = read_ensemble(run, f"run {EVALUATE} with this config first")
     made = make_merges(store, record.experts, record.shares, config.merges or UNLESS_CONFIGURED)
     models = {**record.models, **{name: stage.key for name, stage in made.items()}}
+    # Refused if a round was registered meanwhile: this version would be without its experts.
     version = write_ensemble(run, replace(record, models=models), grown_from=record.version).version
     weights: JsonObject = {name: dict(merged_from(stage)) for name, stage in made.items()}
     return {"merged": weights, "version": version}
@@ -73,6 +74,7 @@ def merge_weights(
         if expert not in names:
             raise ConfigError(unknown_value(f"merges.{name}.weights", expert, names))
     total = sum(given.values())
+    # Without weights of 0, so that such an expert is neither loaded nor a parent: equal averages have one key.
     return {expert: given[expert] / total for expert in names if given.get(expert)}
 
 
@@ -94,9 +96,12 @@ def _merged(store: Store, name: str, experts: Sequence[ExpertRecord], weights: M
     if stage.is_complete:
         return stage.folder
     stages = [store.stage("model", key, TRAIN) for key in parents.values()]
+    # All are looked for before the first is loaded.
     for expert in stages:
         expert.manifest()
+    # A generator: two models are in memory at once, however many are averaged.
     models = (load_model(str(expert.local(FINAL_MODEL))) for expert in stages)
+    # Both are in the ensemble's order: parents and weights were made from it.
     model = average_models(models, list(weights.values()))
     with tempfile.TemporaryDirectory(prefix="xelm-merge-") as temporary:
         folder = Path(temporary) / FINAL_MODEL

@@ -58,9 +58,11 @@ def run_part_tasks(
     bundles = bundle(work, most, max(least, _LEAST_TASKS)) if most else [[number] for number in numbers]
     progress = Progress(what, parts, work)
     _silence_ray_data()
+    # A task works on a block, and left alone Ray Data may put several rows into one: so a block for each bundle.
     tasks = ray.data.from_items([{"item": numbers} for numbers in bundles], override_num_blocks=len(bundles))
     with _told_meanwhile(progress):
         for row in tasks.map(_guarded(task), num_cpus=cpus).iter_rows():
+            # One string: rows become Arrow tables, where results and errors would have to share a schema.
             for outcome in json.loads(row["outcomes"]):
                 if "error" in outcome:
                     raise _as_raised(what, outcome)
@@ -84,6 +86,7 @@ def bundle(work: Mapping[int, float], most: float, least_tasks: int) -> list[lis
             bundles[-1] = held + amount, numbers
         else:
             bundles.append((amount, [number]))
+    # A large one that started last would leave all other processors waiting for it.
     return [numbers for _, numbers in sorted(bundles, key=lambda bundle: -bundle[0])]
 
 
@@ -96,6 +99,7 @@ class Progress:
         self._what, self._parts, self._weights, self._clock = what, parts, weights, clock
         self._started = self._last = clock()
         self._finished, self._weight, self._done = 0, 0.0, Counter[str]()
+        # The driver's loop and the thread that tells meanwhile come at the same time.
         self._lock = threading.Lock()
 
     def add(self, number: int, done: Mapping[str, int]) -> None:
@@ -104,6 +108,7 @@ class Progress:
             self._finished += 1
             self._weight += self._weights[number]
             self._done.update(done)
+        # Outside of the lock, which tell takes itself and which cannot be taken twice.
         self.tell(0.0 if self._finished == len(self._weights) else _TELL_SECONDS)
 
     def tell(self, quiet_seconds: float) -> None:
@@ -168,6 +173,7 @@ def _guarded(task: Task) -> Callable[[dict[str, Any]], dict[str, str]]:
         outcomes: list[dict[str, Any]] = []
         for number in row["item"]:
             outcomes.append(run_one(int(number)))
+            # The step fails with this error: the rest of the bundle would be work for nothing.
             if "error" in outcomes[-1]:
                 break
         return {"outcomes": json.dumps(outcomes)}
@@ -176,6 +182,7 @@ def _guarded(task: Task) -> Callable[[dict[str, Any]], dict[str, str]]:
 
 
 def _as_raised(what: str, outcome: Mapping[str, str]) -> Exception:
+    # Only names cross the processes: looked up among our own classes, and nothing else is made from them.
     kind = getattr(errors, outcome["kind"], None) if outcome["kind"] else None
     if isinstance(kind, type) and issubclass(kind, errors.XelmError):
         return kind(outcome["error"])

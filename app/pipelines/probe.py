@@ -55,6 +55,7 @@ def measured_languages(
         def measure(number: int) -> dict[str, int]:
             found = measured(config, probe, tokens, seed, tuple(languages), languages[number])
             sink = io.BytesIO()
+            # Loading a pickle would run code from the store.
             np.save(sink, found, allow_pickle=False)
             stage.folder.write(_file(languages[number]), sink.getvalue())
             return {"numbers": len(found)}
@@ -84,6 +85,7 @@ def measured(
     after = trained_copy(model, lambda copy: _short_training(config, corpus, lang, copy))
     if probe == "deviation":
         return deviation(model, after)
+    # The losses of one language for all: one row of the table, see probe_distances.
     text: Mapping[str, IntArray] = {other: _rows(config, corpus, other, rows) for other in languages}
     before, now = (losses(each, text, training.loss_chunk_tokens) for each in (model, after))
     return np.array([now[other] - before[other] for other in languages])
@@ -99,6 +101,7 @@ def _rows(config: Config, corpus: TokenCorpus, lang: str, count: int) -> IntArra
     """Rows of one language behind those of its short training: others, unless the text is too little for both."""
     spec = _spec(config, lang)
     first = spec.num_steps * spec.rows_per_step
+    # With one language, row i is the same however many there are: so these really follow those of the training.
     return _stream(spec, corpus, lang, first + count).rows(first, first + count)
 
 

@@ -82,6 +82,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
         allocation=dict(allocation.manifest().counts),
         merges=_merges(config, lineage.languages),
         features=_features(config, lineage.languages),
+        # Cuts by documents write terms, cuts by a probe write distances; all others neither.
         terms=allocation.read_json(TOP_TERMS) if allocation.exists(TOP_TERMS) else {},
         probe=allocation.read_json(PROBE_FOUND) if allocation.exists(PROBE_FOUND) else {},
         adaptation=_newest_round(lineage.run),
@@ -104,6 +105,7 @@ def _records(lineage: Lineage, summary: JsonObject) -> ReportRecords:
 
 def _newest_round(run: Folder) -> JsonObject:
     """What the last round of adaptation found; empty without any."""
+    # Names are version numbers of a fixed width, so the last by name is the newest.
     rounds = sorted(name for name in run.names(ADAPTATIONS) if name.endswith(".json"))
     return run.read_json(f"{ADAPTATIONS}/{rounds[-1]}") if rounds else {}
 

@@ -105,6 +105,7 @@ def _generate(
     stage: PlannedStage,
 ) -> float:
     started = time.monotonic()
+    # As many as the task has asked Ray for: more would take the cores of tasks beside it.
     torch.set_num_threads(1)
     tokens, tokenizer_stage, allocation = parents
     corpus, tokenizer = TokenCorpus.open(tokens), load_tokenizer(str(tokenizer_stage.local(TOKENIZER)))
@@ -112,11 +113,13 @@ def _generate(
     begin, more = room_for(config.training.sequence_length, config.evaluation.sample_tokens)
     beginnings: list[Beginning] = []
     for expert, languages in held.items():
+        # Lazily: a language without a usable document gives way to the expert's next one.
         found = (one for lang in languages for one in find_beginnings(corpus, tokenizer, lang, expert, begin, more))
         beginnings += islice(found, config.evaluation.sample_languages)
     texts: list[JsonObject] = [{} for _ in beginnings]
 
     def write(name: str, networks: Sequence[CausalLM], weigher: Callable[[Sequence[int]], Weigher]) -> None:
+        # An expert goes on with beginnings of its own languages alone, dense and the ensemble with all.
         places = [place for place, one in enumerate(beginnings) if name in (one.expert, DENSE, ENSEMBLE)]
         written = continuations(networks, weigher, [beginnings[place].ids for place in places], tokenizer, more)
         for place, text in zip(places, written, strict=True):
@@ -126,6 +129,7 @@ def _generate(
     for name in held:
         network = load_model(str(models[name].local(FINAL_MODEL))).to(device).eval()
         write(name, [network], lambda _ids: Alone())
+        # Without a mixture no expert is kept once it has written.
         kept += [network] if mixed else []
     if mixed:
         write(ENSEMBLE, kept, untold_weigher(config, allocator, tokenizer))
@@ -154,6 +158,7 @@ def untold_weigher(config: Config, allocator: Allocator, tokenizer: Tokenizer) -
     reads_text = rule_of(settings).needs.distances
 
     def weigher(ids: Sequence[int]) -> Weigher:
+        # Decoding is only for rules that look at text; the start token is no part of the request's own tokens.
         return RequestRouter(allocator, settings, None, tokenizer.decode(ids) if reads_text else "", ids[1:])
 
     return weigher
@@ -171,6 +176,7 @@ def find_beginnings(
         [token for token in document.ids.tolist() if token not in controls]
         for document in islice(corpus.documents(lang, "validation"), _LOOKED_AT * count)
     ]
+    # The sort is stable and all that are long enough rank alike: so these come first, in corpus order.
     chosen = sorted(documents, key=lambda ids: -min(len(ids), begin + more))[:count]
     found = (_beginning(tokenizer, lang, expert, ids, min(begin, len(ids) // 2), more) for ids in chosen)
     return [replace(one, ids=[corpus.start_id, *one.ids]) for one in found if one.ids]
@@ -178,6 +184,7 @@ def find_beginnings(
 
 def _beginning(tokenizer: Tokenizer, lang: str, expert: str, ids: Sequence[int], cut: int, more: int) -> Beginning:
     """Without the start token; without any where no whole character fits."""
+    # A token may end in the middle of a character's bytes; decoding shows what is left of it as U+FFFD.
     while cut and tokenizer.decode(ids[:cut]).endswith("\ufffd"):
         cut -= 1
     pieces = tokenizer.pieces(ids[: cut + more])

@@ -65,6 +65,7 @@ def score_models(text: Scorable, models: Mapping[str, StageFolder]) -> dict[str,
     """Score every model that has no scores yet; returns name -> finished ``scores`` stage."""
     config, tokens, tokenizer = text.config, text.tokens.finished(), text.tokenizer.finished()
     stages = {name: text.scores(model.key) for name, model in models.items()}
+    # By key: a model that goes by two names is scored once.
     waiting = {stage.key: name for name, stage in stages.items() if not stage.is_complete}
     if waiting:
         with ray_session(config.cluster):
@@ -75,6 +76,7 @@ def score_models(text: Scorable, models: Mapping[str, StageFolder]) -> dict[str,
             }
             log.info("evaluate: scoring held-out text with %s", ", ".join(waiting.values()))
             while pending:
+                # As they end, not in order: so the log shows progress, and an error is raised at once.
                 (done,), _ = ray.wait(list(pending), num_returns=1)
                 seconds, count = ray.get(done)
                 speed = format_count(count / max(seconds, 1e-9))
@@ -93,6 +95,7 @@ def _score_one(
     blocks = validation_blocks(config, corpus, load_tokenizer(str(tokenizer.local(TOKENIZER))))
     counts, scored = score_blocks(config, corpus, blocks, model_scorer(config, model), stage.folder)
     seconds = time.monotonic() - started
+    # In the task: what is scored stays scored if another model's task fails.
     stage.publish(asdict(counts), seconds)
     return seconds, scored
 
@@ -102,6 +105,7 @@ def score_blocks(
 ) -> tuple[ScoresCounts, int]:
     """Score the blocks that are not scored yet; returns what all hold, and the tokens scored now."""
     documents = tokens = scored = number = 0
+    # Counted from 1, so that afterwards it is the number of blocks; their files count from 0.
     for number, (block, ids) in enumerate(blocks, 1):
         if not folder.exists(scores_index_name(number - 1)):
             length, batch = config.training.sequence_length, config.evaluation.batch_tokens
@@ -152,6 +156,7 @@ def _validation_rows(config: Config, corpus: TokenCorpus, tokenizer: Tokenizer) 
         for document in found:
             ids = _without_start(corpus, document.ids)
             cut = ids[: evaluation.max_tokens_per_document]
+            # The index knows the bytes of a whole document; those of a cut one can only be had by decoding.
             size = document.bytes if len(cut) == len(ids) else _text_bytes(tokenizer, cut)
             yield document.doc_id, lang, cut, size
 
@@ -193,8 +198,10 @@ def model_scorer(config: Config, model: StageFolder) -> ScoreRows:
 
 
 def _without_start(corpus: TokenCorpus, ids: IntArray) -> IntArray:
+    # Where start and end are one token, documents are stored without a start token.
     return ids if corpus.start_id == corpus.end_id else ids[1:]
 
 
 def _text_bytes(tokenizer: Tokenizer, ids: IntArray) -> int:
+    # A packed row may decode to nothing, and bits per byte divide by this.
     return max(1, len(tokenizer.decode(ids.tolist()).encode()))

@@ -34,6 +34,7 @@ def make_seed(lineage: Lineage) -> Made:
         if config.seed.source == "pretrained":
             _copy_seed(lineage)
         else:
+            # Ray is asked for cores by worker; those of the seed are shared by as many as there may be.
             _, most = config.training.workers_per_expert
             train_fleet(config, [lineage.seed_task], config.seed.cpus / most)
     return {"tokenizer": lineage.tokenizer.folder, "seed": stage}
@@ -52,6 +53,7 @@ def _make_tokenizer(lineage: Lineage) -> None:
             texts = {lang: _texts(lineage.shards.finished(), lang) for lang in lineage.languages}
             sample = equal_text(texts, config.seed.tokenizer_sample_bytes)
             train_tokenizer(sample, config.seed.vocabulary_size, str(folder))
+        # Read back, so that size and digest are those of what later stages load.
         tokenizer = load_tokenizer(str(folder))
         stage.upload(folder, TOKENIZER)
     counts = TokenizerCounts(tokenizer.vocab_size, tokenizer.digest)
@@ -64,6 +66,7 @@ def _texts(shards: StageFolder, lang: str) -> Iterator[str]:
 
 def _copy_seed(lineage: Lineage) -> None:
     started, seed = time.monotonic(), lineage.config.seed
+    # Loaded and saved, not copied: what cannot be used fails here, and all models of a store have one format.
     model = load_model(seed_location(seed.model), seed.revision or None)
     with tempfile.TemporaryDirectory(prefix="xelm-seed-") as temporary:
         folder = Path(temporary) / FINAL_MODEL

@@ -68,6 +68,7 @@ def make_shards(lineage: Lineage) -> Made:
             f"no usable document in {len(read)} files of {_place(config)}"
             f" languages={','.join(config.corpus.languages)}; rejected rows by reason: {card.rejects or 'none'}"
         )
+    # Of use to an interrupted pass only; without them the stage is the same however its files were read.
     for folder in (SIGNATURES, PIECES):
         stage.remove(folder)
     counts: JsonObject = {
@@ -119,8 +120,10 @@ def _read_enough(config: Config, files: Sequence[SourceFile], stage: StageFolder
         if waiting := [number for number in numbers if number not in done]:
             with ray_session(config.cluster):
                 _shard_files(config, files, waiting, stage)
+        # From the sidecars, done now or before: so the next round is the same one after a kill.
         for number in numbers:
             sizes = read_sidecar(stage, number).bytes
+            # Held-out text does not count: the budget is for training.
             read[number] = {name.partition("/")[0]: size for name, size in sizes.items() if name.endswith("/train")}
     log.info("shard: %d of %d source files are enough for the budget", len(read), len(files))
     return {number: files[number] for number in sorted(read)}
@@ -129,6 +132,7 @@ def _read_enough(config: Config, files: Sequence[SourceFile], stage: StageFolder
 def _shard_files(config: Config, files: Sequence[SourceFile], waiting: Sequence[int], stage: StageFolder) -> None:
     settings, fraction = corpus_settings(config), config.corpus.validation_fraction
     least = config.corpus.language_confidence if _is_identified(config) else None
+    # First, since it may find a file torn, which find_units then takes as one unit.
     doubles = find_near_duplicates(config, files, stage)
     units = find_units(config, files, waiting, stage)
     tell_whole_files(config, files, waiting, stage)
@@ -142,8 +146,10 @@ def _shard_files(config: Config, files: Sequence[SourceFile], waiting: Sequence[
         piece = write_piece(rows, unit.file, unit.piece(stage), fraction, PART_BYTES)
         return {"documents": piece.documents if piece else 0, "bytes": piece.bytes if piece else 0}
 
+    # Pieces of an attempt that was killed are whole if they have their mark, and are not read again.
     unread = [at for at, unit in enumerate(units) if unit.span is None or not unit.piece(stage).exists(PIECE)]
     run_part_tasks("shard", "units", read_one, unread, CPUS, unit_bytes(units), config.corpus.task_bytes)
+    # This ends: files that are kept whole have no spans, so the second turn finds none torn.
     torn = torn_files(stage, units)
     join_pieces([unit for unit in units if unit.number not in torn], stage, config.corpus.task_bytes)
     for number in torn:

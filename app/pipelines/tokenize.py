@@ -42,6 +42,7 @@ def make_tokens(lineage: Lineage) -> Made:
             count = write_token_part(table, _tokenizer(tokenizer), target, name)
         return {"documents": count.documents, "tokens": count.tokens, "bytes": count.bytes}
 
+    # The data card knows bytes by language and split, not by part: parts of one split count alike.
     count, sizes = Counter((lang, split) for lang, split, _ in parts), read_card(shards).bytes
     weights = {at: sizes[f"{lang}/{split}"] / count[lang, split] for at, (lang, split, _) in enumerate(parts)}
     with ray_session(lineage.config.cluster):
@@ -52,6 +53,7 @@ def make_tokens(lineage: Lineage) -> Made:
         for number, (lang, split, part) in enumerate(parts)
     ]
     write_meta(stage, token_meta(load_tokenizer(str(tokenizer.local(TOKENIZER)))))
+    # Before it is asked whether there is enough: the tokens are right, and a run with shorter rows finds them.
     lineage.tokens.publish(counts_to_json(lineage.languages, made), time.monotonic() - started)
     _require_text(lineage, stage)
     return {"tokens": stage}
@@ -67,6 +69,7 @@ def _require_text(lineage: Lineage, stage: StageFolder) -> None:
     require_enough_text(lineage.languages, tokens, "tokens", least, config.corpus.validation_fraction, cure)
 
 
+# A worker runs many parts, and loads the tokenizer for the first one only.
 @functools.lru_cache(maxsize=1)
 def _tokenizer(stage: StageFolder) -> Tokenizer:
     return load_tokenizer(str(stage.local(TOKENIZER)))

@@ -17,6 +17,7 @@ from app.pipelines.part_tasks import run_part_tasks
 
 log = logging.getLogger(__name__)
 
+# Text of one part, which is what a worker of a later stage holds at once.
 PART_BYTES = 64 << 20
 CPUS = 0.5
 """Of a task: half of its time it waits for the disk or the network."""
@@ -76,11 +77,14 @@ def _find_cuts(config: Config, files: Sequence[SourceFile], numbers: Sequence[in
     large = [number for number in numbers if (files[number].size_bytes or 0) > most]
     cuts = {number: _Cut((), why_whole(files[number], config.corpus.max_documents_per_file)) for number in large}
     asked = [number for number in large if not cuts[number].why]
+    # One listing: on a remote store a look for each file would be a request of its own.
     known = set(stage.names(PIECES)) if asked else set()
 
     def cut_one(number: int) -> dict[str, int]:
         spans = find_spans(files[number], most)
         cut = _Cut(tuple(spans)) if len(spans) > 1 else _Cut((), _NO_BORDERS)
+        # Kept, and not found anew: pieces of an earlier attempt fit only the same borders, and task_bytes, which is
+        # in no key, may be another now.
         stage.write_json(spans_name(number), asdict(cut))
         return {"ranges": max(1, len(spans))}
 
@@ -91,6 +95,7 @@ def _find_cuts(config: Config, files: Sequence[SourceFile], numbers: Sequence[in
 
 def keep_whole(stage: Folder, number: int) -> None:
     """Say that a file is one unit from now on, since it is torn."""
+    # Before the pieces go: killed in between, it is known as torn and its pieces are never looked at.
     stage.write_json(spans_name(number), asdict(_Cut((), _TORN)))
     stage.remove(f"{PIECES}/{unit_name(number)}")
 
@@ -147,8 +152,11 @@ def join_pieces(units: Sequence[Unit], stage: Folder, most: float) -> None:
 
     each = sum(sum(join.sidecar.bytes.values()) for join in joins.values()) / max(1, len(parts))
     sizes = dict.fromkeys(range(len(parts)), each)
+    # All of them, even if an earlier attempt was killed here: a part that is there is written again as it was.
     run_part_tasks("join", "parts of large files", join_one, range(len(parts)), CPUS, sizes, most)
     for number, join in joins.items():
+        # The sidecar says that the file is done: after all its parts, and before its pieces go. Killed in between,
+        # nothing has to be read again.
         stage.write_json(sidecar_name(number), asdict(join.sidecar))
         stage.remove(f"{PIECES}/{unit_name(number)}")
 

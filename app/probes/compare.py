@@ -23,12 +23,16 @@ def probe_distances(probe: str, measured: Sequence[FloatArray]) -> FloatArray:
     table = np.stack([np.asarray(row, dtype=np.float64) for row in measured])
     if probe == "transfer":
         mutual: FloatArray = (table + table.T) / 2
+        # Training lowers a language's own loss, so its distance to itself would be below 0.
         np.fill_diagonal(mutual, 0.0)
         return mutual
     if probe == "representation":
+        # A part that all hidden states share would make every cosine nearly 1.
         table = table - table.mean(axis=0)
     norms = np.linalg.norm(table, axis=1, keepdims=True)
+    # A vector of zeros stays one, at distance 1 from all, instead of becoming NaN.
     unit = table / np.where(norms > 0, norms, 1.0)
     distances: FloatArray = 1.0 - unit @ unit.T
+    # Rounding, or a vector of zeros, would leave a language at a distance from itself.
     np.fill_diagonal(distances, 0.0)
     return distances

@@ -14,6 +14,7 @@ from app.models.causal import CausalLM
 from app.models.loss import next_token_loss
 
 _FEED_FORWARD = re.compile(r"(fc1|fc2|up_proj|down_proj|gate_proj|c_fc|c_proj|dense_h_to_4h|dense_4h_to_h)\.weight$")
+# GPT-2 names a matrix of attention c_proj as well, so the path must be looked at too.
 _ATTENTION = re.compile(r"attn|attention")
 LAST_LAYERS = 3
 """Layers whose feed-forward weights are compared (arXiv 2506.12388)."""
@@ -43,6 +44,7 @@ def mean_gradient(model: CausalLM, rows: IntArray, chunk_tokens: int, at_once: i
     model.zero_grad()
     for start in range(0, len(rows), at_once):
         part = torch.from_numpy(rows[start : start + at_once].astype(np.int64))
+        # The loss is a mean over its own rows, so a shorter last pass must count for less; gradients add up.
         (next_token_loss(model, part, chunk_tokens) * (len(part) / len(rows))).backward()  # type: ignore[no-untyped-call]
     gradients = [weight.grad for layer in model.layers for weight in layer.parameters() if weight.grad is not None]
     found: FloatArray = torch.cat([gradient.float().flatten() for gradient in gradients]).cpu().numpy()
@@ -55,7 +57,9 @@ def mean_representation(model: CausalLM, rows: IntArray, at_once: int) -> FloatA
     """(D,) mean final hidden state over all tokens of rows (n, T + 1): a language's place among the others."""
     total: torch.Tensor | None = None
     for start in range(0, len(rows), at_once):
+        # The last token of a row is a target only, here as in training.
         part = torch.from_numpy(rows[start : start + at_once, :-1].astype(np.int64))
+        # (batch, time, D) -> (D,); float64, since it is added up over all tokens of all rows.
         summed = model.hidden(part).double().sum(dim=(0, 1))
         total = summed if total is None else total + summed
     assert total is not None

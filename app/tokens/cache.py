@@ -27,9 +27,13 @@ File = tuple[str, int]
 
 _THREADS = 8
 _TRIES = 8
+# Every read of a row touches its file; a system call each time would cost more than a finer order of use is worth.
 _TOUCH_SECONDS = 5.0
+# What is younger may be a file that another process is fetching right now.
 _LEFT_BEHIND_SECONDS = 3600.0
 _PARTIAL, _RESERVED, _LOCK = ".part", ".reserved", ".lock"
+# How much a file is wanted: it takes the place only of those wanted less. A reader that waits ranks above all, so it
+# gets its file even where the cache is smaller than the windows that are read.
 _UNWANTED, _SOON, _NOW, _ASKED = range(4)
 
 
@@ -44,6 +48,8 @@ class PartCache:
         self._remote, self._place, self._dropped = remote, Path(remote.cache) if remote.cache else own, dropped
         self._root = self._place.parent if isinstance(remote, StageFolder) else self._place
         self._limit = remote.cache_bytes
+        # Apart, so that `expect` never waits for the folder's lock, which other processes may hold for long. Whoever takes
+        # both takes _disk first.
         self._lock, self._disk = threading.Lock(), threading.Lock()
         self._arriving: dict[str, Future[None]] = {}
         self._now: dict[str, frozenset[str]] = {}
@@ -68,6 +74,7 @@ class PartCache:
             with suppress(FileNotFoundError):  # another process of this machine may remove it in between
                 self.touch(name)
                 return read(self._place / name)
+            # This may only join a fetch ahead that finds no room; the next turn then asks for itself.
             self._fetch(file, _ASKED)
         raise StorageError(
             f"{self._root} is too small for the processes that share it: {name} left it {_TRIES} times before it was"
@@ -97,6 +104,7 @@ class PartCache:
             if arriving is None:
                 mine = self._arriving[file[0]] = Future()
         if arriving is not None:
+            # Its thread runs already and is not queued, so that waiting cannot block a pool of few threads for ever.
             return arriving.result()
         try:
             self._copy(file, rank)
@@ -111,16 +119,19 @@ class PartCache:
     def _copy(self, file: File, rank: int) -> None:
         name, size = file
         path = self._place / name
+        # Unique, since another process may be fetching the same file.
         unique = f"{path.name}.{uuid.uuid4().hex}"
         partial, reserved = path.with_name(unique + _PARTIAL), path.with_name(unique + _RESERVED)
         with self._alone():
             if path.exists() or not self._make_room(size, rank):
                 return
             path.parent.mkdir(parents=True, exist_ok=True)
+            # A sparse file, so that other processes count the whole size while the bytes are still on their way.
             with reserved.open("wb") as file_:
                 file_.truncate(size)
             self._held[reserved] = (time.time_ns(), size)
         try:
+            # Outside the folder's lock, under which all processes of the machine would wait for this download.
             self._remote.fetch(name, partial)
             with self._alone():
                 partial.replace(path)
@@ -147,11 +158,13 @@ class PartCache:
             for wanted, _, path in sorted((self._rank(self._name(p)), used, p) for p, (used, _) in self._held.items()):
                 if total <= self._limit or wanted >= rank:
                     break
+                # What is on its way cannot be taken back.
                 if path.suffix != _RESERVED:
                     leaving.append(path)
                     total -= self._held[path][1]
         if total > self._limit:
             return False
+        # A process that has one of them mapped reads on: its pages stay until it lets go.
         for path in leaving:
             path.unlink(missing_ok=True)
             del self._held[path]
@@ -167,6 +180,7 @@ class PartCache:
                 status = path.stat()
                 if path.suffix in (_PARTIAL, _RESERVED) and time.time() - status.st_mtime > _LEFT_BEHIND_SECONDS:
                     path.unlink()
+                # A partial file is counted by its reservation.
                 elif path.suffix != _PARTIAL and path.name != _LOCK and path.is_file():
                     self._held[path] = (status.st_mtime_ns, status.st_size)
 
@@ -187,6 +201,7 @@ class PartCache:
         """
         self._root.mkdir(parents=True, exist_ok=True)
         with self._disk, (self._root / _LOCK).open("a+b") as lock:
+            # The kernel releases it when its process is killed, so that none is left behind.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock.fileno()).st_size != self._changes or not self._changes:
                 self._look()

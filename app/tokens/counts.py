@@ -60,6 +60,7 @@ def counts_to_json(languages: Iterable[str], parts: Iterable[tuple[str, str, Par
         found[lang, split].append(part)
     counts: JsonObject = {}
     for (lang, split), held in found.items():
+        # The tasks end in any order; the manifest must not show it.
         held.sort(key=lambda part: part.name)
         rows: list[JsonValue] = [[part.name, part.documents, part.tokens, part.bytes] for part in held]
         totals = [sum(getattr(part, name) for part in held) for name in ("documents", "tokens", "bytes")]

@@ -16,6 +16,7 @@ tokens. ``bytes``: of its text in UTF-8."""
 
 def document_numbers(doc_ids: Sequence[str]) -> Array:
     """Document ids, 16 hexadecimal digits each, as numbers, (n,) uint64."""
+    # Digits stand with the highest byte first, whatever the machine's order is.
     return np.frombuffer(bytes.fromhex("".join(doc_ids)), ">u8").astype(np.uint64)
 
 

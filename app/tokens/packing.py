@@ -18,6 +18,7 @@ from app.tokens.index import index_file
 from app.tokens.source import IDS, INDEX
 from app.tokens.tokenizer import Tokenizer
 
+# The encodings of a batch, which are many times its ids, are all held at once.
 _BATCH_DOCUMENTS = 256
 
 
@@ -60,9 +61,11 @@ def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name
     parts: list[np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]] = []
     for start in range(0, len(texts), _BATCH_DOCUMENTS):
         for ids in tokenizer.encode_batch(texts[start : start + _BATCH_DOCUMENTS]):
+            # Narrow at once: what is held until the part is written is 2 or 4 bytes for a token and not 8.
             parts.append(framed(ids, meta.start_id, meta.end_id).astype(meta.dtype))
     lengths = np.asarray([len(part) for part in parts], dtype=np.int64)
     stream = np.concatenate(parts) if parts else np.zeros(0, meta.dtype)
+    # The file is the same on every machine, and so is its digest.
     little_endian = np.dtype(meta.dtype).newbyteorder("<")
     target.write(f"{name}{IDS}", stream.astype(little_endian, copy=False).tobytes())
     sizes = table["bytes"].to_pylist()

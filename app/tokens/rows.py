@@ -32,9 +32,11 @@ class BlockDataset:
         chosen: Chosen | None = None,
     ) -> None:
         self._length, self.vocab_size = sequence_length, corpus.vocab_size
+        # Sorted, so that a row does not depend on the order in which the weights were given.
         self._names = sorted(lang for lang, weight in weights.items() if weight > 0)
         self._streams = [LanguageStream(corpus, lang, sequence_length, seed, chosen) for lang in self._names]
         for lang, stream in zip(self._names, self._streams, strict=True):
+            # Else a single row would go through the language's text more than once.
             if stream.tokens < sequence_length:
                 raise CorpusError(
                     f"{lang} has {stream.tokens} training tokens, less than one row of {sequence_length};"

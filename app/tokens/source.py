@@ -49,6 +49,7 @@ class FolderParts:
 
     def __init__(self, folder: Folder, dtype: np.dtype[Any]) -> None:
         self._folder, self._dtype = folder, dtype
+        # The cache's threads call `_forget` at any time, hence the lock.
         self._mapped: OrderedDict[str, Array] = OrderedDict()
         self._lock = threading.Lock()
         self._cache = None if folder.is_local else PartCache(folder, self._forget)
@@ -112,12 +113,15 @@ class FolderParts:
             self._mapped.pop(name, None)
 
     def _map(self, path: Path, name: str, tokens: int) -> Array:
+        # In the cache a file that is not there raises, so that it is fetched again; in a local store it is torn.
         size = path.stat().st_size if path.is_file() or self._cache is not None else 0
         if size != tokens * self._dtype.itemsize:
             width = self._dtype.itemsize
             raise self._corrupt(name, f"has {size} bytes, its index says {tokens} tokens of {width} bytes")
+        # An empty file cannot be mapped.
         if not size:
             return np.zeros(0, self._dtype)
+        # The mapping has a descriptor of its own, so the file may be closed.
         with path.open("rb") as file:
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), self._dtype)
 

@@ -23,7 +23,9 @@ Chosen = Callable[[str, PartCount], IntArray]
 """(language, part of its training text) -> the documents to read, ascending places in the part."""
 
 WINDOW_BYTES = 64 << 20
+# A window's parts are open and, of a remote store, fetched together: small ones are bounded by number.
 WINDOW_PARTS = 32
+# A row may run on from its window into those that follow.
 _HELD_WINDOWS = 3
 
 
@@ -60,6 +62,7 @@ class LanguageStream:
         self._parts = corpus.counts.parts(lang, "train")
         self._part_tokens = np.asarray([self._held_tokens(part) for part in self._parts], dtype=np.int64)
         self.tokens = int(self._part_tokens.sum())
+        # Two, since the last row of an epoch may run on into the next. Held by the instance, which it must not outlive.
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
         self._window = functools.lru_cache(maxsize=_HELD_WINDOWS)(self._read_window)
         self._reading = (-1, -1)
@@ -68,6 +71,8 @@ class LanguageStream:
         """Write the tokens of the row that is given out as number ``ordinal`` into ``out``, (length + 1,)."""
         epoch, number, _ = self._place(ordinal)
         self._expect(epoch, number)
+        # From a window as many rows are given out as start in it, in an order of its own: so an ordinal finds its window,
+        # and the window says which row it is.
         window = self._window(epoch, number)
         epoch, number, position = self._place(int(window.rows[ordinal - window.first_row]))
         filled = 0
@@ -117,6 +122,7 @@ class LanguageStream:
         order = generator(self._seed, "parts", self._lang, epoch).permutation(len(self._parts))
         windows: list[list[int]] = []
         size = 0
+        # A part without a chosen document is never opened, and no window is empty.
         for number in order[self._part_tokens[order] > 0].tolist():
             more = int(self._part_tokens[number]) * self._corpus.token_bytes
             if not windows or size + more > WINDOW_BYTES or len(windows[-1]) == WINDOW_PARTS:
@@ -135,6 +141,7 @@ class LanguageStream:
         order = generator(self._seed, "documents", self._lang, epoch, number).permutation(len(part))
         offset, length = (np.concatenate([index[name] for index in held])[order] for name in ("offset", "length"))
         begin, end = (epoch * self.tokens + int(plan.starts[n]) for n in (number, number + 1))
+        # The rows r whose first token, r L, is in the window: both borders are rounded up.
         first, stop = -(-begin // self._length), -(-end // self._length)
         rows = first + generator(self._seed, "rows", self._lang, epoch, number).permutation(stop - first)
         return _Window(np.concatenate([[0], np.cumsum(length)]), part[order], offset, first, rows)

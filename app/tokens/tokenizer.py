@@ -18,6 +18,7 @@ from app.core.errors import ConfigError, ServingError
 from app.core.records import IntArray
 
 START, PAD, UNKNOWN = "</s>", "<pad>", "<unk>"
+# Spelt as the library's byte fallback looks them up.
 _BYTES = [f"<0x{value:02X}>" for value in range(256)]
 # Words keep their leading space and their combining marks (Hindi vowel signs are marks, not letters).
 _WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s"
@@ -40,12 +41,15 @@ class Tokenizer:
     def __init__(self, library: PreTrainedTokenizerFast) -> None:
         self._library = library
         self._backend: Backend = library.backend_tokenizer
+        # Not their number: ids may have gaps.
         self.vocab_size = max(library.get_vocab().values()) + 1
+        # What it puts first itself: bos_token_id says <s> for XGLM, which begins texts with </s>.
         prefix = library("", add_special_tokens=True)["input_ids"]
         self.start_id = _first([prefix[0] if prefix else None, library.bos_token_id, library.eos_token_id])
         self.end_id = _first([library.eos_token_id, library.bos_token_id])
         self.pad_id = _first([library.pad_token_id, self.end_id])
         self._backend.encode_special_tokens = True  # "</s>" in a document is text, not the end of it
+        # A file may ask for both, which would cut documents without a word.
         self._backend.no_truncation()
         self._backend.no_padding()
         unknown = library.unk_token_id
@@ -56,6 +60,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[IntArray]:
         """Token ids of each text, without special tokens, even where the text spells one."""
+        # The fast form leaves out offsets, which nobody here reads.
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._without_controls(np.fromiter(each.ids, np.int64, len(each))) for each in encodings]
 
@@ -114,11 +119,13 @@ class Tokenizer:
             )
         except Exception as error:  # a template is a program: it raises what it likes
             raise ServingError(f"the chat template refuses these messages: {error}") from error
+        # The template has written the start token itself.
         return list(self._with_specials.encode(str(text), add_special_tokens=False).ids)
 
     @functools.cached_property
     def _with_specials(self) -> Backend:
         """Another one, to which "</s>" is the end of a text: for what a template has put together."""
+        # `encode_special_tokens` is not part of what is written, so the copy has it off.
         return Backend.from_str(self._backend.to_str())
 
     def save(self, folder: str) -> None:
@@ -167,6 +174,7 @@ class TextStream:
     def _text(self, ids: list[int]) -> str:
         known = self._backend.decode(self._before, skip_special_tokens=True) if self._before else ""
         text: str = self._backend.decode(self._before + ids, skip_special_tokens=True)
+        # New bytes may change how those before them decode; then the new ones are decoded alone.
         if not text.startswith(known):
             known, text = "", self._backend.decode(ids, skip_special_tokens=True)
         return text[len(known) :]
@@ -254,6 +262,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: str) -> 
     )
     backend.train_from_iterator(sample, trainer)
     state = json.loads(backend.to_str())
+    # Special to the trainer, which keeps them so; but decoding leaves out special tokens, and bytes are text.
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in specials]
     library = PreTrainedTokenizerFast(
         tokenizer_object=Backend.from_str(json.dumps(state)),
@@ -261,6 +270,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: str) -> 
         eos_token=START,
         pad_token=PAD,
         unk_token=UNKNOWN,
+        # On, it would drop spaces before punctuation, and decoding would not give back the text.
         clean_up_tokenization_spaces=False,
     )
     Path(folder).mkdir(parents=True, exist_ok=True)

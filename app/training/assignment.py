@@ -38,6 +38,7 @@ def part_experts(allocation: StageFolder, corpus: TokenCorpus, lang: str, part: 
 def held_by_experts(allocation: StageFolder, corpus: TokenCorpus, lang: str, experts: int) -> list[Held]:
     """What each expert holds of a language's training text. Raises StaleArtifact as ``part_experts``."""
     documents, tokens = np.zeros(experts, np.int64), np.zeros(experts, np.int64)
+    # Over a document's place and never the expert's number: two cuts that give the same documents share one expert.
     digests = [hashlib.sha256() for _ in range(experts)]
     for part in corpus.counts.parts(lang, "train"):
         index = corpus.index(lang, "train", part)
@@ -46,6 +47,7 @@ def held_by_experts(allocation: StageFolder, corpus: TokenCorpus, lang: str, exp
         for number, digest in enumerate(digests):
             places = np.flatnonzero(owner == number)
             tokens[number] += index["length"][places].sum()
+            # Little-endian in 8 bytes on every machine, and the count says where a part ends: keys are made of this.
             digest.update(f"{part.name} {len(places)}\n".encode() + places.astype("<i8").tobytes())
     return [
         Held(int(count), int(size), digest.hexdigest())
@@ -57,8 +59,10 @@ def _experts(allocation: StageFolder, lang: str, part: PartCount, index: Array) 
     name = f"{ASSIGNMENT}/{lang}/{part.name}.parquet"
     try:
         table = pq.read_table(pa.BufferReader(allocation.read(name)))
+    # A finished cut has a file for each part that it was made from.
     except MissingArtifact:
         raise _stale(allocation, name, lang) from None
+    # Rows are given to experts by their place in the part, so the order must be the same too.
     if len(table) != len(index) or (document_numbers(table["doc_id"].to_pylist()) != index["document"]).any():
         raise _stale(allocation, name, lang)
     return np.asarray(table["expert"].to_numpy(), dtype=np.int64)

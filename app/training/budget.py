@@ -39,6 +39,7 @@ def steps_for(budget_tokens: int, tokens_per_step: int) -> int:
 
     Raises TrainingError if the budget is less than half a step.
     """
+    # Halves are rounded up, in whole numbers: `round` goes to the even one and would make no step of half a step.
     steps = (2 * budget_tokens + tokens_per_step) // (2 * tokens_per_step)
     if steps < 1:
         raise TrainingError(

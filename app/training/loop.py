@@ -158,7 +158,7 @@ def train(
             stopping = workers.stopping(stop) and not last
             due = last or progress.step - saved >= spec.checkpoint_every_steps
             if due or (stopping and workers.shared(partial(_fits, saver, stop))):
-                workers.shared(saver.wait)
+                workers.shared(saver.wait)  # what it failed with ends all here; else the rest would wait below for ever
                 saver.save(partial(capture_state, model, optimizer, progress, kept_on(workers)))
                 saved = progress.step
             if stopping:
