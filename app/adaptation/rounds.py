@@ -52,13 +52,16 @@ def plan_rounds(
     held, taken = dict(owners), list(experts)
     planned: list[NewExpert] = []
     for number, group in enumerate(groups):
-        ranked = sorted((distance, lang) for new in group for lang, distance in rank(new, sorted(held)))
+        # Of equal distances the one that its ranking has first: languages of one expert have the same surprise.
+        ranked = sorted(
+            (distance, place, lang) for new in group for place, (lang, distance) in enumerate(rank(new, sorted(held)))
+        )
         if not ranked:
             raise AllocationError(
                 f"no donor is known for {'+'.join(group)}: it has no syntax features; set adaptation.ranking=perplexity"
                 " or representation"
             )
-        donor = ranked[0][1]
+        donor = ranked[0][2]
         turn = last_round + 1 + (number if in_turn else 0)
         expert = NewExpert(_free_name(taken), tuple(group), donor, held[donor], turn)
         planned.append(expert)

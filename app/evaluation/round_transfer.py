@@ -53,7 +53,7 @@ def transfers(
     """
     found, pairs = [], {}
     for one in added:
-        # A model need not be scored in every language: later rounds know languages that earlier experts were not scored in.
+        # Later rounds know languages that earlier experts were not scored in.
         scored = {lang: row for lang, row in alone.items() if {one.expert, one.parent} <= set(row)}
         ratios = {lang: math.log(row[one.expert] / row[one.parent]) for lang, row in scored.items()}
         rest = [lang for lang in ratios if lang not in (*one.languages, one.donor)]

@@ -118,7 +118,7 @@ def use_experts(system: System, documents: ScoredDocuments, evidence: ExpertEvid
         homes = np.array([evidence.home(lang) for lang in documents.langs], dtype=np.int64)
         return used_alone(_pick(scores, np.repeat(homes, documents.length)))
     assert system.weighting is not None
-    # Where languages are cut, distances say only which language was told, which this system is not: the posterior decides.
+    # Where languages are cut, distances need the language told, which this system is not: the posterior decides.
     if system.kind == "top1_context" and evidence.unit == "document":
         return used_alone(_pick(scores, evidence.distances.argmin(axis=1)))
     prior = np.stack([evidence.shares[lang] for lang in documents.langs]) if system.starts_from_shares else None

@@ -48,7 +48,7 @@ class PartCache:
         self._remote, self._place, self._dropped = remote, Path(remote.cache) if remote.cache else own, dropped
         self._root = self._place.parent if isinstance(remote, StageFolder) else self._place
         self._limit = remote.cache_bytes
-        # Apart, so that `expect` never waits for the folder's lock, which other processes may hold for long. Whoever takes
+        # Apart, so that `expect` never waits for the folder's lock, which other processes may hold for long. Who takes
         # both takes _disk first.
         self._lock, self._disk = threading.Lock(), threading.Lock()
         self._arriving: dict[str, Future[None]] = {}

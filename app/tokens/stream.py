@@ -71,8 +71,8 @@ class LanguageStream:
         """Write the tokens of the row that is given out as number ``ordinal`` into ``out``, (length + 1,)."""
         epoch, number, _ = self._place(ordinal)
         self._expect(epoch, number)
-        # From a window as many rows are given out as start in it, in an order of its own: so an ordinal finds its window,
-        # and the window says which row it is.
+        # From a window as many rows are given out as start in it, in an order of its own: so an ordinal finds its
+        # window, and the window says which row it is.
         window = self._window(epoch, number)
         epoch, number, position = self._place(int(window.rows[ordinal - window.first_row]))
         filled = 0

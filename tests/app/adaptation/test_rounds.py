@@ -72,6 +72,15 @@ def test_by_surprise_the_languages_of_the_least_surprised_expert_come_first() ->
     assert ranked == [("c", 4.0), ("b", 4.0), ("a", 5.0)]
 
 
+def test_of_languages_with_equal_figures_the_one_that_the_ranking_has_first_is_the_donor() -> None:
+    def surprised(_lang: str, _candidates: Sequence[str]) -> list[tuple[str, float]]:
+        return [("tr", 2.0), ("az", 2.0), ("de", 3.0)]
+
+    owners = {"tr": "expert-00", "az": "expert-00", "de": "expert-01"}
+    (new,) = plan_rounds(owners, ["expert-00", "expert-01"], [("kk",)], 0, rank=surprised)
+    assert (new.donor, new.parent) == ("tr", "expert-00")
+
+
 def test_by_a_table_of_distances_those_that_are_in_it_are_ranked() -> None:
     distances = np.array([[0.0, 0.4, 0.2], [0.4, 0.0, 0.1], [0.2, 0.1, 0.0]])
     ranked = ranked_by_distance(distances, ["a", "b", "x"])

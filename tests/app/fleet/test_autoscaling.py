@@ -13,7 +13,7 @@ from benchmarks.processes import kill_family
 from tests.support.autoscaling import fake_cloud
 from tests.support.fleets import command, holder, members, steps_saved, wait_for, weights
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.rare, pytest.mark.timeout(900)]
 
 
 def test_nodes_come_for_the_fleet_one_may_be_lost_and_all_go_afterwards(undisturbed: Path, prepared: Path) -> None:

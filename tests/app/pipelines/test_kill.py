@@ -14,7 +14,7 @@ from benchmarks.processes import kill_family
 from benchmarks.stages import UNTIL_EXPERTS, make
 from tests.support.tiny import TINY
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.rare, pytest.mark.timeout(900)]
 
 # What differs between two undisturbed runs too: times, logs, and the attempt that wrote last.
 _NOT_COMPARED = {"manifest.json", "metrics.jsonl", "lease.json", "README.md"}
