@@ -76,11 +76,13 @@ class ModelCheckpoints:
             folder.mkdir()
             write(folder)
             _seal(folder)
+            # As late as can be: writing may have taken minutes, in which another attempt has begun.
             self.check_lease(f"step {step}")
             self.stage.upload(folder, step_folder(step))
         steps = self.steps()
         for copied in steps:
             self.stage.forget(step_folder(copied))
+        # Only once the new one is committed: a kill at any moment leaves one to go on from.
         for old in steps[: -self.keep]:
             self.stage.remove(step_folder(old))
 
@@ -105,6 +107,7 @@ def _seal(folder: Path) -> None:
 
 def _problem(folder: Path) -> str | None:
     try:
+        # It was written last, but an upload goes in any order and may be cut off anywhere.
         files = json.loads((folder / MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError) as error:
         return f"no readable manifest ({error})"
@@ -112,6 +115,7 @@ def _problem(folder: Path) -> str | None:
         file = folder / name
         if not file.is_file():
             return f"{name} is missing"
+        # The size first: most torn files are short, and to read gigabytes takes a while.
         if file.stat().st_size != expected["bytes"] or file_digest(file) != expected["sha256"]:
             return f"{name} does not match its digest"
     return None

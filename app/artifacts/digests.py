@@ -22,6 +22,7 @@ def weights_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as stream:
+            # hashlib.file_digest takes one file; this is one digest over several, and none may fit into memory.
             for block in iter(lambda: stream.read(1 << 20), b""):
                 digest.update(block)
     return digest.hexdigest()
@@ -38,12 +39,14 @@ class DigestMemory:
 
     def digest(self, file: Path) -> str:
         """SHA-256 of a file; from memory if neither its size nor its time has changed."""
+        # Before it is read: what is changed meanwhile has another time at the next call.
         about = file.stat()
         place, state = str(file.resolve()), [about.st_size, about.st_mtime_ns]
         known = self._read()
         if (entry := known.get(place)) is not None and entry[:2] == state:
             return str(entry[2])
         found = file_digest(file)
+        # Read anew: while gigabytes were hashed another process may have added its own.
         self._keep({**self._read(), place: [*state, found]})
         return found
 

@@ -66,6 +66,7 @@ def write_ensemble(run: Folder, record: EnsembleRecord, grown_from: int | None =
     added = replace(record, version=next_version(run, record))
     if run.exists(CURRENT_ENSEMBLE) and read_ensemble(run, "") == added:
         return added
+    # A kill between the two leaves a version that nobody reads; `next_version` gives its number to the same record.
     run.write_json(ensemble_name(added.version), asdict(added))
     run.write_json(CURRENT_ENSEMBLE, {"version": added.version})
     return added
@@ -101,6 +102,7 @@ def is_grown_from(record: EnsembleRecord, first: EnsembleRecord) -> bool:
         and (record.tokenizer, dict(record.mixing)) == (first.tokenizer, dict(first.mixing))
         and first.models.items() <= record.models.items()
         and all(record.shares.get(lang, ())[:n] == tuple(held) for lang, held in first.shares.items())
+        # An allocation grows only with the experts that are added.
         and (len(record.experts) > n or record.allocation == first.allocation)
     )
 

@@ -12,6 +12,7 @@ from app.core.records import JsonValue
 
 def digest_json(value: JsonValue | Mapping[str, JsonValue]) -> str:
     """SHA-256 of a JSON value in canonical form (sorted keys, no spaces), 64 hex digits."""
+    # Equal values must give equal bytes, in whatever order their keys came. NaN is no JSON, and equals nothing.
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -24,4 +25,5 @@ def stage_key(stage: Stage, fields: Mapping[str, JsonValue], parents: Mapping[st
         "fields": dict(fields),
         "parents": dict(parents),
     }
+    # 64 bits: short enough for a folder; that any two of a million stages agree has a chance of 1 in 37 million.
     return digest_json(content)[:16]

@@ -161,4 +161,5 @@ def written_name(system: str, lang: str) -> str:
 
 def step_folder(step: int) -> str:
     """Folder of one checkpoint, inside a ``model`` stage."""
+    # Zeros as in all numbered names here, so that names sort as the numbers do.
     return f"step-{step:08d}"

@@ -23,6 +23,7 @@ from app.core.records import JsonObject
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 5.0
+# A storage that is away for some beats must not cost the lease of one who works.
 _DEAD_AFTER_BEATS = 6
 _SETTLE_SECONDS = 0.5
 """Between taking a lease and believing it: of two who write at the same time, the last one's stays."""
@@ -44,7 +45,7 @@ def held(folder: Folder, name: str, what: str) -> Iterator[None]:
         thread.join()
         with suppress(ArtifactError):
             if _holder(folder, name).get("id") == mine["id"]:
-                folder.remove(name)
+                folder.remove(name)  # another may have taken it over meanwhile: then it is not ours to remove
 
 
 def is_alive(holder: JsonObject) -> bool:
@@ -81,6 +82,7 @@ def _living(folder: Folder, name: str) -> JsonObject | None:
             return None
         time.sleep(_SETTLE_SECONDS)
         now = _holder(folder, name)
+        # A new beat has another time, a new holder another id; gone means free.
         if not now or now != first:
             return now or None
     if first:
@@ -106,7 +108,7 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        return True  # it runs, as another user
     return True
 
 

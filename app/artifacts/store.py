@@ -41,6 +41,7 @@ class Folder:
     cache_bytes: int = field(default=CACHE_BYTES, kw_only=True)
 
     def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        # At each call: folders are small records that travel to workers, and fsspec keeps the filesystem itself.
         fs, path = fsspec.core.url_to_fs(self.uri)
         return fs, path
 
@@ -66,6 +67,7 @@ class Folder:
         fs, path = self._fs()
         where = f"{path}/{name}" if name else path
         with self._using("list", name), suppress(FileNotFoundError):
+            # fsspec remembers listings of remote storages and would not see what other machines have written since.
             fs.invalidate_cache()
             return sorted(PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
         return []
@@ -89,6 +91,7 @@ class Folder:
 
     def read_range(self, name: str, start: int, end: int) -> bytes:
         """The bytes of a file from ``start`` up to ``end`` or to where it ends. Raises MissingArtifact."""
+        # HTTP has no range of no bytes; a storage may answer with the whole file.
         if start >= end:
             return b""
         fs, path = self._fs()
@@ -110,12 +113,14 @@ class Folder:
         """Write a file atomically: temporary name, flush to disk, rename."""
         fs, path = self._fs()
         target = f"{path}/{name}"
+        # A name of its own: two may write the same file at once, such as an orphan and its successor.
         temporary = f"{target}.{uuid.uuid4().hex}{_TEMPORARY}"
         with self._using("write", name, temporary):
             fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
             with fs.open(temporary, "wb") as file:
                 file.write(data)
                 if self.is_local:
+                    # Otherwise a power failure may keep the rename and lose the bytes.
                     file.flush()
                     os.fsync(file.fileno())
             fs.mv(temporary, target)
@@ -134,6 +139,7 @@ class Folder:
         copy = cache / name if name else cache
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
+            # Renamed when it is whole: a copy that a kill cut short would be taken for the file for ever.
             partial = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.tmp")
             with self._using("fetch", name):
                 fs.get(where, str(partial), recursive=True)
@@ -161,12 +167,14 @@ class Folder:
         """
         fs, path = self._fs()
         target = f"{path}/{name}"
+        # Object storages rename no folders: there it is put in place, and digests or a marker tell when it is whole.
         staged = f"{target}.{uuid.uuid4().hex}{_TEMPORARY}" if self.is_local else target
         with self._using("write", name, staged):
             if self.is_local:
                 fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
                 fs.put(str(folder), staged, recursive=True)
                 _flush(Path(staged))
+            # A rename does not replace a folder that has something in it, and a put would merge the two.
             if fs.exists(target):
                 fs.rm(target, recursive=True)
             if self.is_local:
@@ -192,6 +200,7 @@ class Folder:
 
         Clients of remote storages raise classes of their own: any is taken for the storage's.
         """
+        # Locally any other class would be an error of ours, not to be tried again.
         failures: type[Exception] = OSError if self.is_local else Exception
         try:
             yield
@@ -241,9 +250,11 @@ class StageFolder(Folder):
         """Declare the stage complete: manifest first, then the done marker; what killed writers left is removed."""
         fs, path = self._fs()
         for leftover in fs.glob(f"{path}/**/*{_TEMPORARY}") + fs.glob(f"{path}/*{_TEMPORARY}"):
+            # It may have lain in a folder that was removed just now.
             if fs.exists(leftover):
                 fs.rm(leftover, recursive=True)
         self.write(MANIFEST, manifest.to_json().encode())
+        # Last: whoever sees it sees all the rest.
         self.write(DONE, b"")
 
 

@@ -54,4 +54,5 @@ Off = BeforeValidator(_as_off)
 class Section(BaseModel):
     """Base of every section."""
 
+    # The string below a field is its description: docs/configuration.md is made of these.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

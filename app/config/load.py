@@ -37,6 +37,7 @@ def load_config(preset: str | None = None, file: str | None = None, overrides: S
     for override in overrides:
         tree = _merged(tree, _parse_override(override))
     run = tree.get("run")
+    # A `run` that is no section is left as it is, for pydantic to refuse by name.
     if isinstance(run, Mapping | None) and not (run or {}).get("name"):
         name = preset or (Path(file).stem if file else "default")
         tree = _merged(tree, {"run": {"name": name}})
@@ -49,6 +50,7 @@ def load_config_tree(tree: Mapping[str, Any]) -> Config:
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item) for item in error.errors())) from None
+    # On the whole tree, so also in what a preset or a file has brought.
     _refuse_secrets(resolved(config))
     return config
 
@@ -102,6 +104,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         value = raw
     if not isinstance(value, str | int | float | bool | list | dict) and raw != "null":
         value = raw  # dates and the like stay what was typed; `no` (Norwegian) is caught below
+    # YAML 1.1 takes yes, no, on and off for booleans too.
     if isinstance(value, bool) and raw.lower() not in ("true", "false"):
         value = raw
     tree: Any = value
@@ -129,9 +132,11 @@ def _explain(item: Any) -> str:
         section: Any = Config
         for part in path[:-1]:
             is_table = get_origin(section) is dict
+            # The part of a table's path is the user's name, the section is the type of its values.
             section = get_args(section)[1] if is_table else section.model_fields[part].annotation
         known = list(section.model_fields)
         full = {".".join([*path[:-1], name]) for name in known}
+        # First a slip of the pen within the section, then a key that stands in another one.
         close = nearest(path[-1], known, n=1) or nearest(where, _all_keys(Config), n=1)
         meant = ".".join([*path[:-1], close[0]]) if close and close[0] in known else (close[0] if close else "")
         hint = f"; did you mean {meant!r}?" if meant else ""

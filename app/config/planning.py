@@ -51,6 +51,7 @@ class PlanningConfig(Section):
 
     gpu: str = "L40S"
     """Which of `gpus` trains."""
+    # pydantic does not validate defaults by itself, and the examples come in by the validator.
     gpus: Gpus = Field(default={}, validate_default=True)
     """Each kind's `peak_tflops` (dense bf16), `memory_gb`, and price `on_demand` and `spot` for an hour."""
     prices: str = "examples: on demand AWS us-east-1 in 2025 (aws.amazon.com/ec2/pricing), spot rounded"

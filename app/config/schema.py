@@ -229,6 +229,7 @@ class Config(Section):
             raise ValueError(
                 "allocation.k=0 chooses k from corpus.languages, which is empty; name the languages or set allocation.k"
             )
+        # Chosen here, so that the resolved configuration and every key hold the number and not its absence.
         chosen = self.allocation.model_copy(update={"k": automatic_k(len(self.corpus.languages))})
         object.__setattr__(self, "allocation", chosen)  # the tree is frozen only once it is made
         return self

@@ -84,6 +84,7 @@ class TrainingConfig(Section):
         least, most = self.workers_per_expert
         if least > most:
             raise ValueError(f"workers_per_expert {least},{most}: the least is above the most; exchange them")
+        # A worker reads whole rows: one more than there are would have nothing to train on.
         if most > (rows := self.tokens_per_step // self.sequence_length):
             raise ValueError(
                 f"workers_per_expert {most} is more than the {rows} rows of a step; raise tokens_per_step or take fewer"

@@ -38,7 +38,7 @@ def _read(kind: Any, value: object, where: str) -> Any:
         return {str(name): _read(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
     if origin is typing.Literal and value in arguments:
         return value
-    # JSON does not tell 1 from 1.0; and to Python True is an int, but in a record that is a mistake.
+    # To Python True is an int too; where a record wants a number it is a mistake.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):

@@ -31,7 +31,7 @@ _VERSION = 1  # raised when the text changes: the almanac is identified by it, n
 _DOCUMENTS_PER_CHUNK = 200
 _LINES_PER_PAGE = (7, 15)
 _FIRST_DAY = datetime.date(1950, 1, 1)
-_WEEKS = 5000
+_WEEKS = 5000  # To October 2045.
 _LEAST_NAMES = {"territories": 150, "languages": 100}
 _LEAST = {
     **_LEAST_NAMES,
@@ -45,8 +45,10 @@ _LEAST = {
 }
 """Completeness: how many entries of its own a language needs to have an almanac."""
 _CURRENCIES = ("USD", "EUR", "JPY", "GBP", "CNY", "INR", "RUB", "BRL", "TRY", "KRW", "CHF", "EGP", "VND", "KES")
+# Codes that CLDR names beside languages and countries: several or none of them, groups, pseudo-locales, unknown.
 _NO_LANGUAGES = ("mis", "mul", "und", "zxx")
 _NO_TERRITORIES = ("EU", "EZ", "QO", "UN", "XA", "XB", "ZZ")
+# The large fields that hold no alias: Babel does not write into them, so they need no copy.
 _FLAT_FIELDS = ("territories", "languages", "scripts", "variants", "currency_names", "meta_zones", "time_zones")
 _SPANS = ("year", "month", "week", "day", "hour", "minute", "second")
 _DIGIT_ZERO = {"arab": 0x660, "arabext": 0x6F0, "beng": 0x9E6, "cakm": 0x11136, "deva": 0x966, "mymr": 0x1040}
@@ -149,6 +151,7 @@ def almanac_languages() -> tuple[str, ...]:
 def _is_complete(code: str) -> bool:
     if not localedata.exists(code) or code == "root" or normalise(code) != code:
         return False
+    # The cheap test first: `read_words` reads everything.
     if any(len(_own(code, field)) < least for field, least in _LEAST_NAMES.items()):
         return False
     words = read_words(code)
@@ -160,6 +163,7 @@ def read_words(lang: str) -> Words:
     """The vocabulary of one language of CLDR."""
     locale, root = _OwnLocale(lang), _OwnLocale("root")
     clean = functools.partial(_clean, is_latin=script(lang) == "Latn")
+    # Without the pattern "other" Babel cannot put a number and a currency's name together.
     named = _own(lang, "currency_names") if "other" in localedata.load(lang)["currency_unit_patterns"] else {}
     fields = _own(lang, "date_fields")
     zero = _DIGIT_ZERO.get(locale.default_numbering_system, ord("0"))
@@ -174,8 +178,11 @@ def read_words(lang: str) -> Words:
         _period_names(locale.months, root.months),
         _period_names(locale.days, root.days),
         tuple(span for span in _SPANS if _has_directions(fields.get(span), clean)),
+        # A day without its year would head many pages, also in both splits. The times of both samples end in 4.
         _usable(locale, _patterns(locale.date_formats, ("full", "long", "medium")), clean, "1987"),
+        # Digits alone will do for every language.
         _usable(locale, [*_patterns(locale.time_formats, ("medium", "short")), "HH:mm"], clean, "4"),
+        # In CLDR's patterns quotes mark literal text and are not shown.
         str(locale.datetime_formats.get("medium", "{1} {0}")).replace("'", ""),
         {ord("0") + digit: zero + digit for digit in range(10)} if zero != ord("0") else {},
     )
@@ -282,6 +289,7 @@ def _week(words: Words, rng: np.random.Generator) -> str:
 
 def _relative(words: Words, rng: np.random.Generator) -> str:
     spans = [
+        # From a minute to five years, each order of magnitude as often.
         datetime.timedelta(seconds=int(10 ** rng.uniform(1.8, 8.2)) * (1 if rng.random() < 0.5 else -1))
         for _ in range(int(rng.integers(1, 4)))
     ]
@@ -297,6 +305,7 @@ def _money(words: Words, rng: np.random.Generator) -> str:
     code = _pick(words.currencies, rng)
     low = int(10 ** rng.uniform(0.5, 6))
     prices = [
+        # Whole prices, without `5.00`.
         _format(numbers.format_currency, words, price, code, format_type="name", currency_digits=False)
         for price in (low, low + int(10 ** rng.uniform(0.5, 6)))
     ]
@@ -324,6 +333,7 @@ def _format(function: Callable[..., Any], words: Words, *values: Any, **options:
     return str(function(*values, locale=words.locale, numbering_system="default", **options))
 
 
+# Pages draw by place: another order is another text, and takes another `_VERSION`.
 TOPICS: Mapping[str, Topic] = {
     "calendar": _calendar,
     "week": _week,

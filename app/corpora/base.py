@@ -164,6 +164,7 @@ def split_of(doc_id: str, validation_fraction: float) -> str:
 
 def is_drawn(doc_id: str, purpose: bytes, share: float) -> bool:
     """Whether the document's hash, one for each purpose, is in the first ``share`` of the numbers."""
+    # Independent hashes: else what one purpose keeps would decide what another holds out.
     position = int.from_bytes(hashlib.blake2b(doc_id.encode(), digest_size=8, person=purpose).digest(), "big")
     return position < share * 2**64
 

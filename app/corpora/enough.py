@@ -28,6 +28,7 @@ def next_files(files: Sequence[SourceFile], needed: int, read: Mapping[int, Mapp
     rows tell. Each later one is as many files of a language as it still lacks by the files before.
     """
     if not read:
+        # Backwards, so that the first file of each language is the one that stays.
         first = {file.lang: number for number, file in reversed(list(enumerate(files))) if _is_counted(file)}
         return sorted([*first.values(), *(number for number, file in enumerate(files) if not _is_counted(file))])
     waiting: dict[str, list[int]] = {}
@@ -40,6 +41,7 @@ def next_files(files: Sequence[SourceFile], needed: int, read: Mapping[int, Mapp
         before = sum(file.lang == lang and _is_counted(file) and n in read for n, file in enumerate(files))
         lacking = needed - held
         if lacking > 0:
+            # Where nothing was found yet nothing can be estimated: as many files again are read.
             chosen += numbers[: math.ceil(lacking * before / held) if held else before]
     return sorted(chosen)
 
@@ -52,6 +54,7 @@ def expected_files(files: Sequence[SourceFile], needed: int, texts: Sequence[int
     read: dict[int, dict[str, int]] = {}
     while numbers := next_files(files, needed, read):
         read |= {number: {files[number].lang or "": texts[number]} for number in numbers if _is_counted(files[number])}
+        # Kept too: were `read` to stay empty, the first round would come again for ever.
         read |= {number: {} for number in numbers if not _is_counted(files[number])}
     return sorted(read)
 

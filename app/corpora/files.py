@@ -76,6 +76,7 @@ class FilesCorpus:
         kept, others = _choose(placed, wanted)
         self._require(usable, placed, kept, wanted)
         files = hold_out_by_hash([SourceFile(f.uri, p.lang, p.split, f.size_bytes, is_open=True) for f, p in kept])
+        # Only of what would be read: a copy of a whole repository holds such files beside the right ones.
         refuse_traps(file.uri for file in files)
         limited = first_files(files, self._settings.max_files_per_language)
         read = {file.uri for file in limited}
@@ -110,6 +111,7 @@ class FilesCorpus:
         self, usable: Sequence[Listed], placed: Sequence[_Placed], kept: Sequence[_Placed], wanted: set[str]
     ) -> None:
         missing = wanted - {place.lang for _, place in kept}
+        # A file whose name says no language may hold the missing one in its rows.
         if not kept or (missing and all(place.lang is not None for _, place in kept)):
             there = Counter(f"{place.lang} by {place.told_by}" for _, place in placed if place.lang)
             raise CorpusError(
@@ -141,6 +143,7 @@ def _believe_rows(placed: Sequence[_Placed], wanted: set[str], settings: CorpusS
             key = file.name.as_posix() if place.told_by == "file name" else place.told_by
             if key not in contradicted:
                 said = _said_by_first_row(file, settings)
+                # Rows of hi-Latn do not contradict a folder `hi`.
                 contradicted[key] = said is not None and said.partition("-")[0] != place.lang
             place = replace(place, lang=None, told_by="") if contradicted[key] else place
         result.append((file, place))

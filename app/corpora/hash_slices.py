@@ -22,6 +22,8 @@ _FENCE = np.dtype("<u4")
 _RECORD = np.dtype([("hash", "<u8"), ("number", "<u4")])
 RECORD_BYTES = _RECORD.itemsize
 _HEADER_BYTES = 3 * _HEADER.itemsize
+# Fences say where equal shares of the range of hashes begin in a column; a small file has few, or its table would be
+# larger than its hashes.
 _MOST_FENCES, _RECORDS_A_FENCE = 1024, 64
 _BITS = 64
 
@@ -32,6 +34,7 @@ def pack_hashes(columns: Sequence[Hashes]) -> bytes:
     fences = _fences(rows)
     tables, bodies = [], []
     for column in columns:
+        # Stable, so that numbers ascend where hashes are equal.
         order = np.argsort(column, kind="stable")
         records = np.empty(rows, _RECORD)
         records["hash"], records["number"] = column[order], order
@@ -57,16 +60,19 @@ def read_rows(read: Read) -> int:
 
 def read_slice(read: Read, wanted: Slice) -> tuple[Hashes, Numbers]:
     """The hashes of one slice, ascending, and their numbers, ascending where hashes are equal."""
+    # Header and table in one read of a remote file, as long as they can be: how long they are the header says.
     head = read(0, _HEADER_BYTES + _FENCE.itemsize * (wanted.column + 1) * (_MOST_FENCES + 1))
     columns, rows, fences = (int(value) for value in np.frombuffer(head[:_HEADER_BYTES], _HEADER))
     table = _HEADER_BYTES + _FENCE.itemsize * (fences + 1) * wanted.column
     borders = np.frombuffer(head, _FENCE, fences + 1, table)
     first = wanted.part * fences // wanted.parts
+    # With more slices than fences a slice is less than what two fences enclose, and is cut out below.
     last = max(first + 1, (wanted.part + 1) * fences // wanted.parts)
     body = _HEADER_BYTES + _FENCE.itemsize * (fences + 1) * columns + RECORD_BYTES * rows * wanted.column
     data = read(body + RECORD_BYTES * int(borders[first]), body + RECORD_BYTES * int(borders[last]))
     records = np.frombuffer(data, _RECORD)
     start = np.searchsorted(records["hash"], _first(wanted.part, wanted.parts))
+    # The border behind the last slice, 2^64, is no 64-bit number.
     is_last = wanted.part + 1 == wanted.parts
     end = records.size if is_last else np.searchsorted(records["hash"], _first(wanted.part + 1, wanted.parts))
     return records["hash"][start:end].astype(np.uint64), records["number"][start:end].astype(np.uint32)
@@ -106,6 +112,7 @@ def read_marks(read: Read, unit: int, units: int) -> Numbers:
 
 
 def _fences(rows: int) -> int:
+    # A power of two as the number of slices is, so that their borders meet.
     return min(_MOST_FENCES, max(1, (1 << (rows // _RECORDS_A_FENCE).bit_length()) >> 1))
 
 

@@ -44,6 +44,7 @@ class HubCorpus:
             raise CorpusError(f"corpus.source={settings.source} needs corpus.languages: all of it is {layout.size}")
         revision = settings.revision or layout.revision
         refuse_converted(revision)
+        # By default each column has our name for it; only a name that was changed goes before the layout's.
         renamed = {ours: theirs for ours, theirs in settings.columns.items() if ours != theirs}
         self._settings = replace(settings, columns={**layout.columns, **renamed}, line_break=layout.line_break)
         self._layout = layout
@@ -131,10 +132,12 @@ class HubCorpus:
         found = [
             SourceFile(uri, lang, split, size, is_language_sure=True, is_open=bool(self._settings.path))
             for split, pattern in patterns
+            # A file system lists in any order; `max_files_per_language` takes the first.
             for uri, size in sorted(self._sizes(pattern).items())
         ]
         if not any(file.split != "validation" for file in found):
             if self._settings.path:
+                # Perhaps the copy is of the wrong files, which has a cure of its own.
                 there_is = (path.as_posix() for path in Path(self._settings.path).absolute().rglob("*"))
                 refuse_traps(there_is, as_mc4=self._settings.source == "mc4")
             missing = f"file {patterns[0][1]}" if patterns else f"folder in {layout.root or 'it'}"
@@ -159,6 +162,7 @@ class HubCorpus:
         """A file's name below the root."""
         if self._settings.path:
             return Path(file.uri).relative_to(self._local_root()).as_posix()
+        # By number of names, since in the address the repository's last one ends with `@revision`.
         above = PurePosixPath(self._hub.repository, self._layout.root)
         return PurePosixPath(*PurePosixPath(file.uri).parts[len(above.parts) :]).as_posix()
 

@@ -73,6 +73,7 @@ def _with_head(source: Iterator[bytes]) -> tuple[bytes, Generator[bytes]]:
 
 def _rows(number: int, piece: bytes) -> Iterator[Row]:
     def unusable(reason: Reason) -> Row:
+        # A character has at most four bytes.
         return Row(number, {}, reason, piece[: 4 * SAMPLE_CHARACTERS].decode("utf-8", "replace"))
 
     try:
@@ -80,6 +81,7 @@ def _rows(number: int, piece: bytes) -> Iterator[Row]:
     except UnicodeDecodeError:
         yield unusable("bad_encoding")
         return
+    # RecursionError: brackets nested deeper than Python can follow.
     except (ValueError, RecursionError):
         yield unusable("bad_json")
         return
@@ -90,6 +92,7 @@ def _rows(number: int, piece: bytes) -> Iterator[Row]:
 def _values(text: str) -> list[Any]:
     """The JSON values of a line: one, but for files that were joined without a line break between them."""
     try:
+        # The usual line; whatever fails here is read again, slower.
         return [json.loads(text)]
     except ValueError:
         decoder = json.JSONDecoder(parse_int=_integer)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
+# Possessive: nothing is kept for stepping back, however long a string is.
 _IN_STRING = re.compile(rb'(?:[^"\\\n]|\\[^\n])*+')
 _OUTSIDE = re.compile(rb'["{}\[\],]')
 _WHITE = b" \t\r\n\xef\xbb\xbf"
@@ -52,6 +53,7 @@ class _Splitter:
             if self._depth == 0 and not self._in_string:
                 yield from self._value()
         if self._depth == 0 and not self._in_string:
+            # White space is not held, however much of it there is.
             self._text = bytearray(self._text.lstrip(_WHITE))
             self._seen = len(self._text)
         if len(self._text) > self._max_bytes:  # what is held is dropped, and what it opened is remembered
@@ -72,6 +74,7 @@ class _Splitter:
             if not mark or mark == b"\\":  # the other half of the escape is in the next block
                 return False
             self._in_string = False
+            # Not a quote but a bare line break: the value ends here, as `spread_values` says.
             self._depth = self._depth if mark.startswith(b'"') else 0
             self._seen += 1
             return True

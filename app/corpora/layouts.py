@@ -54,6 +54,7 @@ LAYOUTS: Mapping[str, Layout] = {
         size="9.7 TB",
         root="multilingual",
         files=(("train", "c4-{code}.*.json.gz"), ("validation", "c4-{code}-validation.*.json.gz")),
+        # mC4 keeps the old code of Hebrew.
         codes={"he": "iw"},
     ),
     "culturax": Layout(

@@ -51,16 +51,19 @@ def list_files(place: str) -> Listing:
 
 
 def _list_local(path: Path) -> Listing:
+    # Links stay: in the Hub's cache a link has the file's name, and what it names is a hash.
     path = Path(os.path.normpath(path))
     if path.is_file():
         return Listing(PurePosixPath(path.parent), [Listed(str(path), PurePosixPath(path.name), path.stat().st_size)])
     if path.is_dir() or not _MAGIC.search(str(path)):
         pattern, base = None, path
     else:
+        # fsspec's patterns, so that they mean the same here and on a remote storage.
         pattern, base = re.compile(glob_translate(path.as_posix())), Path(_before_marks(path.as_posix()))
     listing = Listing(PurePosixPath(base))
     if not base.is_dir():
         return listing
+    # A pattern without ** matches nothing deeper than itself; folders below are not walked.
     most = None if pattern is None or "**" in str(path) else len(path.parts) - len(base.parts)
     found = [file for file in _Walk(base, listing.unread).files(most) if not pattern or pattern.match(file.as_posix())]
     listing.files = list(_unique(base, found, listing.unread))
@@ -122,6 +125,7 @@ class _Walk:
 def _unique(base: Path, paths: Iterable[Path], unread: list[Unread]) -> Iterator[Listed]:
     """Each file once, by its own name rather than a link's; what cannot be opened is left unread."""
     first: dict[str, str] = {}
+    # Files before links, so that a link never takes the place of the file that it names.
     for path in sorted(paths, key=lambda path: (path.is_symlink(), path.as_posix())):
         name, real = path.relative_to(base).as_posix(), os.path.realpath(path)
         if not path.exists():
@@ -143,6 +147,7 @@ def _list_remote(place: str) -> Listing:
     root = str(root)
     if filesystem.isfile(root):
         base, details = PurePosixPath(root).parent, {root: filesystem.info(root)}
+    # Object stores have no folders of their own: a prefix under which something lies exists.
     elif filesystem.exists(root):
         base, details = PurePosixPath(root), filesystem.find(root, detail=True)
     else:

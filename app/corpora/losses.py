@@ -52,6 +52,7 @@ def find_poor_files(files: Sequence[SourceFile], sidecars: Sequence[Sidecar]) ->
         faults = sum(sidecar.rejects.get(reason, 0) for reason in _FAULTS)
         if documents and faults <= documents and "corrupt_stream" not in sidecar.rejects:
             continue
+        # A file without any row is lost whole; one whose rows were read and are not wanted is not lost at all.
         share = faults / (faults + documents) if faults else float(not documents and not rejects)
         worst = max(sidecar.rejects, key=lambda reason: sidecar.rejects[reason], default="")
         sample = sidecar.first_rejects.get(worst, "")

@@ -51,6 +51,7 @@ def language_weights(
 def _unimax(tokens: Mapping[str, int], max_epochs: float, budget_tokens: int) -> dict[str, float]:
     left = float(budget_tokens)
     given: dict[str, float] = {}
+    # The smallest first: what it cannot take is divided among those still to come.
     ascending = sorted(tokens, key=lambda lang: (tokens[lang], lang))
     for done, lang in enumerate(ascending):
         given[lang] = min(left / (len(ascending) - done), tokens[lang] * max_epochs)

@@ -48,10 +48,12 @@ def band_hashes(document: Document, threshold: float) -> list[int]:
     Compared are the sets of 5 successive characters, case and runs of white space aside, which works in every script.
     """
     bands, rows = band_shape(threshold)
+    # Copied, since the permutations would else be drawn anew for each document.
     minhash = _empty_minhash().copy()
     shingles = _shingles(document.text)
     while some := list(itertools.islice(shingles, _SHINGLES_AT_ONCE)):
         minhash.update_batch(some)
+    # Their bytes are hashed, so they must be the same on every machine; the scheme has values of 32 bits.
     values = minhash.hashvalues.astype("<u4")
     lang = document.lang.encode() + b"\x1f"
     return [_digest(lang + values[band * rows : (band + 1) * rows].tobytes()) for band in range(bands)]
@@ -80,10 +82,12 @@ def mark_repeats(slices: Sequence[tuple[Hashes, Numbers]]) -> list[Numbers]:
 
 @functools.cache
 def _empty_minhash() -> MinHash:
+    # All that decides a hash is named here: signatures of other tasks and runs are compared with it.
     return MinHash(num_perm=_PERMUTATIONS, seed=1, hashfunc=zlib.crc32, scheme="affine32")
 
 
 def _shingles(text: str) -> Iterator[bytes]:
+    # Four bytes for every character, so that a slice of bytes is a slice of characters; in UTF-8 it is not.
     points = " ".join(text[:_READ_CHARACTERS].casefold().split()).encode("utf-32-le")
     width = _SHINGLE_CHARACTERS * _CODE_POINT_BYTES
     return (points[at : at + width] for at in range(0, max(1, len(points) - width + 1), _CODE_POINT_BYTES))

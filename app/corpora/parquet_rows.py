@@ -26,6 +26,7 @@ def parquet_rows(uri: str, text: str, others: Collection[str], span: Span | None
     Raises an ArrowException where the file is torn or is no parquet.
     """
     with open_binary(uri) as raw:
+        # A buffer, and nothing read ahead: else Arrow holds a whole row group's columns, however large it is.
         table = pq.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         named = [name for name in table.schema_arrow.names if name == text or name in others]
         # without any column of ours every row is rejected, with the names that are there

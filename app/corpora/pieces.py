@@ -124,6 +124,7 @@ class _Noted:
     def __init__(self, rows: Iterable[Document | Reject], split: str | None, validation_fraction: float) -> None:
         self._source, self._split, self._fraction = rows, split, validation_fraction
         self.groups: dict[Group, int] = {}
+        # Ten bytes a document; as Python's numbers they would take several times as much.
         self.places, self.sizes = array("H"), array("Q")
         self.first: dict[str, Reject] = {}
         self.lines = self.rows = 0
@@ -132,6 +133,7 @@ class _Noted:
     def __iter__(self) -> Iterator[Document | Reject]:
         for row in self._source:
             if isinstance(row, Reject) and row.reason == "range_end":
+                # The end counts as the line after the last.
                 self.lines = row.line - 1
                 continue
             self.rows += 1
@@ -176,6 +178,7 @@ def plan_join(pieces: Sequence[Folder], file: SourceFile, number: int, target: F
     begins = Counter[Group]()
     for at, (folder, record) in enumerate(zip(pieces, records, strict=True)):
         held = Counter[Group]()
+        # How a piece was cut follows from its order too, by the same rule, so no list of its parts is kept.
         for cut in cut_parts(_order(folder, record), part_bytes):
             source = Source(at, cut.chunk, 0, cut.end - cut.start)
             places.setdefault(cut.group, []).append((begins[cut.group] + cut.start, source))
@@ -194,6 +197,7 @@ def join_part(pieces: Sequence[Folder], part: JoinedPart, number: int, target: F
         )
         for source in part.sources
     ]
+    # One chunk and one schema, as a single task has them: the file must have the same bytes.
     table = pa.concat_tables(tables).combine_chunks()
     write_part(target, group, number, part.chunk, table.cast(SHARD_SCHEMA))
     return table.num_rows
@@ -236,6 +240,7 @@ def _join_sidecars(
         reasons.update(sidecar.rejects)
         for reason, reject in piece.first.items():
             first.setdefault(reason, tell_reject(_placed(reject, lines, rows)))
+        # A piece without rejects has no file of them.
         if sidecar.rejects and len(rejects) < KEPT_REJECTS:
             kept = folder.read(rejects_name(_NUMBER)).rstrip(b"\n").split(b"\n")
             rejects += [_placed(Reject(**json.loads(line)), lines, rows) for line in kept]

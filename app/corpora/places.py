@@ -57,6 +57,7 @@ def place_of(name: PurePosixPath, base: PurePosixPath, wanted: set[str], column:
         return Place(normalise(match.group(1)), split, "file names of mC4", is_certain=True)
     stem = _stem(name.name)
     folders = [*reversed(name.parts[:-1])]
+    # corpus.path may be `.../de/train`.
     own = base.parent.name if base.name.lower() in SPLITS else base.name
     core = _core(stem)
     named = [(core, "file name"), *((folder, f"folder {folder!r}") for folder in folders)]
@@ -88,6 +89,7 @@ def _stem(name: str) -> str:
 def _core(stem: str) -> str:
     """A name without the splits and numbers at its ends: ``de`` of ``de-train-00000-of-00010``."""
     core = re.sub(r"[-_.]\d+-of-\d+$", "", stem)
+    # Marks are kept, since `deu_Latn` is split here as well and put together again.
     words, marks = _BETWEEN.split(core), ["", *_BETWEEN.findall(core)]
     while len(words) > 1 and _is_no_code(words[-1]):
         words, marks = words[:-1], marks[:-1]

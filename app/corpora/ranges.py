@@ -62,5 +62,6 @@ def range_lines(
         if line_break:
             is_ended = True
             break
+    # A blank line counts if it has its break; what follows the last break of a file is no line.
     if held or is_long or is_ended:
         yield None if is_long else bytes(held)

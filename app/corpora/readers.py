@@ -106,6 +106,7 @@ def _document(row: Row, file: SourceFile, settings: CorpusSettings, wanted: set[
         size = len(text.encode())
     except UnicodeEncodeError:  # half of a surrogate pair, escaped in the JSON
         return reject("bad_encoding", text)
+    # In parquet and spread JSON there are no lines that could have been too long.
     if size > settings.max_line_bytes:
         return reject("line_too_long", f"{size} bytes, more than {settings.max_line_bytes}: {text[:100]}")
     lang, reason, sample = _language(row.values, file, settings, wanted)

@@ -23,6 +23,7 @@ def screen(
         if isinstance(row, Reject):
             yield row
             continue
+        # Counted before anything is dropped, as the signatures were.
         documents += 1
         dropped: tuple[Reason, str] | None = None
         if documents in near_duplicates:

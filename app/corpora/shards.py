@@ -24,6 +24,7 @@ SHARD_SCHEMA = pa.schema(
     {
         "doc_id": pa.string(),
         "lang": pa.string(),
+        # Offsets of 64 bits: a column of plain strings ends at 2 GiB.
         "text": pa.large_string(),
         "url": pa.string(),
         "timestamp": pa.string(),
@@ -160,6 +161,7 @@ def write_rejects(target: Folder, number: int, rejects: Sequence[Reject]) -> Non
 
 def write_part(target: Folder, group: Group, number: int, chunk: int, table: pa.Table) -> None:
     """One part of a source file; table: with ``SHARD_SCHEMA``."""
+    # In memory first: the store writes a file whole or not at all, so a killed task leaves no torn part.
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     target.write(f"{shard_folder(*group)}/{part_name(number, chunk, 'parquet')}", sink.getvalue().to_pybytes())

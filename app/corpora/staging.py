@@ -67,6 +67,7 @@ class HubFiles:
 
     def _download(self, uri: str, size_bytes: int | None, target: Path) -> None:
         partial = target.with_name(f"{target.name}.partial")
+        # Appended to: it begins where earlier tries have ended. A killed process lets go of the lock.
         with partial.open("ab") as copy:
             fcntl.flock(copy, fcntl.LOCK_EX)
             if target.exists():  # another run was quicker, and may have renamed the very file we hold
@@ -77,9 +78,11 @@ class HubFiles:
                     source.seek(done)
                 shutil.copyfileobj(source, copy, 1 << 20)
             copy.flush()
+            # Else a crash of the machine could leave the full name with less than the file.
             os.fsync(copy.fileno())
             size = copy.tell()
             if size_bytes is not None and size > size_bytes:
+                # Too long cannot be mended by going on: the next try begins anew.
                 copy.truncate(0)
             if size_bytes is not None and size != size_bytes:
                 raise OSError(f"got {size} of {size_bytes} bytes")

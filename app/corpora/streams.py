@@ -72,6 +72,7 @@ def span_blocks(uri: str, span: Span) -> tuple[Iterator[bytes], Iterator[bytes]]
 
     span: bytes of a plain file, or whole frames of a zstd file. Raises what ``blocks`` raises.
     """
+    # Generators: the second opens the file only if a line is open where the span ends.
     return _between(uri, span.start, span.end), _between(uri, span.end, None)
 
 

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from app.core.errors import CorpusError
 from app.corpora.layouts import MC4_NAME
 
+# The Hub's addresses write the slashes of a revision as %2F.
 _CONVERTED = re.compile(r"refs(?:/|%2F)convert(?:/|%2F|$)")
 _PARTIAL = re.compile(r"(?:^|/)partial-[^/]+/[^/]*\.parquet$")
 _REMOVED = re.compile(r"(?:^|/)[a-z]{3}_[A-Z][a-z]{3}_removed/")
 _PLAIN_C4 = re.compile(r"(?:^|/)(?:en|en\.no\w+|realnewslike)/c4-(?:train|validation)\.\d+-of-\d+\.json\.gz$")
+# In the Hub's cache the repository's folder is called `datasets--allenai--c4`.
 _C4_REPOSITORY = re.compile(r"allenai(?:/|--)c4(?:@|/|$)")
 
 

@@ -56,6 +56,7 @@ def refuse_most_unread(place: str, read: Sequence[_Sized], unread: Sequence[Unre
     """Raise CorpusError if what is lost is more than what is read, by bytes or by number of files meant as text."""
     lost = [file for file in unread if file.is_loss]
     lost_bytes, read_bytes = sum(file.size_bytes for file in lost), sum(file.size_bytes or 0 for file in read)
+    # Files of unknown kinds count by bytes alone: many small ones may lie beside any corpus.
     missing = [file for file in lost if file.why != UNKNOWN_KIND]
     if lost_bytes > read_bytes or len(missing) > len(read):
         raise CorpusError(
@@ -71,6 +72,7 @@ OTHER_LANGUAGE = "their language is not one of corpus.languages"
 
 def _pointed_at(file: _Sized) -> int | None:
     """Bytes of the file that a Git LFS pointer stands for; None if it is none."""
+    # Larger files are no pointers, and opening each would cost a request on a remote storage.
     if file.size_bytes is None or file.size_bytes > _POINTER_BYTES:
         return None
     with open_binary(file.uri) as stream:

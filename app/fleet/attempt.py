@@ -29,6 +29,8 @@ class Attempt:
                 f" {torch.cuda.device_count()}; verify on one that has them, or with fewer workers"
             )
         self._name, self._meeting = task.name, tempfile.TemporaryDirectory(prefix="xelm-attempt-")
+        # A fork would have torch's locks without the threads that hold them, and no CUDA. They meet at a file, since a
+        # port may be taken by another program; in a new folder, since torch meets at no file that was used before.
         context, place = multiprocessing.get_context("spawn"), Path(self._meeting.name) / "rendezvous"
         self._processes = [
             context.Process(target=_work, args=(task, threads, rank, workers, place)) for rank in range(workers)
@@ -44,6 +46,7 @@ class Attempt:
     def wait(self) -> None:
         """Return when all have finished. Raises TrainingError if one failed, after the end of the others."""
         while any(process.is_alive() for process in self._processes):
+            # The others may wait for the failed one in a sum for ever.
             if any(process.exitcode for process in self._processes):
                 break
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -67,6 +70,7 @@ def _work(task: ModelTask, threads: int, rank: int, workers: int, meeting_place:
         on_gpus = choose_device(task.spec.device).type == "cuda"
         if on_gpus:
             torch.cuda.set_device(rank)
+        # All are on this machine; gloo would else look for its address by the host's name.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         backend = "nccl" if on_gpus else "gloo"
         dist.init_process_group(backend, init_method=f"file://{meeting_place}", rank=rank, world_size=workers)

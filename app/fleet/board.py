@@ -33,6 +33,7 @@ def last_metrics(task: ModelTask) -> JsonObject | None:
         return rows[-1] if rows else None
     with task.stage.local(METRICS).open("rb") as file:
         file.seek(0, 2)
+        # The end of a file that grows with the run. The window may begin within a row, and a kill may end within one.
         file.seek(max(0, file.tell() - 4096))
         lines = [line for line in file.read().splitlines() if line.startswith(b"{") and line.endswith(b"}")]
     row: JsonObject | None = json.loads(lines[-1]) if lines else None
@@ -59,6 +60,7 @@ class InPlace:
 
     def replace(self, lines: Sequence[str]) -> None:
         """Show these in their place."""
+        # F: to the start of the line so many above. 2K below: empty the line, which may have been longer.
         up = f"\x1b[{self._height}F" if self._height else ""
         more = self._height - len(lines)
         sys.stderr.write(up + "".join(f"\x1b[2K{line}\n" for line in [*lines, *[""] * more]))
@@ -98,6 +100,7 @@ class ProgressBoard:
         for task in self._tasks:
             if fleet.member(task.key).state != "running":
                 self._begun_at.pop(task.key, None)
+        # Never changed, only replaced by the driver's thread: the board's own needs no lock.
         self._fleet = fleet
 
     def lines(self, now: float) -> list[str]:
@@ -132,6 +135,7 @@ class ProgressBoard:
     def _watch(self) -> None:
         looks = 0
         while not self._closed.wait(self._interval):
+            # Local metrics are looked at twice for each print, so that the pace has points enough.
             self._show(quiet=looks % 2 == 0 and self._interval == _SECONDS)
             looks += 1
 
@@ -144,6 +148,7 @@ class ProgressBoard:
         elif not quiet:
             log.info("train: %s", together)
             for line in models:
+                # The driver says itself when a model ends or fails.
                 if " running " in line or line.endswith(" starting"):
                     log.info("train:   %s", line)
             for line in more:
@@ -155,4 +160,5 @@ class ProgressBoard:
 def _tokens_seen(task: ModelTask, state: str, row: JsonObject | None) -> float:
     if state == "done":
         return float(task.spec.budget_tokens)
+    # Whole steps may come to a little more than the budget.
     return min(float(str(row["tokens_seen"])), task.spec.budget_tokens) if row else 0.0

@@ -33,6 +33,7 @@ def by_name(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Name -> node, of those of ``ray.nodes()`` that are alive: its host, and as much of its ID as tells them apart."""
     alive = {str(node["NodeID"]): node for node in nodes if node["Alive"]}
     most = max([_SHORT_ID, *map(len, alive)])
+    # Ids of Ray's fake cloud all begin alike: cut to six digits, one node would hide the others from the driver.
     digits = next(n for n in range(_SHORT_ID, most + 1) if len({whole[:n] for whole in alive}) == len(alive))
     return {f"{node['NodeManagerHostname']} {whole[:digits]}": node for whole, node in alive.items()}
 
@@ -84,6 +85,7 @@ def shortage(
     fits = how_many(nodes.values(), wanted)
     if fits >= workers:
         return None
+    # One that holds a single worker will do: several such nodes can be added.
     kind = next((name for name, resources in kinds.items() if holds(resources, wanted)), None)
     most = {name: max((node.get(name, 0.0) for node in nodes.values()), default=0.0) for name, a in wanted.items() if a}
     run = f"{workers} workers with {listed(wanted)} each" if workers > 1 else listed(wanted)

@@ -37,6 +37,7 @@ def run_status(config: Config, store: Store) -> JsonObject:
     }
     driver, said = driver_status(run)
     for status in models.values():
+        # A driver that was killed has left its last word in the record.
         if isinstance(status, dict) and status["state"] in ("running", "waiting") and not driver["alive"]:
             status["state"] = "stopped"
     rows = [_row(name, status) for name, status in models.items() if isinstance(status, dict)]
@@ -59,6 +60,7 @@ def model_status(store: Store, entry: Mapping[str, JsonValue]) -> JsonObject:
     """One model's status from its entry in ``fleet.json`` and its folder in the store."""
     stage = store.stage("model", str(entry["key"]))
     status: JsonObject = {name: entry[name] for name in ("key", "state", "preemptions", "failures", "reason")}
+    # The driver may have died between the end of the model and its own record of it.
     if stage.is_complete:
         status["state"] = "done"
     if stage.exists(LEASE):
@@ -81,6 +83,7 @@ def model_status(store: Store, entry: Mapping[str, JsonValue]) -> JsonObject:
 def metrics_rows(model: StageFolder) -> list[JsonObject]:
     """The rows of a model's metrics so far; a line torn by a kill is left out."""
     lines = model.read(METRICS).splitlines() if model.exists(METRICS) else []
+    # Rows are flat, so only a whole one ends with a brace.
     return [json.loads(line) for line in lines if line.endswith(b"}")]
 
 

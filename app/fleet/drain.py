@@ -44,6 +44,7 @@ def drain_node(gcs_address: str, node_id: str, notice: Notice) -> None:
     protocol: Any = importlib.import_module("ray.core.generated.autoscaler_pb2")
     reason = protocol.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
     client = raylet.GcsClient(address=gcs_address)
+    # Ray's deadlines are milliseconds.
     accepted, why = client.drain_node(node_id, reason, notice.reason, int(notice.deadline * 1000))
     if not accepted:
         log.warning("Ray refuses to drain node %s: %s", node_id, why)

@@ -63,10 +63,13 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
                 break
         else:
             machines.ask_for(fleet.able)
+            # Slots are all that the machines hold, taken or free.
             for key in fleet.next_to_start(machines.slots() - len(running)):
                 fleet = fleet.started(key)
                 changed(fleet)
+                # Python evaluates the right side first: the step is that before the run.
                 running[machines.start(tasks[key])] = (key, machines.saved_step(tasks[key]))
+            # While something runs, a full cluster is no shortage: what waits has its turn.
             room.watch(None if running else machines.shortage())
         if not running:  # waiting for nothing would return at once
             time.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -127,6 +130,7 @@ def innermost(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     for line in reversed(lines):
+        # Ray's own heading holds the word too and says nothing.
         if ("Error" in line or "app.core.errors" in line) and _HEADING not in line:
             return line
     below = next((number for number, line in enumerate(lines[:-1], 1) if _HEADING in line), len(lines) - 1)

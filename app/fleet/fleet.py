@@ -42,6 +42,7 @@ class Fleet:
 
     def next_to_start(self, free_slots: int) -> list[str]:
         """Keys to start now, of those that wait for no other: the largest first keeps the last finisher early."""
+        # The sort is stable: equal ones keep the order of the plan.
         waiting = sorted(self._ready(), key=lambda m: -m.work)
         return [member.key for member in waiting[: max(0, free_slots)]]
 
@@ -96,6 +97,7 @@ class Fleet:
         """Give up what waits for a member that failed, and what waits for those."""
         fleet = self
         for member in self.members:
+            # The newest state: an earlier turn may have given this one up by way of another.
             if lost in member.after and fleet.member(member.key).state == "waiting":
                 reason = "what it is made from was not trained"
                 fleet = fleet._with(replace(member, state="failed", reason=reason))._without_hope(member.key)
@@ -122,7 +124,9 @@ def plan_fleet(
             key,
             tokens,
             "done" if done else "waiting",
+            # Failures are not carried over: to run the command again is how what was given up is tried anew.
             preemptions=before.get(key, 0),
+            # A parent that is no member is finished already, or the model's own error says that it is missing.
             after=tuple(other for other in keys if other != key and other in (parents or {}).get(key, ())),
         )
         for key, tokens, done in work

@@ -23,10 +23,12 @@ def idle_share(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> f
     times = {at for at, _ in slots} | {at for _, *both in attempts for at in both} | {0.0, until}
     marks = sorted(at for at in times if 0.0 <= at <= until)
     idle = offered = 0.0
+    # Between two marks no run begins or ends and no slot comes or goes.
     for begin, end in pairwise(marks):
         count = [number for at, number in slots if at <= begin][-1]
         running = {member for member, start, stop in attempts if start <= begin < stop}
         waiting = sum(begin < end_of for member, end_of in last.items() if member not in running)
+        # More may run than there are slots, just after some have gone.
         idle += (end - begin) * min(max(0, count - len(running)), waiting)
         offered += (end - begin) * count
     return idle / offered if offered else 0.0

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# 130 is what shells give for Ctrl-C (128 + 2); 75 is EX_TEMPFAIL of sysexits.h: try again later.
 STATUSES = {signal.SIGINT: 130, signal.SIGTERM: 75}
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
+# A KeyboardInterrupt passes through every `except Exception`, here and in libraries.
 class Ended(KeyboardInterrupt):
     """Raised in the main thread by a signal; ``status`` is the exit status to end with."""
 
@@ -55,6 +57,7 @@ def own_handlers_kept() -> Iterator[None]:
     yield
     if threading.current_thread() is threading.main_thread():
         for number, handler in before.items():
+            # Python's functions only: the system's default and None are no callables, and there Ray's own may stay.
             if callable(handler):
                 signal.signal(number, handler)
 
@@ -71,6 +74,7 @@ def _handled(first: Callable[[int], None]) -> Iterator[None]:
         seen.append(number)
         if len(seen) > 1:
             _say(f"{_NAMES[signal.Signals(number)]} again: ended at once; run the same command again to continue")
+            # Past all cleaning up: a second signal is sent where the first hangs.
             os._exit(STATUSES[signal.Signals(number)])
         first(number)
 

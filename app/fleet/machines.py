@@ -27,6 +27,7 @@ from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
 
+# A thread for each run does nothing but wait for it; the pool makes them as they are needed.
 _MOST_RUNS_AT_ONCE = 256
 
 
@@ -63,6 +64,7 @@ class RayMachines:
     def is_stopping(self) -> bool:
         """See Machines; a storage that is away for a moment neither stops anything nor loses a stop."""
         with suppress(StorageError):
+            # Not written when it was asked for: that is within a signal handler, and the storage may be slow or away.
             if self._stop_reason and not self._run.exists(STOP):
                 self._run.write_json(STOP, {"reason": self._stop_reason})
             return self._run.exists(STOP)
@@ -86,6 +88,7 @@ class RayMachines:
         """
         if self._config.cluster.address != "local":
             runs = min(runs, self._config.cluster.slots or runs)
+            # For workers and not for runs: a run's workers may be on several machines.
             request_resources(bundles=[self._resources()] * runs * self._workers[0])
 
     def _resources(self) -> dict[str, float]:
@@ -129,4 +132,5 @@ def ray_machines(
             with saves_on_signals(machines.stop_by_signal):
                 yield machines
         finally:
+            # What was asked for holds until something else is: the machines would be kept for ever.
             machines.ask_for(0)

@@ -30,6 +30,7 @@ class PrometheusMetrics:
 
     def step(self, metrics: StepMetrics) -> None:
         """Add what came since the last row."""
+        # The first row of a resumed attempt says from where to count, and counts nothing.
         if self._seen is not None:
             self._tokens.inc(metrics.tokens_seen - self._seen, tags=self._tags)
         self._seen = metrics.tokens_seen

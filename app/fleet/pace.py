@@ -22,12 +22,14 @@ class Pace:
         """The model has seen so many tokens; fewer than before means that it began anew from a checkpoint."""
         seen = self._seen.setdefault(name, deque())
         if seen and tokens < seen[-1][1]:
+            # Tokens that are trained again would make the speed negative.
             self._moving.discard(name)
         if name not in self._moving:
             if seen and tokens > seen[-1][1]:
                 self._moving.add(name)
             seen.clear()
         seen.append((now, tokens))
+        # The newest look beyond the window stays: the speed is then over at least the whole of it.
         while len(seen) > 2 and now - seen[1][0] >= _WINDOW_SECONDS:
             seen.popleft()
 

@@ -23,7 +23,9 @@ _DRIVER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
 }
 WORKER_ENVIRONMENT = {
+    # A task or a run takes the cores it was given and no more; training sets its own number of threads.
     "OMP_NUM_THREADS": "1",
+    # Every core has a task already: threads within each only made it slower.
     "TOKENIZERS_PARALLELISM": "false",
     # cuBLAS adds in the same order every time only with a workspace of fixed size.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
@@ -41,11 +43,13 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
     A Ray that is started here asks for a token: Ray's default for a new local cluster. ``RAY_AUTH_MODE`` itself can
     only be set before the process starts, since Ray reads it when it is imported.
     """
+    # Whoever started it ends it.
     if ray.is_initialized():
         yield
         return
     log.info("ray: %s", "starting here" if cluster.address == "local" else f"joining {cluster.address}")
     for name, value in _DRIVER_ENVIRONMENT.items():
+        # Ray reads these when it starts; what the user has set stays.
         os.environ.setdefault(name, value)
     runtime_env = {"env_vars": WORKER_ENVIRONMENT}
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -63,6 +67,7 @@ def ray_session(cluster: ClusterConfig) -> Iterator[None]:
         else:
             ray.init(address=cluster.address, runtime_env=runtime_env, **quiet)
     context = ray.data.DataContext.get_current()
+    # Where there is no terminal they become lines of the log.
     context.enable_progress_bars = False
     try:
         yield
@@ -77,6 +82,7 @@ def _ensure_token() -> None:
     path = Path.home() / ".ray" / "auth_token"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
+        # One call makes the file with its rights, so nobody reads it in between; of two drivers one makes the token.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(descriptor, secrets.token_hex(32).encode())
         os.close(descriptor)

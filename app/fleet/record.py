@@ -39,6 +39,7 @@ class FleetRecord:
         A storage that is away for a moment must not end the driver: the next change is written with this one.
         """
         try:
+            # Read anew each time: seed, dense and experts may be fleets of their own in one run.
             entries = self._read()
             for member in fleet.members:
                 entries[self._names[member.key]] = {**asdict(member), "time": time.time()}

@@ -58,6 +58,7 @@ def train_fleet(
     Raises TrainingError naming those given up, after everything else is done, and Preempted after a stop.
     """
     require_trackers(config.training.trackers)
+    # Two tasks with one key are one model.
     unique = {task.key: task for task in tasks}
     work = [(key, task.spec.budget_tokens, task.stage.is_complete) for key, task in unique.items()]
     run = next(iter(unique.values())).store.run(config.run.name)
@@ -70,6 +71,7 @@ def train_fleet(
     for task in unique.values():
         if told := repetition(task, config.corpus.mixture_max_epochs if config.corpus.mixture == "unimax" else None):
             log.warning("train: %s", told)
+    # A stop that an earlier driver obeyed would end this one at once.
     run.remove(STOP)
     started = time.monotonic()
     with ray_session(config.cluster), ray_machines(config, run, cpus) as machines:

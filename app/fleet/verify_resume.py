@@ -44,6 +44,7 @@ def verify_resume(config: Config, store: Store) -> JsonObject:
     )
     try:
         Attempt(quiet, threads, workers).wait()
+        # No seed: each proof kills elsewhere. After a third a checkpoint is saved, and a sixth is left to be killed in.
         first, moment = Attempt(killed, threads, workers), random.randrange(steps // 3, steps - steps // 6)
         at = _kill_in_the_middle(killed, first, moment)
         resumed_from = max(_saved_steps(killed.stage), default=0)
@@ -69,6 +70,7 @@ def compare(one: StageFolder, other: StageFolder) -> JsonObject:
     losses: list[Mapping[str, object]] = [
         {str(row["step"]): row["loss"] for row in metrics_rows(stage)} for stage in (one, other)
     ]
+    # Steps are logged by time, so two runs log different ones.
     both = set(losses[0]) & set(losses[1])
     return {
         "weights_equal": one.read(f"{FINAL_MODEL}/{WEIGHTS}") == other.read(f"{FINAL_MODEL}/{WEIGHTS}"),

@@ -49,6 +49,7 @@ def train_in_worker(assignment: Assignment, hooks: Sequence[Hook] = ()) -> JsonO
     Storage that fails is left to raise: like a lost process it is worth another try. hooks: beside the task's own.
     """
     torch.set_num_threads(assignment.threads)
+    # On Linux this is of the calling thread alone: Ray's threads in this process answer as before.
     os.nice(_LATER_THAN_STARTS)
     try:
         task = assignment.task
@@ -86,6 +87,7 @@ def _watch(run: Folder, stop: StopRequest, closed: threading.Event) -> None:
 
 def look(run: Folder, stop: StopRequest) -> None:
     """Ask for the stop if there is a reason for one."""
+    # Before the file, since it may bring a deadline. With several workers this waits until all of them ask.
     if (info := ray.train.get_preemption_info()) is not None:
         deadline = info.deadline_ms / 1000 if info.deadline_ms else math.inf
         stop.ask(f"the node goes in {max(0.0, deadline - time.time()):.0f} s", deadline)

@@ -27,7 +27,7 @@ File = tuple[str, int]
 
 _THREADS = 8
 _TRIES = 8
-# Every read of a row touches its file; a system call each time would cost more than a finer order of use is worth.
+# Each read of a document touches its file; a system call every time would cost more than a finer order is worth.
 _TOUCH_SECONDS = 5.0
 # What is younger may be a file that another process is fetching right now.
 _LEFT_BEHIND_SECONDS = 3600.0
@@ -48,8 +48,8 @@ class PartCache:
         self._remote, self._place, self._dropped = remote, Path(remote.cache) if remote.cache else own, dropped
         self._root = self._place.parent if isinstance(remote, StageFolder) else self._place
         self._limit = remote.cache_bytes
-        # Apart, so that `expect` never waits for the folder's lock, which other processes may hold for long. Who takes
-        # both takes _disk first.
+        # Apart, so that `expect` never waits for the folder's lock, which another process may hold. Whoever takes both
+        # takes _disk first.
         self._lock, self._disk = threading.Lock(), threading.Lock()
         self._arriving: dict[str, Future[None]] = {}
         self._now: dict[str, frozenset[str]] = {}

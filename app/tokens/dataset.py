@@ -76,5 +76,5 @@ class TokenCorpus:
         """The documents of one part, in order."""
         ids = self.ids(lang, split, part)
         for number, start, length, size in self.index(lang, split, part).tolist():
-            # A copy, in the type that models take; a view would keep the file mapped as long as the document lives.
+            # A copy, in the type that models take; a view would keep the part's file mapped.
             yield StoredDocument(document_id(number), ids[start : start + length].astype(np.int64), size)

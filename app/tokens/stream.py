@@ -62,7 +62,7 @@ class LanguageStream:
         self._parts = corpus.counts.parts(lang, "train")
         self._part_tokens = np.asarray([self._held_tokens(part) for part in self._parts], dtype=np.int64)
         self.tokens = int(self._part_tokens.sum())
-        # Two, since the last row of an epoch may run on into the next. Held by the instance, which it must not outlive.
+        # Two, since the last row of an epoch may run on into the next.
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
         self._window = functools.lru_cache(maxsize=_HELD_WINDOWS)(self._read_window)
         self._reading = (-1, -1)
@@ -71,8 +71,8 @@ class LanguageStream:
         """Write the tokens of the row that is given out as number ``ordinal`` into ``out``, (length + 1,)."""
         epoch, number, _ = self._place(ordinal)
         self._expect(epoch, number)
-        # From a window as many rows are given out as start in it, in an order of its own: so an ordinal finds its
-        # window, and the window says which row it is.
+        # As many rows are given out from a window as start in it: so the ordinal finds the window, and the window's
+        # order says which row it is.
         window = self._window(epoch, number)
         epoch, number, position = self._place(int(window.rows[ordinal - window.first_row]))
         filled = 0
@@ -122,7 +122,7 @@ class LanguageStream:
         order = generator(self._seed, "parts", self._lang, epoch).permutation(len(self._parts))
         windows: list[list[int]] = []
         size = 0
-        # A part without a chosen document is never opened, and no window is empty.
+        # A part without a chosen document is left out, so that no window is empty.
         for number in order[self._part_tokens[order] > 0].tolist():
             more = int(self._part_tokens[number]) * self._corpus.token_bytes
             if not windows or size + more > WINDOW_BYTES or len(windows[-1]) == WINDOW_PARTS:

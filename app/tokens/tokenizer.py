@@ -262,7 +262,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: str) -> 
     )
     backend.train_from_iterator(sample, trainer)
     state = json.loads(backend.to_str())
-    # Special to the trainer, which keeps them so; but decoding leaves out special tokens, and bytes are text.
+    # The trainer made special tokens of the bytes; decoding leaves special tokens out, and bytes are text.
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in specials]
     library = PreTrainedTokenizerFast(
         tokenizer_object=Backend.from_str(json.dumps(state)),
@@ -270,7 +270,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, folder: str) -> 
         eos_token=START,
         pad_token=PAD,
         unk_token=UNKNOWN,
-        # On, it would drop spaces before punctuation, and decoding would not give back the text.
+        # On, the library's own decode would drop spaces before punctuation.
         clean_up_tokenization_spaces=False,
     )
     Path(folder).mkdir(parents=True, exist_ok=True)

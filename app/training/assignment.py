@@ -59,8 +59,8 @@ def _experts(allocation: StageFolder, lang: str, part: PartCount, index: Array) 
     name = f"{ASSIGNMENT}/{lang}/{part.name}.parquet"
     try:
         table = pq.read_table(pa.BufferReader(allocation.read(name)))
-    # A finished cut has a file for each part that it was made from.
     except MissingArtifact:
+        # A finished cut has a file for each part that it was made from.
         raise _stale(allocation, name, lang) from None
     # Rows are given to experts by their place in the part, so the order must be the same too.
     if len(table) != len(index) or (document_numbers(table["doc_id"].to_pylist()) != index["document"]).any():

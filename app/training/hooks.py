@@ -60,9 +60,12 @@ class MetricsFile:
     def start(self, step: int) -> None:
         """Keep only what the resumed state has seen."""
         rows = self._path.read_text().splitlines() if self._path.exists() else []
+        # A kill may tear the last line. Rows are flat, so only a whole one ends with a brace.
         kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
         partial = self._path.with_suffix(".tmp")
         partial.write_text("".join(f"{row}\n" for row in kept))
+        # Opened before the rename, so what is held is surely our file. Without a buffer a kill loses no finished line,
+        # and a full disk says how many bytes it took.
         self._file = partial.open("ab", buffering=0)
         partial.replace(self._path)
 
@@ -83,6 +86,7 @@ class MetricsFile:
         assert self._file is not None
         try:
             while self._unwritten:
+                # A disk that fills up takes a part of the line; the rest must follow it and not the line anew.
                 self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
         except OSError as error:
             log.warning("%s: %s; its lines are kept until there is room", self._path, error)
@@ -102,6 +106,7 @@ class NowAndThen:
         """Send if it is time; a storage that fails is tried again at the next turn."""
         if time.monotonic() - self._sent >= self._seconds:
             self._sent = time.monotonic()
+            # The clock was set before: a storage that is away is not tried, and waited for, at every step.
             with suppress(StorageError):
                 self._send()
 
@@ -119,6 +124,7 @@ class StopRequest:
 
     def ask(self, reason: str, deadline: float = math.inf) -> None:
         """Ask the loop to save and stop at the next step boundary. deadline: Unix time at which the machine goes."""
+        # Before the event: the loop reads both as soon as it sees that a stop is asked for.
         self._reason, self._deadline = reason, deadline
         self._asked.set()
 
@@ -154,6 +160,7 @@ def running(hooks: Sequence[Hook], step: int) -> Iterator[None]:
     """Start the hooks and close all of them at the end, whatever happened."""
     with ExitStack() as opened:
         for hook in hooks:
+            # Before the start: a hook that fails half-way through it may hold something open.
             opened.callback(hook.close)
             hook.start(step)
         yield

@@ -141,23 +141,23 @@ def train(
         model.use_activation_checkpointing()
     freeze(model, spec.trained)
     workers.place(model.train())
-    optimizer = make_optimizer(spec, model)
+    optimizer = make_optimizer(spec, model)  # only now: sharding has put other tensors in the parameters' place
     progress = Progress(spec.key, 0, 0, math.nan)
     if (folder := workers.shared(checkpoints.latest)) is not None:
         progress = load_state(folder, spec.key, model, optimizer, workers)
         log.info("%s: resumed at step %d, row %d", spec.key, progress.step, progress.step * spec.rows_per_step)
     meter = _Meter(hooks, progress)
     saved = progress.step
-    store = checkpoints if workers.rank == 0 else NoCheckpoints()
+    store = checkpoints if workers.rank == 0 else NoCheckpoints()  # all gather a state, one writes it
     with running(hooks, progress.step), same_sums(workers.device), Saver(store) as saver:
         while progress.step < spec.num_steps:
             rate, norm, loss = _step(spec, model, optimizer, rows, progress.step, workers)
             progress = Progress(spec.key, progress.step + 1, progress.tokens_seen + spec.tokens_per_step, loss)
             last = progress.step == spec.num_steps
             meter.step(progress, rate, norm, last)
-            stopping = workers.stopping(stop) and not last
+            stopping = workers.stopping(stop) and not last  # after the last step nothing is left to save for later
             due = last or progress.step - saved >= spec.checkpoint_every_steps
-            if due or (stopping and workers.shared(partial(_fits, saver, stop))):
+            if due or (stopping and workers.shared(partial(_fits, saver, stop))):  # all or none: gathering takes all
                 workers.shared(saver.wait)  # what it failed with ends all here; else the rest would wait below for ever
                 saver.save(partial(capture_state, model, optimizer, progress, kept_on(workers)))
                 saved = progress.step
@@ -194,6 +194,7 @@ class _Meter:
         now = time.monotonic()
         if now - self._logged < _SECONDS_BETWEEN_LOGGED_STEPS and not last:
             return
+        # The last step is told of however soon it comes, even within one tick of the clock.
         speed = (progress.tokens_seen - self._tokens) / max(now - self._logged, 1e-9)
         metrics = StepMetrics(
             step=progress.step,
@@ -266,6 +267,7 @@ def same_sums(device: torch.device) -> Iterator[None]:
     before, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     switches: Any = torch.utils.deterministic
     filled = switches.fill_uninitialized_memory
+    # A warning, not an error: an operation without such a kernel would end the training for its last bits.
     torch.use_deterministic_algorithms(True, warn_only=True)
     switches.fill_uninitialized_memory = False  # every tensor is written before it is read
     try:
@@ -289,16 +291,19 @@ def _step(
     )
     for group in optimizer.param_groups:
         group["lr"] = spec.learning_rate * factor
+    # Added up where it is computed: to look at a number on a GPU waits for all that is queued there.
     total = torch.zeros((), device=workers.device)
     precision = autocast(spec.precision, workers.device, keep_casts=spec.parallelism == "data")
     for micro, languages, weight in _micro_batches(spec, rows, step, workers):
         with precision():
             loss = next_token_loss(model, micro.to(workers.device), spec.loss_chunk_tokens, languages) * weight
         loss.backward()  # type: ignore[no-untyped-call]
+        # Detached, or the graph of every micro-batch would stay in memory to the end of the step.
         total += loss.detach()
     total = workers.add_up(model, total)
     norm = whole(nn.utils.clip_grad_norm_(model.parameters(), spec.clip_norm))
     mean = float(total)
+    # Before the weights change: a step that is no number leaves them, and the checkpoints, as they were.
     if not math.isfinite(mean) or not math.isfinite(float(norm)):
         raise NonFiniteLoss(
             f"model {spec.key}: loss {mean}, gradient norm {float(norm)} at step {step + 1};"
@@ -320,10 +325,12 @@ def _micro_batches(
     first, (start, stop) = step * spec.rows_per_step, share(spec.rows_per_step, workers.rank, workers.count)
     mine = torch.from_numpy(rows.rows(first + start, first + stop))
     languages = rows.languages(first + start, first + stop)
+    # torch.split makes one empty part of no rows; its mean loss would be 0 / 0.
     parts = [part for part in torch.split(mine, spec.micro_batch_rows) if len(part)]
     for number, part in enumerate(parts):
         begin = number * spec.micro_batch_rows
         yield part, languages[begin : begin + len(part)], len(part) / spec.rows_per_step
     largest_share = math.ceil(spec.rows_per_step / workers.count)
     for _ in range(math.ceil(largest_share / spec.micro_batch_rows) - len(parts)):
+        # The language is that of a real row: a model may have parts for those it trains on and no others.
         yield torch.zeros(1, spec.sequence_length + 1, dtype=torch.int64), rows.languages(first, first + 1), 0.0

@@ -89,10 +89,12 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
     """
     stage = task.stage
     workers = open_workers(task.spec.parallelism, choose_device(task.spec.device))
+    # Asked once for all: looks at slightly different moments may differ, and half of the workers would leave.
     if workers.shared(partial(_is_complete, stage)):
         return dict(stage.manifest().counts)
     started = time.monotonic()
     checkpoints = ModelCheckpoints(stage, task.keep_checkpoints)
+    # Before the newest checkpoint is looked for: from here on an orphan of an earlier attempt cannot add another.
     workers.shared(checkpoints.claim)
     blocks = task_blocks(task)
     model = _parent_model(task)
@@ -101,6 +103,7 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
         logs = _logs(task, Path(temporary), more, checkpoints.check_lease)
         with nullcontext(()) if workers.rank else logs as hooks:
             result = train(task.spec, model, blocks, checkpoints, hooks, stop, workers)
+        # Before all but the first worker leave: it takes every worker's part of the weights.
         model = gathered(model, workers, partial(_parent_model, task))
         exposure: JsonObject = dict(blocks.exposure())
         epochs: JsonObject = dict(blocks.epochs())
@@ -128,6 +131,7 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
         checkpoints.check_lease("the final model")
         stage.upload(final, FINAL_MODEL)
     stage.publish(Manifest("model", task.key, task.fields, task.parents, counts, time.monotonic() - started))
+    # Last: a kill before the stage is marked as done must find them.
     checkpoints.clear()
     return counts
 
@@ -148,6 +152,7 @@ def _logs(
         check_lease("the log")
         stage.write(METRICS, (folder / METRICS).read_bytes())
 
+    # The metrics hook then drops what lies beyond the resumed step, as in a file that was here all the time.
     if not stage.is_local and stage.exists(METRICS):
         (folder / METRICS).write_bytes(stage.read(METRICS))
     try:
@@ -195,6 +200,7 @@ def _parent_model(task: ModelTask) -> CausalLM:
         assert task.shape is not None, "a task without a parent needs a shape"
         return build_model(task.shape, task.spec.run_seed)
     parent = task.store.stage("model", task.parent)
+    # Raises what to run where the parent is not finished; its folder alone may hold a half of it.
     parent.manifest()
     return load_model(str(parent.local(FINAL_MODEL)))
 

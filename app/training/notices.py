@@ -47,6 +47,7 @@ def poll(cloud: str, address: str | None = None) -> Notice | None:
 
 
 def _ec2(base: str) -> Notice | None:
+    # IMDSv2 answers nobody without a token. Each poll takes its own, so a minute of life is plenty.
     token = _get(f"{base}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, "PUT")
     said = _get(f"{base}/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token or ""})
     if said is None:
@@ -57,6 +58,7 @@ def _ec2(base: str) -> Notice | None:
 
 
 def _gce(base: str) -> Notice | None:
+    # The header shows that the request is meant for the service and was not forwarded by mistake; without it: 403.
     said = _get(f"{base}/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
     return Notice("gce", time.time() + NOTICE_SECONDS["gce"], "preempted") if said and said.strip() == "TRUE" else None
 
@@ -66,7 +68,9 @@ def _azure(base: str) -> Notice | None:
     own = _get(f"{base}/metadata/instance/compute/name?api-version=2021-02-01&format=text", headers)
     said = _get(f"{base}/metadata/scheduledevents?api-version=2020-07-01", headers)
     for event in json.loads(said or "{}").get("Events", []):
+        # Events are those of a whole scale set; only one that names this machine is about it.
         if event["EventType"] in ("Preempt", "Terminate") and own in event["Resources"]:
+            # A date as in HTTP headers; empty once the event has begun.
             when = event.get("NotBefore")
             least = time.time() + NOTICE_SECONDS["azure"]
             deadline = email.utils.parsedate_to_datetime(when).timestamp() if when else least

@@ -111,11 +111,13 @@ class _Together(ABC):
 
     def stopping(self, stop: StopRequest) -> bool:
         """See Workers."""
+        # float64: Unix time in float32 goes in steps of two minutes.
         asked = torch.tensor(float(stop.is_asked), dtype=torch.float64, device=self.device)
         deadline = torch.tensor(stop.deadline, dtype=torch.float64, device=self.device)
         dist.all_reduce(asked, dist.ReduceOp.MAX)
         if not asked:
             return False
+        # All have the same answer from the line above, so all come here: steps without a stop pay for one sum only.
         dist.all_reduce(deadline, dist.ReduceOp.MIN)
         stop.ask_too(float(deadline))
         return True
@@ -144,6 +146,7 @@ class DataParallel(_Together):
 
     def add_up(self, model: CausalLM, loss: torch.Tensor) -> torch.Tensor:
         """See Workers."""
+        # Not torch's DistributedDataParallel: it takes the mean over workers, while losses here are weighted by rows.
         gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
         for sent in [dist.all_reduce(gradient, async_op=True) for gradient in gradients]:
             sent.wait()
@@ -160,11 +163,14 @@ class Sharded(_Together):
         from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         mesh = init_device_mesh(self.device.type, (self.count,))
+        # The model last: it takes what the layers have left, embeddings and head, and as the root keeps it together
+        # after the pass, when the loss reads the head.
         for part in (*model.layers, model):
             sharded = fully_shard(part, mesh=mesh)
             # Losses are weighted by rows, so gradients are summed; gloo knows no other way to say it.
             sharded.set_gradient_divide_factor(1.0)
             sharded.set_force_sum_reduction_for_comms(True)
+        # The loss calls `hidden`; by itself FSDP puts weights together for `forward` alone.
         register_fsdp_forward_method(model, "hidden")
 
     def spread(self, stored: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
@@ -174,6 +180,7 @@ class Sharded(_Together):
         if not isinstance(like, DTensor):
             return super().spread(stored, like)
         whole_one = torch.empty(like.shape, dtype=like.dtype) if stored is None else stored
+        # It sends worker 0's data; what the others bring only has to have the shape.
         return distribute_tensor(whole_one.to(self.device), like.device_mesh, like.placements)
 
 

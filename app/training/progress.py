@@ -44,9 +44,12 @@ def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
         [float(str(row["seconds"])) for row in rows],
     )
     pairs = list(zip(range(len(rows) - 1), range(1, len(rows)), strict=True))
+    # `seconds` alone would not do: after a short attempt the next one's first row may have more of them.
     breaks = [(i, j) for i, j in pairs if seconds[j] < seconds[i] or times[j] - seconds[j] >= times[i]]
     paces = [(times[j] - times[i]) / (steps[j] - steps[i]) for i, j in pairs if (i, j) not in breaks]
+    # The median: a row that waited for a save, or for a busy machine, is no pace.
     pace = median(paces) if paces else 0.0
+    # Not below zero: clocks of two machines may differ, and the new one may be faster.
     lost = sum(max(0.0, times[j] - times[i] - pace * (steps[j] - steps[i])) for i, j in breaks)
     last = rows[-1]
     return TrainingProgress(

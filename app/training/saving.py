@@ -54,6 +54,7 @@ class Saver:
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
+        # One thread, so states are committed in the order of their steps.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="saving")
         self._pending: Future[None] | None = None
         self.saves = 0
@@ -75,6 +76,8 @@ class Saver:
         """Copy the state now and write it in the background. Raises what the save before failed with."""
         self.wait()
         started = time.monotonic()
+        # `capture` runs here: in the thread it would copy weights that the next step is changing. After the wait, so
+        # that no two copies are in memory.
         self._pending = self._pool.submit(self._commit, capture())
         self.saves += 1
         self.stalled_seconds += time.monotonic() - started
@@ -83,6 +86,7 @@ class Saver:
         """Wait until nothing is being saved. Raises what the save failed with: StorageError, LeaseLost."""
         if self._pending is None:
             return
+        # Taken out first: a failure is told once, and closing does not raise it again.
         pending, self._pending = self._pending, None
         started = time.monotonic()
         try:
@@ -101,6 +105,7 @@ class Saver:
                 self._checkpoints.save(state.progress.step, state.write)
                 break
             except StorageError as error:
+                # Only this is tried again: a lease that another attempt has taken does not come back.
                 if wait is None:
                     raise
                 log.warning("%s: step %d: %s; next try in %g s", state.progress.key, state.progress.step, error, wait)

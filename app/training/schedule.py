@@ -20,7 +20,9 @@ def learning_rate_factor(
     """
     warmup = round(num_steps * warmup_fraction)
     if step < warmup:
+        # From 1 / warmup: with a rate of 0 the first step would do nothing.
         return (step + 1) / warmup
+    # From 0 to 1 at the last step; warm-up may leave a single one.
     done = (step - warmup) / max(1, num_steps - 1 - warmup)
     match schedule:
         case "constant":

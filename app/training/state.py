@@ -65,6 +65,7 @@ def capture_state(model: CausalLM, optimizer: torch.optim.Optimizer, progress: P
 
 
 def _copied(tensor: torch.Tensor, place: str) -> torch.Tensor:
+    # A copy: on a CPU `to` alone gives the tensor that the next steps change. safetensors takes contiguous ones only.
     return whole(tensor).detach().to(place, copy=True).contiguous()
 
 
@@ -84,10 +85,12 @@ def load_state(folder: Path, key: str, model: CausalLM, optimizer: torch.optim.O
         moments.update(load_file(folder / _OPTIMIZER))
         return progress, set(moments), {name: moments[name] for name in (_RNG, _CUDA_RNG) if name in moments}
 
+    # Small things go as objects, tensors one at a time below: no worker but the first holds all moments at once.
     progress, names, generators = workers.shared(read)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             weight.copy_(workers.spread(weights.get(name), weight))
+            # Frozen weights have no moments, nor has any before the first step.
             if f"{name}|step" in names:
                 optimizer.state[weight] = {
                     moment: _restored(moments.get(f"{name}|{moment}"), weight, moment, workers) for moment in _MOMENTS

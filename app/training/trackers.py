@@ -81,9 +81,11 @@ class WeightsAndBiases:
             group=model.run,
             name=model.name,
             id=model.key,
+            # Goes on with the run of this id, or makes it.
             resume="allow",
             dir=str(model.folder),
             config=dict(model.settings),
+            # By default this process gets back the run that it has open, which may be another model's.
             reinit="create_new",
         )
 
@@ -113,6 +115,7 @@ class MlFlow:
         self._client = MlflowClient()
         known = self._client.get_experiment_by_name(model.run)
         experiment = known.experiment_id if known else self._client.create_experiment(model.run)
+        # MLflow gives runs ids of its own, so a tag says which one is this model's.
         found = self._client.search_runs([experiment], f"tags.`xelm.key` = '{model.key}'", max_results=1)
         if found:
             self._id = found[0].info.run_id
@@ -125,6 +128,7 @@ class MlFlow:
     def step(self, metrics: StepMetrics) -> None:
         """Log the scalars of one step."""
         for name in _SCALARS:
+            # MLflow's timestamps are milliseconds.
             value, when = getattr(metrics, name), int(metrics.time * 1000)
             self._client.log_metric(self._id, name, value, timestamp=when, step=metrics.step)
 
@@ -164,6 +168,7 @@ class Lenient:
 
 
 _TRACKERS: Mapping[str, tuple[Callable[[TrackedModel], Hook], str]] = {
+    # Not lenient: it writes files and calls no service.
     "tensorboard": (TensorBoard, "tensorboardX"),
     "wandb": (lambda model: Lenient(WeightsAndBiases(model)), "wandb"),
     "mlflow": (lambda model: Lenient(MlFlow(model)), "mlflow"),
@@ -204,6 +209,7 @@ def _try_wandb() -> None:
         return
     import wandb
 
+    # Reading the property is what asks the server.
     _ = wandb.Api(timeout=_TRIAL_SECONDS).viewer
 
 
@@ -211,6 +217,7 @@ def _try_mlflow() -> None:
     """List an experiment; without the client's minutes of retries."""
     from mlflow.tracking import MlflowClient
 
+    # The client has no arguments for these.
     patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_TRIAL_SECONDS)}
     before = {name: os.environ.get(name) for name in patience}
     os.environ.update(patience)
