@@ -31,7 +31,7 @@ _VERSION = 1  # raised when the text changes: the almanac is identified by it, n
 _DOCUMENTS_PER_CHUNK = 200
 _LINES_PER_PAGE = (7, 15)
 _FIRST_DAY = datetime.date(1950, 1, 1)
-_WEEKS = 5000  # To October 2045.
+_WEEKS = 5000  # to October 2045
 _LEAST_NAMES = {"territories": 150, "languages": 100}
 _LEAST = {
     **_LEAST_NAMES,

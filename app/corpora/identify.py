@@ -39,7 +39,6 @@ def most_likely(text: str, among: Collection[str]) -> tuple[str, float] | None:
     # All models at once, else each would be loaded in the middle of some later request.
     shares = _shares(_detector(known, preloaded=True), text[-_READ_CHARACTERS:])
     best = max(shares, key=lambda code: shares[code])
-    # Text without a letter of these languages has no share in any.
     return (best, shares[best]) if shares[best] > 0 else None
 
 

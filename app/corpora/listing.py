@@ -125,7 +125,6 @@ class _Walk:
 def _unique(base: Path, paths: Iterable[Path], unread: list[Unread]) -> Iterator[Listed]:
     """Each file once, by its own name rather than a link's; what cannot be opened is left unread."""
     first: dict[str, str] = {}
-    # Files before links, so that a link never takes the place of the file that it names.
     for path in sorted(paths, key=lambda path: (path.is_symlink(), path.as_posix())):
         name, real = path.relative_to(base).as_posix(), os.path.realpath(path)
         if not path.exists():
@@ -147,7 +146,6 @@ def _list_remote(place: str) -> Listing:
     root = str(root)
     if filesystem.isfile(root):
         base, details = PurePosixPath(root).parent, {root: filesystem.info(root)}
-    # Object stores have no folders of their own: a prefix under which something lies exists.
     elif filesystem.exists(root):
         base, details = PurePosixPath(root), filesystem.find(root, detail=True)
     else:

@@ -67,7 +67,7 @@ class HubFiles:
 
     def _download(self, uri: str, size_bytes: int | None, target: Path) -> None:
         partial = target.with_name(f"{target.name}.partial")
-        # Appended to: it begins where earlier tries have ended. A killed process lets go of the lock.
+        # Appended to: it opens where earlier tries have ended. A process that is killed lets go of the lock.
         with partial.open("ab") as copy:
             fcntl.flock(copy, fcntl.LOCK_EX)
             if target.exists():  # another run was quicker, and may have renamed the very file we hold

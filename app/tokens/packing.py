@@ -65,7 +65,6 @@ def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name
             parts.append(framed(ids, meta.start_id, meta.end_id).astype(meta.dtype))
     lengths = np.asarray([len(part) for part in parts], dtype=np.int64)
     stream = np.concatenate(parts) if parts else np.zeros(0, meta.dtype)
-    # The file is the same on every machine.
     little_endian = np.dtype(meta.dtype).newbyteorder("<")
     target.write(f"{name}{IDS}", stream.astype(little_endian, copy=False).tobytes())
     sizes = table["bytes"].to_pylist()

@@ -119,7 +119,7 @@ class Tokenizer:
             )
         except Exception as error:  # a template is a program: it raises what it likes
             raise ServingError(f"the chat template refuses these messages: {error}") from error
-        # The template has written the start token itself.
+        # A template writes the special tokens that it wants itself.
         return list(self._with_specials.encode(str(text), add_special_tokens=False).ids)
 
     @functools.cached_property
