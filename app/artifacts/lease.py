@@ -1,7 +1,8 @@
 """Who works on a folder of the store: a file with a heartbeat, on any filesystem, so that nothing is done twice.
 
-No clock is compared over machines: whoever waits watches the beats with its own clock. Not a lock for correctness: what
-is written is safe anyway (atomic files, leases of checkpoints), it would only be wasted or refused.
+Whoever waits watches the beats with its own clock; only ``is_alive``, which tells people, compares clocks of machines.
+Not a lock for correctness: what is written is safe anyway (atomic files, leases of checkpoints), it would only be
+wasted or refused.
 """
 
 from __future__ import annotations

@@ -59,8 +59,11 @@ class Folder:
     def exists(self, name: str = "") -> bool:
         """Whether a file or folder is there."""
         fs, path = self._fs()
+        where = f"{path}/{name}" if name else path
         with self._using("look for", name):
-            return bool(fs.exists(f"{path}/{name}" if name else path))
+            # Clients of object stores answer from listings that they remember; another machine may have written since.
+            fs.invalidate_cache(where)
+            return bool(fs.exists(where))
 
     def names(self, name: str = "") -> list[str]:
         """Names directly below a folder, sorted; empty if there is no such folder."""
@@ -84,8 +87,11 @@ class Folder:
         """A file's bytes. Raises MissingArtifact if it is not there."""
         fs, path = self._fs()
         try:
-            with self._using("read", name), fs.open(f"{path}/{name}", "rb") as file:
-                return bytes(file.read())
+            with self._using("read", name):
+                # A remembered listing has the size that the file had then, and no more would be read.
+                fs.invalidate_cache(f"{path}/{name}")
+                with fs.open(f"{path}/{name}", "rb") as file:
+                    return bytes(file.read())
         except FileNotFoundError:
             raise MissingArtifact(f"{self.uri}/{name} is missing") from None
 
@@ -143,7 +149,13 @@ class Folder:
             partial = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.tmp")
             with self._using("fetch", name):
                 fs.get(where, str(partial), recursive=True)
-            partial.replace(copy)
+            try:
+                partial.replace(copy)
+            except OSError:
+                # Another process of this machine has fetched the same folder meanwhile; a file is replaced.
+                if not copy.is_dir():
+                    raise
+                shutil.rmtree(partial, ignore_errors=True)
         return copy
 
     def fetch(self, name: str, target: Path) -> None:

@@ -73,6 +73,8 @@ class HubFiles:
             if target.exists():  # another run was quicker, and may have renamed the very file we hold
                 partial.unlink(missing_ok=True)
                 return
+            # Where the file ends now: another run may have gone on with it while this one waited for the lock.
+            copy.seek(0, os.SEEK_END)
             with self.open_hub().open(uri, "rb") as source:
                 if done := copy.tell():
                     source.seek(done)

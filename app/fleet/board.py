@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from app.artifacts.layout import METRICS
+from app.core.errors import StorageError
 from app.core.records import JsonObject
 from app.core.units import format_count, format_seconds
 from app.fleet.control import metrics_rows
@@ -141,7 +142,12 @@ class ProgressBoard:
 
     def _show(self, quiet: bool = False) -> None:
         """quiet: look, for the pace, but print only on a terminal, where lines are replaced."""
-        together, *models = self.lines(time.monotonic())
+        try:
+            together, *models = self.lines(time.monotonic())
+        except StorageError as error:
+            # Training does not depend on what is shown of it: the next look may succeed.
+            log.warning("train: progress cannot be read now: %s", error)
+            return
         more = self._more(self._fleet)
         if sys.stderr.isatty():
             self._screen.replace([f"train: {together}", *models, *more])

@@ -14,6 +14,8 @@ Resources = Mapping[str, float]
 _STATUS = b"__autoscaling_status"  # ray._private.ray_constants.DEBUG_AUTOSCALING_STATUS, what `ray status` reads
 _NOT_LAUNCHED = "node_"
 _SHORT_ID = 6
+_GRAINS = 10_000
+"""Ray counts resources in ten-thousandths."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,9 @@ def holds(offered: Resources, wanted: Resources) -> bool:
 
 def how_many(nodes: Iterable[Resources], wanted: Resources) -> int:
     """How many workers that want this fit the nodes at once, each on one node."""
-    asked = {name: amount for name, amount in wanted.items() if amount}
-    return sum(min(int(node.get(name, 0.0) // amount) for name, amount in asked.items()) for node in nodes)
+    # In Ray's own grains: of floats, 1 // 0.2 is 4.
+    asked = {name: round(amount * _GRAINS) for name, amount in wanted.items() if amount}
+    return sum(min(round(node.get(name, 0.0) * _GRAINS) // amount for name, amount in asked.items()) for node in nodes)
 
 
 def listed(wanted: Resources) -> str:

@@ -91,6 +91,8 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
     workers = open_workers(task.spec.parallelism, choose_device(task.spec.device))
     # Asked once for all: looks at slightly different moments may differ, and half of the workers would leave.
     if workers.shared(partial(_is_complete, stage)):
+        # Those of an attempt that was killed after its last line but one.
+        workers.shared(ModelCheckpoints(stage, task.keep_checkpoints).clear)
         return dict(stage.manifest().counts)
     started = time.monotonic()
     checkpoints = ModelCheckpoints(stage, task.keep_checkpoints)

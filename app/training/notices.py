@@ -19,6 +19,8 @@ from app.core.errors import ConfigError
 from app.core.suggest import unknown_value
 
 _TIMEOUT_SECONDS = 2.0
+# A proxy of the environment cannot reach an address of this machine's own link.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 NOTICE_SECONDS = {"aws": 120.0, "gce": 30.0, "azure": 30.0}
 """What each cloud promises between notice and end. GCE gives no time, nor does Azure for an event that has begun."""
 
@@ -82,7 +84,7 @@ def _get(url: str, headers: Mapping[str, str], method: str = "GET") -> str | Non
     """The body, None for 404: nothing to say."""
     request = urllib.request.Request(url, headers=dict(headers), method=method)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+        with _DIRECT.open(request, timeout=_TIMEOUT_SECONDS) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         if error.code == 404:

@@ -113,8 +113,7 @@ class MlFlow:
 
         model = self._model
         self._client = MlflowClient()
-        known = self._client.get_experiment_by_name(model.run)
-        experiment = known.experiment_id if known else self._client.create_experiment(model.run)
+        experiment = self._experiment(model.run)
         # MLflow gives runs ids of its own, so a tag says which one is this model's.
         found = self._client.search_runs([experiment], f"tags.`xelm.key` = '{model.key}'", max_results=1)
         if found:
@@ -124,6 +123,20 @@ class MlFlow:
         self._id = self._client.create_run(experiment, run_name=model.name, tags={"xelm.key": model.key}).info.run_id
         for name, value in model.settings.items():
             self._client.log_param(self._id, name, value)
+
+    def _experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        known = self._client.get_experiment_by_name(name)
+        if known is None:
+            try:
+                return str(self._client.create_experiment(name))
+            except MlflowException:
+                # Experts start together: another one may have made it since.
+                known = self._client.get_experiment_by_name(name)
+                if known is None:
+                    raise
+        return str(known.experiment_id)
 
     def step(self, metrics: StepMetrics) -> None:
         """Log the scalars of one step."""

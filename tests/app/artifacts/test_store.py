@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from app.artifacts.manifest import Manifest
-from app.artifacts.store import Store
+from app.artifacts.store import Folder, Store
 from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact, StorageError
 
 
@@ -66,6 +68,62 @@ def test_local_gives_a_path_with_the_content_on_any_filesystem(store: Store) -> 
     stage = store.stage("model", "m")
     stage.write("final/config.json", b"{}")
     assert (stage.local("final") / "config.json").read_bytes() == b"{}"
+
+
+def test_a_folder_that_another_process_fetched_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(f"memory://{tmp_path.name}", str(tmp_path / "cache"))
+    stage = store.stage("model", "m")
+    stage.write("final/config.json", b"{}")
+    looked = iter([False])
+    exists = Path.exists
+    first = stage.local("final")
+    monkeypatch.setattr(Path, "exists", lambda self: next(looked, True) if self == first else exists(self))
+    assert stage.local("final") == first
+    assert [path.name for path in first.parent.iterdir()] == ["final"]
+    assert (first / "config.json").read_bytes() == b"{}"
+
+
+class Remembering(MemoryFileSystem):
+    """As clients of object stores are: sizes and names come from listings that they remember."""
+
+    protocol = "remembering"
+    cachable = False
+
+    def info(self, path: str, **more: Any) -> Any:
+        parent = self._parent(path)
+        if parent not in self.dircache:
+            self.dircache[parent] = super().ls(parent, detail=True)
+        found = [row for row in self.dircache[parent] if row["name"] == self._strip_protocol(path)]
+        if not found:
+            raise FileNotFoundError(path)
+        return found[0]
+
+    def exists(self, path: str, **more: Any) -> bool:
+        try:
+            return bool(self.info(path))
+        except FileNotFoundError:
+            return False
+
+    def _open(self, path: str, mode: str = "rb", **more: Any) -> Any:
+        if mode != "rb":
+            return super()._open(path, mode, **more)
+        return io.BytesIO(super()._open(path, mode).read(self.info(path)["size"]))
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.dircache.pop(self._parent(path), None) if path else self.dircache.clear()
+
+
+def test_what_another_machine_has_written_since_a_listing_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = Remembering()
+    monkeypatch.setattr(Folder, "_fs", lambda self: (mine, self.uri.removeprefix("memory://")))
+    folder, others = Folder("memory:///remembered"), fsspec.filesystem("memory")
+    others.pipe("/remembered/metrics", b"1")
+    assert folder.read("metrics") == b"1" and not folder.exists("later")
+    others.pipe("/remembered/metrics", b"1 2 3")
+    others.pipe("/remembered/later", b"")
+    assert folder.read("metrics") == b"1 2 3" and folder.exists("later")
 
 
 def test_upload_replaces_a_half_made_folder(store: Store, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from app.artifacts.store import Store
+from app.core.errors import StorageError
 from app.core.records import JsonObject
 from app.core.units import format_seconds
+from app.fleet import board
 from app.fleet.board import ProgressBoard, last_metrics, progress_line
 from app.fleet.fleet import plan_fleet
 
@@ -76,3 +78,16 @@ def test_a_run_starts_until_it_has_made_a_step_of_its_own_also_after_a_failure(t
     assert board.lines(3.0)[1].split()[:2] == ["a", "starting"]
     _at_step(task, 4)
     assert board.lines(4.0)[1].split()[:2] == ["a", "running"]
+
+
+def test_a_store_that_is_away_for_a_moment_ends_neither_the_display_nor_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(_task: object) -> None:
+        raise StorageError("bucket/metrics.jsonl: timed out")
+
+    task = _task(Store(str(tmp_path)), "a", 100)
+    monkeypatch.setattr(board, "last_metrics", away)
+    with ProgressBoard([task], plan_fleet([(task.key, 10_000, False)], 0).started("a")):
+        pass
+    assert "progress cannot be read now: bucket/metrics.jsonl: timed out" in caplog.text

@@ -16,6 +16,8 @@ SMALL, LARGE = {"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}
         ([SMALL, LARGE], {"CPU": 1.0, "GPU": 1.0}, 2),
         ([LARGE], {"CPU": 1.0, "GPU": 0.5}, 4),
         ([], {"CPU": 1.0}, 0),
+        ([{"CPU": 1.0}], {"CPU": 0.2}, 5),
+        ([{"CPU": 1.0}], {"CPU": 0.1, "GPU": 0.0}, 10),
     ],
 )
 def test_a_worker_must_fit_one_node(nodes: list[dict[str, float]], wanted: dict[str, float], count: int) -> None:

@@ -103,7 +103,9 @@ def test_a_finished_model_is_returned_without_training(task: ModelTask, monkeypa
         raise AssertionError("trained again")
 
     monkeypatch.setattr(model_task, "train", refuse)
+    task.stage.write("step-00000002/manifest.json", b"{}")  # a kill came before checkpoints were removed
     assert run_model_task(task) == counts
+    assert not task.stage.exists("step-00000002")
 
 
 def test_an_interrupted_task_ends_with_the_weights_of_one_that_was_not(task: ModelTask) -> None:

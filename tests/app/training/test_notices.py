@@ -26,6 +26,18 @@ def test_a_service_that_does_not_answer_is_no_notice(cloud: str) -> None:
     assert poll(cloud, "http://127.0.0.1:9") is None
 
 
+def test_the_service_is_asked_directly_whatever_proxy_the_environment_names(
+    service: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    service.ec2_action = '{"action": "stop", "time": "2026-11-21T08:22:00Z"}'
+    notice = poll("aws", service.address)
+    assert notice is not None and notice.reason == "spot stop"
+
+
 def test_ec2_says_what_and_when_to_those_who_hold_a_token(service: Metadata) -> None:
     service.ec2_action = '{"action": "terminate", "time": "2026-11-21T08:22:00Z"}'
     notice = poll("aws", service.address)

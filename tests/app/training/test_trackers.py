@@ -70,6 +70,19 @@ def test_a_model_that_is_resumed_continues_its_mlflow_run(tmp_path: Path, mlflow
     assert run.data.tags["xelm.key"] == "abc123" and run.data.params == {"learning_rate": "0.5"}
 
 
+def test_experts_that_start_together_share_one_mlflow_experiment(
+    tmp_path: Path, mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = mlflow_client.create_experiment("demo")
+    real, looks = MlflowClient.get_experiment_by_name, iter([None])
+    monkeypatch.setattr(
+        MlflowClient, "get_experiment_by_name", lambda self, name: next(looks, real(self, name))
+    )  # not there at the first look
+    with running([MlFlow(tracked(tmp_path))], 0):
+        pass
+    assert len(mlflow_client.search_runs([made])) == 1
+
+
 def test_a_model_that_is_resumed_continues_its_wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
