@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -33,6 +34,7 @@ def test_the_service_is_asked_directly_whatever_proxy_the_environment_names(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # urlopen reads the environment once
     service.ec2_action = '{"action": "stop", "time": "2026-11-21T08:22:00Z"}'
     notice = poll("aws", service.address)
     assert notice is not None and notice.reason == "spot stop"
