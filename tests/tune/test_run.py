@@ -142,7 +142,7 @@ def test_a_trial_that_cannot_be_made_is_told_and_the_models_of_the_others_are_on
     config = load_config("demo", overrides=["sweep.strategy=random,typological,tfidf"])
     outcomes = [Outcome(trial_of(config, settings)) for settings in planned_settings(config)]
     run._train_together(config, outcomes, Store(str(tmp_path)), TrialBoard(outcomes))
-    assert fleets == [["a", "dense", "b"]]
+    assert fleets == [["dense", "a", "b"]]
     assert [(outcome.status, outcome.reason) for outcome in outcomes] == [
         ("stopped", ""),
         ("failed", "no such language"),
