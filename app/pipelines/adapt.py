@@ -42,7 +42,7 @@ from app.lineage.adapted import (
 )
 from app.lineage.inputs import EVALUATE
 from app.pipelines.donors import made_rankings
-from app.pipelines.foresee import asked_groups, last_round
+from app.pipelines.foresee import asked_groups, last_round, missing_groups
 from app.pipelines.forgetting import forgetting_report
 from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens
@@ -65,8 +65,7 @@ def adapt_run(config: Config, store: Store) -> JsonObject:
     record = read_ensemble(run, f"run {EVALUATE} with this config first")
     if config.adaptation.remove:
         return _removed(config, store, record)
-    later = {lang for expert in record.experts if expert.round for lang in expert.languages}
-    groups = [group for group in asked_groups(config) if not set(group) <= later]
+    groups = missing_groups(record, asked_groups(config))
     if not groups:
         return {"version": record.version, "donors": {}, "text": f"version {record.version} has them all"}
     owners, first = owners_of(record), ancestors(record)

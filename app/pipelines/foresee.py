@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from app.adaptation.rounds import family_tree, parse_groups, plan_rounds, tree_text
 from app.allocation.base import expert_names
-from app.artifacts.ensemble import read_ensemble
+from app.artifacts.ensemble import EnsembleRecord, read_ensemble
 from app.artifacts.layout import CURRENT_ENSEMBLE
 from app.artifacts.store import Store
 from app.config.schema import Config
@@ -30,6 +30,12 @@ def asked_groups(config: Config) -> list[tuple[str, ...]]:
     return parse_groups(config.adaptation.languages)
 
 
+def missing_groups(record: EnsembleRecord, groups: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Those that no added expert holds whole: the same command goes on after any interruption."""
+    later = {lang for expert in record.experts if expert.round for lang in expert.languages}
+    return [group for group in groups if not set(group) <= later]
+
+
 def last_round(nodes: Sequence[JsonObject]) -> int:
     """Of the experts of a family tree."""
     return max(int(str(node["round"])) for node in nodes)
@@ -46,7 +52,7 @@ def foresee_adaptation(config: Config, store: Store) -> JsonObject:
     record = read_ensemble(run, "") if run.exists(CURRENT_ENSEMBLE) else None
     owners, first = _first_experts(config) if record is None else (owners_of(record), ancestors(record))
     if record is not None:
-        groups = [group for group in groups if not set(group) <= set(owners)]
+        groups = missing_groups(record, groups)
     found = kept_rankings(config, store, record, groups)
     # A dry run measures nothing, so the chosen ranking may be unknown; the one by syntax always is there.
     by = config.adaptation.ranking if config.adaptation.ranking in found.by else TYPOLOGY

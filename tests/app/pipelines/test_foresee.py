@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord
 from app.artifacts.store import Store
 from app.core.errors import ConfigError
-from app.pipelines.foresee import foresee_adaptation
+from app.pipelines.foresee import foresee_adaptation, missing_groups
 from jobs.adapt import main
 from tests.app.pipelines.test_adapt import config_of
 
@@ -36,3 +37,10 @@ def test_what_cannot_be_foreseen_is_an_error_with_its_cure(tmp_path: Path) -> No
         )
     with pytest.raises(ConfigError, match=r"adaptation\.languages is empty"):
         foresee_adaptation(config_of(tmp_path), Store(str(tmp_path)))
+
+
+def test_groups_that_an_added_expert_holds_are_done_and_those_of_a_first_one_are_left_to_be_refused() -> None:
+    first = ExpertRecord("expert-00", "m0", "seed", 0, ("de", "en"), "")
+    added = ExpertRecord("expert-01", "m1", "m0", 1, ("sv", "da"), "")
+    record = EnsembleRecord("run", (first, added), "a", "t", {})
+    assert missing_groups(record, [("sv",), ("de",), ("sv", "fi"), ("pl",)]) == [("de",), ("sv", "fi"), ("pl",)]
