@@ -135,7 +135,7 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the object is made. Raises ConfigError (``require_keys``)."""
         keys = keys_of()
-        # Asked for in the replica, since Serve's own client alone knows where its proxy listens.
+        # The address is in no argument of ours: Serve's client has it from the controller.
         client = _get_global_client()
         host = str(client.http_config.host) if client is not None else ""
         try:

@@ -127,7 +127,7 @@ def _drawn(
         dense = block.log_probs[DENSE].astype(np.float64)
         whole = Kept(block.documents, scores, distances, dense, unit, shares, len(block.documents))
         drawn = [n for n, name in enumerate(block.documents.doc_ids) if _is_drawn(name, share)]
-        # only copies every array.
+        # `only` copies every array.
         yield whole if len(drawn) == len(block.documents) else whole.only(drawn)
 
 

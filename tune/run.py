@@ -70,8 +70,7 @@ def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store, b
             models = _prepared(Lineage(outcome.trial.config, store))
             board.needs(outcome.trial.name, [task.key for task in models])
             tasks += models
-        # A stop is of the whole sweep and no failure of this trial.
-        except Preempted:
+        except Preempted:  # a stop is of the whole sweep, and no failure of this trial
             raise
         except Exception as error:  # whatever a library raises for one trial's settings is that trial's alone
             _fail(outcome, error)
@@ -152,7 +151,7 @@ class _Told(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See Callback."""
         outcome = self._of(trial.config)
-        # For the board only; trials that raise do not come here, and are noted when Tune is done.
+        # Already here, so that the board shows it; a trial that raises does not come here and is noted at the end.
         _note(outcome, trial.last_result, None)
         self._board.ended(outcome.trial.name)
 
