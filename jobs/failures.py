@@ -28,7 +28,7 @@ def explain(error: BaseException, job: str) -> tuple[str, int]:
     file, which is named.
     """
     for cause in _causes(error):
-        if isinstance(cause, KeyboardInterrupt) and not isinstance(cause, XelmError):
+        if isinstance(cause, KeyboardInterrupt):
             said = f"{cause or 'interrupted'}; run the same command again to continue"
             return said, getattr(cause, "status", STATUSES[KeyboardInterrupt])
         # Ray's error of a task is also of its cause's class, but its message is a remote traceback: ours is below it.

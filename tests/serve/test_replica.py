@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -190,3 +191,30 @@ def test_what_stops_the_engine_is_heard_by_all_and_seen_by_the_health_check(
 def test_warming_runs_every_model_and_leaves_nothing(replica: Replica) -> None:
     asyncio.run(replica.warm())
     assert replica._engine.load.running == 0
+
+
+def test_who_asked_while_the_engine_was_breaking_hears_of_it_too(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, goes_on = threading.Event(), threading.Event()
+
+    def breaking(*_: object) -> None:
+        steps.set()
+        goes_on.wait(10)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(replica._engine._engine, "step", breaking)
+
+    async def asked() -> list[object]:
+        async def one() -> None:
+            async for _ in replica.answer(LONG):
+                pass
+
+        first = asyncio.create_task(one())
+        await asyncio.to_thread(steps.wait, 10)
+        second = asyncio.create_task(one())
+        await asyncio.sleep(0.2)  # its command is put, and nobody has taken it
+        goes_on.set()
+        return await asyncio.wait_for(asyncio.gather(first, second, return_exceptions=True), 10)
+
+    assert all(isinstance(error, RuntimeError) for error in asyncio.run(asked()))
