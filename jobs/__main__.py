@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.parse_args(argv)
     for name in job_names():
         print(f"python -m jobs.{name:<15} {_purpose(name)}")
-    print("\neach but watch_spot takes --preset, --config, --set, --dry-run and --help; begin with: python -m jobs.all --preset demo")
+    print("\neach but watch_spot takes --preset, --config, --set, --dry-run and --help")
+    print("begin with: python -m jobs.all --preset demo")
     return 0
 
 
