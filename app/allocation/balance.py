@@ -12,8 +12,8 @@ import torch
 from app.core.records import FloatArray, IntArray
 from app.core.seeding import generator
 
-# Least raises of a price in the first auction, as shares of the range of the costs: small ones alone would take
-# very many rounds from prices of zero, fewer from prices of the round before.
+# First least raise of a price, as a share of the range of the costs. Small raises alone would take very many rounds
+# from prices of zero; prices of the round before are nearly right.
 _COARSE_STEP = 0.05
 _WARM_STEP = 0.01
 # Coarser than a final assignment: the centres move after each of these.

@@ -46,9 +46,9 @@ def grouped_centres(rows: FloatArray, beginnings: FloatArray, k: int, seed: int)
     among several. Raises AllocationError if fewer than k documents are different.
     """
     small = _small_clusters(rows, k, seed)
-    # (c, c): documents of the row's cluster by the cluster that is nearest to their beginning.
     labels = nearest(rows, small)
     known = beginnings.any(axis=1)
+    # (c, c): documents of the row's cluster by the cluster that is nearest to their beginning.
     confused = np.zeros((len(small), len(small)))
     np.add.at(confused, (labels[known], nearest(beginnings[known], small)), 1)
     group = told_apart(confused, AGREEMENT)

@@ -33,7 +33,7 @@ def top_terms(allocator: Allocator, documents: DocumentBatch, spell: Spell, coun
     chosen = documents.rows(0, len(documents), step)
     owners = allocator.assign(chosen)
     means = np.stack([allocator.centres[allocator.owners == e].mean(axis=0) for e in range(len(allocator.experts))])
-    # (terms, k): for unit vectors, being nearer is a larger inner product, to which each term adds its share.
+    # (terms, k): a text's inner product with a centre is a sum over its terms, so each has a share of its own.
     nearer = allocator.projection @ (means - means.mean(axis=0)).T
     found: dict[str, list[str]] = {}
     for place, expert in enumerate(allocator.experts):

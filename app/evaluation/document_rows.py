@@ -22,6 +22,7 @@ class RowWriter:
     def __init__(self, file: Path, systems: Sequence[str]) -> None:
         self._systems = tuple(systems)
         fields = [("doc_id", pa.string()), ("lang", pa.string()), ("tokens", pa.int64()), ("bytes", pa.int64())]
+        # Fixed beforehand: pyarrow would choose types by the first block, and a later block could get others.
         self._schema = pa.schema([*fields, *((name, pa.float64()) for name in self._systems)])
         self._writer = pq.ParquetWriter(str(file), self._schema, compression="zstd")
 
@@ -46,6 +47,7 @@ def row_writer(folder: Folder, systems: Sequence[str]) -> Iterator[RowWriter]:
     """Write ``documents.parquet`` of a stage; it stands there when all is written."""
     with tempfile.TemporaryDirectory(prefix="xelm-rows-") as place:
         file = Path(place) / DOCUMENT_ROWS
+        # A local file first: row groups are appended to it, and a store takes whole files.
         writer = RowWriter(file, systems)
         try:
             yield writer

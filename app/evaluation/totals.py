@@ -46,7 +46,7 @@ class LanguageTotals:
 
 def document_sums(documents: ScoredDocuments, values: FloatArray) -> FloatArray:
     """(documents,) sum of the token log-probabilities (tokens,) of each."""
-    # reduceat gives a document of no tokens the next one's first, not 0; but each has at least its end token.
+    # For an empty document reduceat would give the next one's first token, not 0; none is empty.
     sums: FloatArray = np.add.reduceat(values, documents.offset) if len(documents) else np.zeros(0)
     return sums
 
@@ -109,8 +109,8 @@ class _Units:
                 self.size *= 2
 
     def _append(self, nats: FloatArray, counts: IntArray) -> None:
+        # (documents,) unit of each; a unit begins where the number changes.
         numbers = (self.documents + np.arange(len(nats))) // self.size
-        # (documents,) unit of each; a unit begins where the number changes, the first always.
         begins = np.flatnonzero(np.diff(numbers, prepend=-1))
         nats, counts = np.add.reduceat(nats, begins), np.add.reduceat(counts, begins)
         self.documents += len(numbers)
@@ -122,6 +122,6 @@ class _Units:
 
     def totals(self, place: int) -> LanguageTotals:
         """Under the system in this column."""
-        # Copies: the next documents may be added to the last unit in place.
         nats = np.ascontiguousarray(self.nats[:, place])
+        # copy(): the next documents may be added to the last unit in place.
         return LanguageTotals(nats, self.counts[:, 0].copy(), self.counts[:, 1].copy(), self.documents)

@@ -18,7 +18,7 @@ LEAST_DOCUMENTS = 20
 FALSE_CLEAR = 0.05
 """Share of comparisons whose interval excludes 0 although nothing differs."""
 _TAIL = FALSE_CLEAR / 2
-# Counts drawn at once, 32 MB of them.
+# Counts that are drawn at once: 32 MB as float64.
 _DRAWN_AT_ONCE = 4_000_000
 
 
@@ -74,9 +74,9 @@ def compare(
     """
     table: dict[str, JsonObject] = {}
     resampled: dict[str, FloatArray] = {}
-    # (documents, systems)
     for lang in sorted(next(iter(systems.values()))):
         totals = {name: by_language[lang] for name, by_language in systems.items()}
+        # (documents, systems)
         log_probs = np.stack([figures.log_prob for figures in totals.values()], axis=1)
         tokens = next(iter(totals.values())).tokens
         # A stream for each language: its interval does not change with the languages or systems beside it.
@@ -173,7 +173,6 @@ def _compare_language(
                 low, high = _interval(np.expm1(resampled[:, place] - resampled[:, names.index(base)]))
                 cell[f"change_from_{base}"] = totals[name].perplexity / totals[base].perplexity - 1
                 cell |= {f"low_from_{base}": low, f"high_from_{base}": high}
-                # The interval is that of the resamples; with few documents it is too narrow to be called clear.
                 cell[f"clear_from_{base}"] = documents >= LEAST_DOCUMENTS and (high < 0 or low > 0)
         row[name] = cell
     return row

@@ -62,6 +62,7 @@ def _systems(part: Mapping[str, object], caption: str) -> Table:
     for name, figures in mapping(part["systems"]).items():
         found = mapping(figures)
         against = mapping(found.get("against"))
+        # Like with like: what is told the language against what was told it before.
         base = _BEFORE_TOLD if name == _AFTER_TOLD and _BEFORE_TOLD in against else _BEFORE
         since = mean_change_text(mapping(against[base])) if base in against else ""
         rows.append([Cell(name), Cell(mean_change_text(found)), Cell(since)])

@@ -75,6 +75,7 @@ def tree_section(merges: Sequence[JsonObject], k: int, features: Mapping[str, in
     if not merges:
         return None
     described = [([*merge["left"]], [*merge["right"]], float(merge["distance"])) for merge in map(mapping, merges)]
+    # The last merge holds all, each side in the order of its own merges: so no branches cross.
     languages = max((left + right for left, right, _ in described), key=len)
     picture = Picture(
         dendrogram({lang: _leaf(lang, features) for lang in languages}, described, k),
@@ -119,6 +120,7 @@ def _bars(
 ) -> Picture:
     panels = {what: held}
     seen = [mapping(mapping(models.get(name)).get("exposure_tokens")) for name in experts]
+    # While some experts are not trained yet a picture of the others would look like the whole.
     if all(seen):
         panels["tokens that it was trained on"] = seen
     return Picture(composition_bars(experts, panels, languages), f"Share of the languages in {' and '.join(panels)}")

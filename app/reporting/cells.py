@@ -116,6 +116,7 @@ def mapping(value: Any) -> dict[str, Any]:
 
 def sequence(value: Any) -> list[Any]:
     """A record as a list, empty for anything else."""
+    # A string is a sequence too, of its characters.
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
 
 

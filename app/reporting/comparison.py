@@ -69,9 +69,11 @@ def _seeds_section(runs: Sequence[ComparedRun]) -> Section | None:
     groups: dict[str, list[ComparedRun]] = {}
     for run in runs:
         settings = {name: value for name, value in run.settings.items() if name != _SEED}
+        # As text, since settings may be lists; in sorted order, since files may name them in any.
         groups.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
     rows = []
     for same in groups.values():
+        # A run with the same seed under another name is no second sample.
         if len({_shown(run.settings.get(_SEED)) for run in same}) > 1:
             ratios = [float(str(run.summary["mean_log_perplexity_ratio"])) for run in same]
             figures = [math.expm1(ratio) for ratio in (sum(ratios) / len(ratios), min(ratios), max(ratios))]

@@ -118,6 +118,7 @@ def _unseen(found: Mapping[str, Any]) -> Table:
     for lang, others in by_language.items():
         saved.writerows([row[column] for column in columns] for row in others)
         own_change = shown(own.get(lang), change_of_log)
+        # Rows of a language stand from the nearest expert to the farthest.
         rows.append([language_cell(lang), Cell(own_change), *_foreign(others[0]), *_foreign(others[-1])])
     header = ["language", "its expert", "nearest other", "change", "farthest other", "change"]
     return Table(header, rows, "Experts on languages that they never saw", csv=sink.getvalue())
@@ -184,6 +185,7 @@ def _counts(systems: Mapping[str, Any]) -> dict[str, dict[str, Confusion]]:
     names = set(Confusion.__dataclass_fields__)
     found = {}
     for system, row in systems.items():
+        # Beside the counts a cell has tokens and seconds; where lingua does not know the language, these alone.
         cells = {lang: {name: n for name, n in mapping(cell).items() if name in names} for lang, cell in row.items()}
         found[system] = {lang: Confusion(**cell) for lang, cell in cells.items() if cell}
     return found

@@ -112,11 +112,15 @@ def render_sweep(records: SweepRecords) -> str:
 
 
 def _render(**shown: object) -> str:
+    # A name that is missing raises instead of leaving a gap on the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    # Through the package, since an installed one need not be a folder.
     source = (resources.files("app.reporting") / "report.html.j2").read_text(encoding="utf-8")
+    # The other pages have only some of these, and StrictUndefined refuses what is missing.
     empty = dict.fromkeys(("name", "headline", "figures", "facts", "sections", "environment", "lineage", "config"))
     facts = shown["facts"]
     assert isinstance(facts, Mapping)
+    # The corpus stands there with its address as it was configured, which may hold a password.
     hidden = {title: str(redact(text)) for title, text in facts.items()}
     return environment.from_string(source).render({**empty, **shown, "facts": hidden})
 

@@ -118,6 +118,7 @@ def ensemble_card(ensemble: JsonObject, summary: JsonObject, origin: Origin) -> 
 
 
 _LIBRARY = {"library_name": "transformers"}
+# A test runs these lines as they stand, in an exported folder and without this project.
 _EXAMPLE = (
     "from mixture import Mixture",
     "",

@@ -25,6 +25,7 @@ def plan_text(plan: JsonObject) -> str:
     tables = [_wall(record)] if on_gpus else []
     if "spot" in record:
         tables.append(_spot(record))
+        # After "interval" comes what was simulated; the later place first, so that the earlier one still holds.
         notes.insert(4, ("simulated", _simulated(record["spot"])))
     if "reading" in record:
         tables.append(_files(record["reading"]))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# The first six can be told apart by people who see red and green alike.
 _COLOURS = (
     "#0072b2",
     "#d55e00",
@@ -76,10 +77,12 @@ def composition_bars(
             for lang in (lang for lang in languages if part.get(lang)):
                 size = part[lang]
                 axis.barh(row, size, left=left, color=colours[lang], edgecolor="white", linewidth=0.8, height=0.78)
+                # Panels side by side share the width, so a name needs a larger share of each.
                 if size > _WIDE_ENOUGH * len(panels) * longest:
                     axis.text(left + size / 2, row, lang, ha="center", va="center_baseline", color="white", fontsize=9)
                 left += size
         axis.set_yticks(range(len(experts)), experts if axis is axes[0] else [""] * len(experts))
+        # Turned over: the first expert stands on top, as in the tables.
         axis.set_ylim(len(experts) - 0.4, -0.6)
         axis.set_xlim(0, longest)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -102,6 +105,7 @@ def dendrogram(labels: Mapping[str, str], merges: Sequence[tuple[Sequence[str], 
     cut, stands = len(labels) - k, []
     for number, (left, right, distance) in enumerate(merges, 1):
         (x1, y1), (x2, y2) = ends[frozenset(left)], ends[frozenset(right)]
+        # The paper's pairing may merge at a smaller distance than before: drawn there, a branch would run backwards.
         x, y = max(distance, x1 + _BEYOND * longest, x2 + _BEYOND * longest), (y1 + y2) / 2
         colour = _COLOURS[0] if number <= cut else _SOFT
         axes.plot([x1, x, x, x2], [y1, y1, y2, y2], color=colour, linewidth=1.5, solid_joinstyle="miter")
@@ -109,6 +113,7 @@ def dendrogram(labels: Mapping[str, str], merges: Sequence[tuple[Sequence[str], 
         stands.append(x)
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
         axes.text(x + 0.006 * longest, y - 0.28, f"{distance:.2f}", fontsize=7.5, color=_INK, va="center", bbox=paper)
+    # For the same reason merges on either side of the cut may stand mixed; then no line parts them.
     within, across = max([0.0, *stands[:cut]]), min([1.1 * longest, *stands[cut:]])
     if within < across:
         line = (within + across) / 2
@@ -167,6 +172,7 @@ def _blank(height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
     """A figure with axes side by side; sizes in inches, but only their ratio matters on the page."""
     from matplotlib.figure import Figure
 
+    # Not pyplot, which keeps every figure it makes and looks for a display.
     figure = Figure(figsize=(_WIDTH, height))
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for axis in axes:
@@ -180,11 +186,15 @@ def _svg(figure: Figure, name: str) -> str:
     import matplotlib
 
     sink = io.StringIO()
+    # By default ids come of a random salt and text is drawn as outlines, which nobody can search or copy.
     settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 10}
     with matplotlib.rc_context(settings):
+        # Without the date and the version equal figures are equal text.
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(sink, format="svg", bbox_inches="tight", pad_inches=0.05, transparent=True, metadata=nothing)
     text = sink.getvalue()
+    # The XML declaration before it has no place within a page.
     text = text[text.index("<svg") :].strip()
     text = re.sub(r' id="[a-z.]+_[0-9]+"', "", text)  # the same in every figure, and nothing refers to them
+    # Without a size of its own the picture is as wide as the page lets it be; its viewBox keeps the shape.
     return re.sub(r' (width|height)="[0-9.]+pt"', "", text, count=2)

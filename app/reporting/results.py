@@ -23,8 +23,10 @@ def perplexity_section(summary: JsonObject) -> Section | None:
     if not table:
         return None
     systems = main_systems(summary)
+    # The change against dense stands just behind the two figures it is made of.
     before, after = (tuple(name for name in systems if (name in _FIRST_SYSTEMS) == first) for first in (True, False))
     ends = [cells["ensemble"][f"{part}_from_dense"] for cells in table.values() for part in ("low", "high")]
+    # One scale for all rows, with 0 on it, so that intervals can be compared by eye.
     span = (min(0.0, *ends), max(0.0, *ends))
     rows = []
     for lang, cells in table.items():
@@ -143,6 +145,7 @@ def matrix_section(summary: JsonObject, published: JsonObject) -> Section | None
     own = {lang: experts.index(homes[lang]) for lang in table if homes.get(lang) in experts}
     theirs = mapping(published.get("matrix"))
     baseline = mapping(published.get("baseline"))
+    # One scale of colours for both tables: equal colours are equal ratios.
     strongest = max(_strongest(ours, dense), _strongest(theirs, baseline))
     header = ["language", *experts, "dense"]
     tables = [Table(header, _matrix_rows(ours, dense, own, strongest), "this run" if published else "")]
@@ -203,6 +206,7 @@ def _change(cell: Figures, span: tuple[float, float]) -> list[Cell]:
     clear = bool(cell["clear_from_dense"])
     kind = ("win" if change < 0 else "loss") if clear else ""
     mark = ("✓ " if change < 0 else "✗ ") if clear else ""
+    # 4 pixels are left at either side for the point that is drawn, which has a radius of 3.
     scale = (_PLOT_WIDTH - 8) / ((span[1] - span[0]) or 1.0)
     low_x, point_x, high_x, zero_x = (round(4 + (value - span[0]) * scale, 1) for value in (low, change, high, 0.0))
     interval = Cell(f"{100 * low:+.1f} … {100 * high:+.1f}", "soft")

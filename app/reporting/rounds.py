@@ -31,6 +31,7 @@ def rankings_text(ranked: Mapping[str, JsonObject], missing: Mapping[str, str], 
         for name, found in ranked.items()
         for lang, row in found.items()
     ]
+    # Stable: within a language the rankings keep their order.
     rows.sort(key=lambda row: row[0])
     table = text_table(["language", "ranking", "nearest donors"], rows)
     return "\n".join([table, *(f"not computed: {name}: {why}" for name, why in missing.items())])
@@ -48,6 +49,7 @@ def forecast_text(forecast: JsonObject) -> str:
     seconds = [number(model["seconds"]) for model in models]
     known = [value for value in seconds if value is not None]
     together = f"together {format_count(tokens)} tokens"
+    # A sum without some of its models would look like the time of the round.
     if known and len(known) == len(models):
         together += f", {format_seconds(sum(known))} one after another, as fast as {forecast['time_from']} says"
     return "\n".join([*lines, together])

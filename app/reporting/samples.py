@@ -32,6 +32,7 @@ def samples_section(samples: JsonObject) -> Section | None:
         texts |= {name: _text(one) for name, one in mapping(sample["texts"]).items()}
         for place, (name, text) in enumerate(texts.items()):
             first = Cell() if place else language_cell(lang)
+            # A cell is one line: a line break of the text is shown as a sign, the CSV keeps it.
             shown, begun = (" ⏎ ".join(part.split("\n")) for part in (text, prompt))
             rows.append([first, Cell(name, "text"), Cell(shown, "text", lang=lang, prompt=begun)])
             saved.writerow([lang, name, prompt, text])

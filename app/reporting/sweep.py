@@ -109,6 +109,7 @@ def _heat_cell(values: Sequence[float]) -> Cell:
 
 
 def _costs(finished: Sequence[Mapping[str, object]], front: Sequence[str]) -> Section | None:
+    # One trial alone is beaten by none.
     if len(finished) < 2:
         return None
     points = [

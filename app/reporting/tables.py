@@ -162,4 +162,5 @@ def _cells(row: JsonValue) -> dict[str, Cell]:
 
 def _cell(cell: JsonValue) -> Cell:
     assert isinstance(cell, dict)
+    # A bool is an int here, so ``clear_from_`` comes along.
     return {name: value for name, value in cell.items() if isinstance(value, int | float)}

@@ -101,6 +101,7 @@ def _cells(model: Mapping[str, object], columns: Sequence[Column]) -> list[Cell]
 
 def _sums(models: Mapping[str, JsonObject]) -> dict[str, float]:
     known = {name: [number(model.get(name)) for model in models.values()] for name in _ADDED}
+    # A figure that no model has stays a dash and does not become 0.
     return {name: sum(value or 0.0 for value in values) for name, values in known.items() if any(values)}
 
 

@@ -47,6 +47,7 @@ def data_section(tokens: JsonObject, data_card: JsonObject) -> Section | None:
     rejects = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in mapping(data_card.get("rejects")).items())
     header = ["language", "training documents", "bytes", "tokens", "tokens per byte", "duplicates", "held out"]
     notes = [f"Rows that are not used: {rejects or 'none'}."]
+    # Told only where there are some: it makes a perplexity look better than it is.
     leaks = {lang: n for lang, n in mapping(data_card.get("held_out_in_training")).items() if n}
     if leaks:
         told = ", ".join(f"{lang} {n}" for lang, n in leaks.items())
