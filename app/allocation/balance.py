@@ -1,6 +1,4 @@
-"""Parts of equal size: assignment by auction, balanced k-means, and the prices that carry the balance to new
-rows.
-"""
+"""Parts of equal size: assignment by auction and balanced k-means; the prices of one round start the next."""
 
 from __future__ import annotations
 

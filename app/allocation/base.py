@@ -23,7 +23,7 @@ class AllocationSettings:
     min_features: int = 30
     fallback: Fallback = "error"
     analyzer: Literal["tokens", "char", "paper"] = "tokens"
-    max_features: int = 100_000
+    max_features: int = 65_536
     components: int = 100
     assignment: Literal["balanced", "nearest"] = "balanced"
 

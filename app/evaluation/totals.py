@@ -122,6 +122,6 @@ class _Units:
 
     def totals(self, place: int) -> LanguageTotals:
         """Under the system in this column."""
-        nats = np.ascontiguousarray(self.nats[:, place])
+        nats = self.nats[:, place].copy()
         # copy(): the next documents may be added to the last unit in place.
         return LanguageTotals(nats, self.counts[:, 0].copy(), self.counts[:, 1].copy(), self.documents)

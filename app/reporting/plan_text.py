@@ -52,9 +52,10 @@ def _seed(plan: dict[str, Any]) -> str:
 def _models(plan: dict[str, Any]) -> str:
     """Models that are alike share a line."""
     hours = plan.get("gpu_hours") or {}
-    alike: dict[int, list[dict[str, Any]]] = {}
+    alike: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for model in plan["models"]:
-        alike.setdefault(model["tokens"], []).append(model)
+        # By steps as well: a dense model with the experts' steps has dense's tokens in fewer of them.
+        alike.setdefault((model["tokens"], model["steps"]), []).append(model)
     rows = []
     for group in alike.values():
         first = group[0]

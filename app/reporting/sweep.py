@@ -156,7 +156,7 @@ def _budget(fit: Mapping[str, object]) -> Section | None:
         "For each k a line of log(ppl / ppl(dense)) against the logarithm of the budget, over trials that may differ in"
         " something else; in brackets the middle 95 % of refits with errors of the documents' and the line's size."
     ]
-    header = ["budget", "best k", "best in", "mean change", ""]
+    header = ["budget", "best k", "best in", "mean change", "from"]
     return Section("k and budget", [Table(header, rows)], notes)
 
 

@@ -80,6 +80,15 @@ def test_systems_are_the_same_in_every_run_of_documents() -> None:
         found.add(["de"], one, one, {"seed": -np.ones(1)})
 
 
+def test_totals_that_were_given_out_do_not_change_with_what_is_added_later() -> None:
+    found = Totals(2)
+    found.add(["de"] * 3, np.array([1, 1, 1]), np.array([3, 3, 3]), {"dense": np.array([-1.0, -2.0, -3.0])})
+    given = found.by_system()["dense"]["de"]
+    before = given.log_prob.tolist()
+    found.add(["de"], np.array([1]), np.array([3]), {"dense": np.array([-5.0])})  # fills the unit of the third
+    assert given.log_prob.tolist() == before
+
+
 def test_four_times_the_documents_take_no_more_memory() -> None:
     def peak(documents: int) -> int:
         found, some = Totals(512), np.full(1_000, 10)

@@ -24,6 +24,13 @@ def test_models_that_are_alike_share_a_line_and_nothing_is_wider_than_a_page(tmp
     assert max(map(len, printed.splitlines())) <= 120
 
 
+def test_a_dense_model_of_fewer_steps_has_a_line_of_its_own(tmp_path: Path) -> None:
+    models = text(tmp_path, "demo", "baselines.dense_fewer.equal_steps=true").split("\n\n")[1].splitlines()
+    lines = {line.split("  ")[0]: line.split() for line in models}
+    dense, fewer = lines["dense"], lines["dense_fewer"]
+    assert dense[1] == fewer[1] and int(dense[2]) == 4 * int(fewer[2])
+
+
 def test_parts_of_unequal_size_have_a_line_each(tmp_path: Path) -> None:
     printed = text(tmp_path, "demo", "allocation.k=3")
     assert "expert-00" in printed and printed.count("expert-0") >= 2
