@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 HOWTOS = sorted((ROOT / "docs/howto").glob("*.md"))
 NEEDS_A_CLUSTER = {"run-on-a-cluster.md"}
-LONG = {"add-a-language.md", "add-a-system.md", "own-corpus.md", "own-seed.md", "sweep.md"}  # shorter tests show what they show
+# Shorter tests show what they show.
+LONG = {"add-a-language.md", "add-a-system.md", "own-corpus.md", "own-seed.md", "sweep.md"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 FILE = re.compile(r"(Write|In) `([^`]+)`(:|, change:)\s*\Z")
 
