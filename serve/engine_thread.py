@@ -90,12 +90,14 @@ class EngineThread:
                 self._deliver(updates)
         except BaseException as error:  # a bug: whoever waits must hear of it, and the owner sees it in ``broken``
             self.broken = error
-            # Put before ``broken`` could be seen: taken in as well, so that who waits for them hears of it below.
-            while not self._commands.empty():
-                if command := self._commands.get():
-                    command()
-            for subscription in set(self._subscribed.values()):
-                subscription.put(error)
+            try:
+                # Put before ``broken`` could be seen: taken in as well, so that who waits for them hears of it below.
+                while not self._commands.empty():
+                    if command := self._commands.get():
+                        command()
+            finally:
+                for subscription in set(self._subscribed.values()):
+                    subscription.put(error)
 
     def _obey(self) -> bool:
         """Do what was asked for; wait for it while there is nothing else to do. False: it is to end."""

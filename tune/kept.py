@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -28,6 +29,8 @@ from app.lineage.parts import Part, read_parts
 from app.lineage.settings import weighting_settings
 from app.pipelines.evaluate import language_shares
 from app.tokens.dataset import TokenCorpus
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 30
 """Of scores and distances, 7.9 million tokens of 8 experts; halves and languages are copies, so the process may take
@@ -107,6 +110,8 @@ def read_kept(
     share = min(1.0, most_bytes / (counts.tokens * (2 * len(allocator.experts) + 1) * _VALUE_BYTES))
     shares = {lang: tuple(held.tolist()) for lang, held in language_shares(lineage).items()}
     kept = joined(list(_drawn(lineage, allocator.experts, allocator.unit, shares, share)), counts.documents)
+    if share < 1 and (left_out := sorted(set(shares) - set(kept.documents.langs))):
+        log.warning("weights: no document of %s was drawn; these languages do not count", ", ".join(left_out))
     own = weighting_settings(lineage.config)
     if own.name == "auto" or (allocator.unit == "language" and own.name in RULES and RULES[own.name].needs.distances):
         own = WeightingSettings(**{**asdict(own), "name": "posterior"})

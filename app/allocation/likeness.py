@@ -29,19 +29,21 @@ def likeness(table: IntArray) -> Likeness:
     that cut nothing are equal.
     """
     # Python integers: the product of two counts of pairs outgrows 64 bits for large corpora.
-    both, one, other = (int(_pairs(sizes).sum()) for sizes in (table, table.sum(axis=1), table.sum(axis=0)))
-    chance = one * other / max(1, int(_pairs(table.sum())))
+    # From the table and not from labels, as libraries have it: a table is added up part by part, labels are not.
+    both, one, other = (_pairs(sizes) for sizes in (table, table.sum(axis=1), table.sum(axis=0)))
+    chance = one * other / max(1, _pairs(table.sum()))
     most = (one + other) / 2
     entropies = [_entropy(sizes) for sizes in (table.sum(axis=1), table.sum(axis=0), table.ravel())]
     mean = (entropies[0] + entropies[1]) / 2
     return Likeness(
         1.0 if most == chance else (both - chance) / (most - chance),
-        1.0 if mean == 0 else (entropies[0] + entropies[1] - entropies[2]) / mean,
+        1.0 if mean == 0 else max(0.0, entropies[0] + entropies[1] - entropies[2]) / mean,
     )
 
 
-def _pairs(sizes: IntArray) -> IntArray:
-    return sizes * (sizes - 1) // 2
+def _pairs(sizes: IntArray) -> int:
+    # Python's numbers: pairs of ten billion documents do not fit in 64 bits.
+    return sum(size * (size - 1) // 2 for size in sizes.ravel().tolist())
 
 
 def _entropy(sizes: IntArray) -> float:

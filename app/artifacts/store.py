@@ -45,6 +45,16 @@ class Folder:
         fs, path = fsspec.core.url_to_fs(self.uri)
         return fs, path
 
+    def _anew(self, name: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        """The filesystem and the whole path of ``name``, to be looked at as it is now.
+
+        Clients of object stores answer from listings that they remember: what other machines have written since would
+        be missed, and a file that has grown be read up to the size that it had.
+        """
+        fs, path = self._fs()
+        fs.invalidate_cache()
+        return fs, f"{path}/{name}" if name else path
+
     @property
     def is_local(self) -> bool:
         """True where files can be opened by path."""
@@ -58,40 +68,31 @@ class Folder:
 
     def exists(self, name: str = "") -> bool:
         """Whether a file or folder is there."""
-        fs, path = self._fs()
-        where = f"{path}/{name}" if name else path
+        fs, where = self._anew(name)
         with self._using("look for", name):
-            # Clients of object stores answer from listings that they remember; another machine may have written since.
-            fs.invalidate_cache(where)
             return bool(fs.exists(where))
 
     def names(self, name: str = "") -> list[str]:
         """Names directly below a folder, sorted; empty if there is no such folder."""
-        fs, path = self._fs()
-        where = f"{path}/{name}" if name else path
+        fs, where = self._anew(name)
         with self._using("list", name), suppress(FileNotFoundError):
-            # fsspec remembers listings of remote storages and would not see what other machines have written since.
-            fs.invalidate_cache()
             return sorted(PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
         return []
 
     def modified(self, name: str) -> float | None:
         """When a file was written by the storage's clock, Unix time; None where the storage does not tell."""
-        fs, path = self._fs()
+        fs, where = self._anew(name)
         try:
-            return float(fs.modified(f"{path}/{name}").timestamp())
+            return float(fs.modified(where).timestamp())
         except NotImplementedError:
             return None
 
     def read(self, name: str) -> bytes:
         """A file's bytes. Raises MissingArtifact if it is not there."""
-        fs, path = self._fs()
+        fs, where = self._anew(name)
         try:
-            with self._using("read", name):
-                # A remembered listing has the size that the file had then, and no more would be read.
-                fs.invalidate_cache(f"{path}/{name}")
-                with fs.open(f"{path}/{name}", "rb") as file:
-                    return bytes(file.read())
+            with self._using("read", name), fs.open(where, "rb") as file:
+                return bytes(file.read())
         except FileNotFoundError:
             raise MissingArtifact(f"{self.uri}/{name} is missing") from None
 
@@ -137,8 +138,7 @@ class Folder:
 
     def local(self, name: str = "") -> Path:
         """A local path with this content: the place itself, or a copy in the cache for remote stores."""
-        fs, path = self._fs()
-        where = f"{path}/{name}" if name else path
+        fs, where = self._anew(name)
         if self.is_local:
             return Path(where)
         cache = Path(self.cache or Path(tempfile.gettempdir()) / "xelm-cache" / uuid.uuid4().hex)
@@ -160,10 +160,10 @@ class Folder:
 
     def fetch(self, name: str, target: Path) -> None:
         """Copy one file to a local path. Raises MissingArtifact if it is not there."""
-        fs, path = self._fs()
+        fs, where = self._anew(name)
         try:
             with self._using("fetch", name):
-                fs.get_file(f"{path}/{name}", str(target))
+                fs.get_file(where, str(target))
         except FileNotFoundError:
             raise MissingArtifact(f"{self.uri}/{name} is missing") from None
 
@@ -196,15 +196,15 @@ class Folder:
 
     def size_bytes(self) -> int:
         """Bytes of all files in here."""
-        fs, path = self._fs()
-        return int(fs.du(path)) if fs.exists(path) else 0
+        fs, where = self._anew("")
+        return int(fs.du(where)) if fs.exists(where) else 0
 
     def remove(self, name: str) -> None:
         """Remove a file or folder if it is there."""
-        fs, path = self._fs()
+        fs, where = self._anew(name)
         with self._using("remove", name):
-            if fs.exists(f"{path}/{name}"):
-                fs.rm(f"{path}/{name}", recursive=True)
+            if fs.exists(where):
+                fs.rm(where, recursive=True)
 
     @contextmanager
     def _using(self, verb: str, name: str, leftover: str = "") -> Iterator[None]:

@@ -88,6 +88,6 @@ def _told(files: Sequence[Unread]) -> str:
     """The first few names; or all that the files were taken for, since a wrong guess may stand anywhere among it."""
     taken_for = Counter(file.taken_for for file in files if file.taken_for)
     if taken_for:
-        return ", ".join(f"{meaning} {count}" for meaning, count in sorted(taken_for.items()))
+        return ", ".join(f"{count} {meaning}" for meaning, count in sorted(taken_for.items()))
     more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
     return ", ".join(file.name for file in files[:_NAMED]) + more

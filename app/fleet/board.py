@@ -146,7 +146,8 @@ class ProgressBoard:
             together, *models = self.lines(time.monotonic())
         except StorageError as error:
             # Training does not depend on what is shown of it: the next look may succeed.
-            log.warning("train: progress cannot be read now: %s", error)
+            if not quiet:
+                log.warning("train: progress cannot be read now: %s", error)
             return
         more = self._more(self._fleet)
         if sys.stderr.isatty():

@@ -68,7 +68,7 @@ def holds(offered: Resources, wanted: Resources) -> bool:
 def how_many(nodes: Iterable[Resources], wanted: Resources) -> int:
     """How many workers that want this fit the nodes at once, each on one node."""
     # In Ray's own grains: of floats, 1 // 0.2 is 4.
-    asked = {name: round(amount * _GRAINS) for name, amount in wanted.items() if amount}
+    asked = {name: max(1, round(amount * _GRAINS)) for name, amount in wanted.items() if amount}
     return sum(min(round(node.get(name, 0.0) * _GRAINS) // amount for name, amount in asked.items()) for node in nodes)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -46,9 +47,9 @@ def test_the_ingress_is_killed_among_requests_and_what_failed_is_told_apart(monk
         tally.failed += ["whole: ReadError: gone", "leaves: ReadError: gone", "503: no replica"]
         tally.answers["right"] += 2
 
-    clients = SimpleNamespace(run=run, tally=tally)
-    served = SimpleNamespace(pids=lambda _name: {"one": ingress.pid}, ready_after=lambda _killed, _pid: 2.04)
-    found = asyncio.run(ingress_killed(served, clients, 2, 0))  # type: ignore[arg-type]
+    clients: Any = SimpleNamespace(run=run, tally=tally)
+    served: Any = SimpleNamespace(pids=lambda _name: {"one": ingress.pid}, ready_after=lambda _killed, _pid: 2.04)
+    found = asyncio.run(ingress_killed(served, clients, 2, 0))
     assert ingress.returncode == -signal.SIGKILL
     assert (found["answers_before"], found["answers"]) == (3, {"right": 5})
     assert (found["failed"], found["failures"]) == (3, ["ReadError: gone", "no replica"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from app.artifacts.store import Store
 from app.config.schema import Config
@@ -37,6 +38,17 @@ def test_of_more_than_fits_in_memory_whole_documents_are_drawn_of_every_language
         for found, expected in ((some.scores, whole.scores), (some.distances, whole.distances)):
             assert found[mine].tolist() == expected[theirs].tolist()
         assert some.dense[mine].tolist() == whole.dense[theirs].tolist()
+
+
+def test_a_language_of_which_nothing_is_drawn_is_named(
+    tiny_run: tuple[Config, Store], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, whole, _ = read_kept(*tiny_run)
+    size = whole.scores.nbytes + whole.distances.nbytes + whole.dense.nbytes
+    assert not caplog.records
+    _, some, _ = read_kept(*tiny_run, most_bytes=size // 8)
+    missing = sorted(set(whole.documents.langs) - set(some.documents.langs))
+    assert missing and f"no document of {', '.join(missing)} was drawn" in caplog.text
 
 
 def test_what_blocks_keep_is_one_text_when_joined(tiny_run: tuple[Config, Store]) -> None:

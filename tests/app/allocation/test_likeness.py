@@ -24,6 +24,17 @@ def test_the_rand_index_by_hand() -> None:
     assert found.information == pytest.approx(1 / 1.25)
 
 
+def test_ten_billion_documents_are_not_too_many() -> None:
+    table = np.array([[4, 1], [1, 4]])
+    few, many = likeness(table * 1_000_000), likeness(table * 1_000_000_000)
+    assert many.rand == pytest.approx(few.rand, abs=1e-5) and many.information == pytest.approx(few.information)
+
+
+def test_a_cut_that_cuts_nothing_has_nothing_in_common_with_one_that_does() -> None:
+    assert likeness(np.array([[3, 4, 5]])) == Likeness(0.0, 0.0)
+    assert likeness(np.array([[12]])) == Likeness(1.0, 1.0)
+
+
 def test_balance_is_the_largest_part_over_the_mean() -> None:
     assert balance(np.array([3, 1])) == 1.5
 

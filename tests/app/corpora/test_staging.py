@@ -7,6 +7,7 @@ import pytest
 from huggingface_hub import errors
 
 from app.core.errors import CorpusError
+from app.corpora import staging
 from app.corpora.staging import HubFiles
 from tests.support.hub import FakeHub
 
@@ -75,6 +76,20 @@ def test_a_torn_download_goes_on_where_it_stopped_also_in_the_next_run(tmp_path:
     again = _hub(FakeHub({URI: DATA}), tmp_path).stage(URI, len(DATA), "a.gz")
     assert again.read_bytes() == DATA
     assert list((tmp_path / "abc").iterdir()) == [again]
+
+
+def test_a_download_goes_on_where_another_run_has_left_it_while_this_one_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = tmp_path / "abc/a.gz.partial"
+    partial.parent.mkdir()
+    partial.write_bytes(DATA[:100])
+
+    def lock(_file: object, _how: int) -> None:
+        partial.write_bytes(DATA[:300])  # what the other one, which was then killed, has brought
+
+    monkeypatch.setattr(staging.fcntl, "flock", lock)
+    assert _hub(FakeHub({URI: DATA}), tmp_path).stage(URI, None, "a.gz").read_bytes() == DATA
 
 
 def test_a_left_over_longer_than_the_file_is_thrown_away(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_files_of_other_languages_share_one_line_that_says_what_each_was_taken_f
     taken = ["de by file name", "bg by folder bg", "de by file name"]
     unread = [Unread(f"{n}.jsonl", OTHER_LANGUAGE, taken_for=meaning) for n, meaning in enumerate(taken)]
     assert tell_unread(unread) == [
-        "not read: 3 files: their language is not one of corpus.languages (bg by folder bg 1, de by file name 2)"
+        "not read: 3 files: their language is not one of corpus.languages (1 bg by folder bg, 2 de by file name)"
     ]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,13 @@ def run_of(
     return ComparedRun(name, {"per_language": table}, {})
 
 
+def only_pair(found: JsonObject) -> dict[str, Any]:
+    """The one row of ``agreement``."""
+    rows = found["agreement"]
+    assert isinstance(rows, list) and len(rows) == 1 and isinstance(rows[0], dict)
+    return rows[0]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path))
@@ -67,19 +75,20 @@ def test_cuts_of_languages_agree_over_languages_and_others_over_documents(store:
 
 def test_two_cuts_of_documents_are_compared_document_by_document_of_all_parts(store: Store) -> None:
     one, other = run_of(store, "one", None, [0.1] * 4), run_of(store, "other", None, [0.1] * 4, second=(0, 0))
-    (row,) = groupings(store, [one, other])["agreement"]  # type: ignore[misc,union-attr]
+    row = only_pair(groupings(store, [one, other]))
     labels = [[0, 1, 0, 1] * 4, [0, 1, 0, 0] * 4]
-    assert row["over"] == "documents"  # type: ignore[index,call-overload]
-    assert row["rand"] == pytest.approx(adjusted_rand_score(*labels))  # type: ignore[index,call-overload]
-    assert row["information"] == pytest.approx(normalized_mutual_info_score(*labels))  # type: ignore[index,call-overload]
+    assert row["over"] == "documents"
+    assert row["rand"] == pytest.approx(adjusted_rand_score(*labels))
+    assert row["information"] == pytest.approx(normalized_mutual_info_score(*labels))
 
 
 def test_a_cut_of_languages_beside_one_of_documents_needs_no_document(store: Store) -> None:
     whole = run_of(store, "whole", [["de", "en"], ["fr", "ru"]], [0.1] * 4)
     split = run_of(store, "split", None, [0.1] * 4)
     store.stage("allocation", "split").remove("documents")
-    (row,) = groupings(store, [whole, split])["agreement"]  # type: ignore[misc,union-attr]
-    assert row["rand"] == pytest.approx(adjusted_rand_score([0] * 8 + [1] * 8, [0, 1] * 8))  # type: ignore[index,call-overload]
+    row = only_pair(groupings(store, [whole, split]))
+    assert row["over"] == "documents"
+    assert row["rand"] == pytest.approx(adjusted_rand_score([0] * 8 + [1] * 8, [0, 1] * 8))
 
 
 def test_a_probe_of_one_run_is_tried_on_all(store: Store) -> None:
