@@ -9,6 +9,13 @@ EMULATOR := .local/emulator
 HARNESS := .local/harness
 CORPUS ?= $(XELM_CORPUS)
 
+# What is installed, and pip's arguments. pip -q is silent for a minute, and without -q it prints hundreds of lines.
+define install
+	@echo "installing $(1)"
+	@while sleep 10 > /dev/null 2>&1; do echo "  still at it, $$(du -sm $(VENV) | cut -f1) MB so far"; done & \
+	trap "kill $$!" EXIT; $(RUN) -m pip install -q $(2)
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup emulator harness demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings experiment-adaptation experiment-sweep pictures constraints clean
 
@@ -21,10 +28,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@case "$(CURDIR)" in *" "*) echo "the path '$(CURDIR)' has a space, and Ray cannot start workers from there; move the project to one without"; exit 2;; esac
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(0 if ok else "Python 3.11 to 3.13 is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install -q --upgrade pip
-	$(RUN) -m pip install -q -c constraints.txt setuptools wheel
-	$(RUN) -m pip install -q -c constraints.txt $(PIP_ARGS) torch
-	$(RUN) -m pip install -q -c constraints.txt $(PIP_ARGS) -e '.[dev]'
+	$(call install,pip,--upgrade pip)
+	$(call install,setuptools,-c constraints.txt setuptools wheel)
+	$(call install,torch,-c constraints.txt $(PIP_ARGS) torch)
+	$(call install,the other packages,-c constraints.txt $(PIP_ARGS) -e '.[dev]')
 	@touch $(STAMP)
 
 emulator: $(EMULATOR)/.installed ## the AWS emulator of a cluster test, in an environment of its own on top of .venv

@@ -32,6 +32,8 @@ from serve.spread import connect, deploy_models
 log = logging.getLogger(__name__)
 PACE_S = 0.02
 """Seconds between two batches of one request: a call between deployments costs about a quarter of it."""
+_QUIET = {"enable_access_log": False, "log_level": "WARNING"}
+"""The ingress logs each request, so its calls of the models need no lines; one comes every few seconds by itself."""
 _SPARE_S = 30.0
 """Seconds that a replica which is to go has beyond the longest answer: what it has begun it ends."""
 
@@ -173,6 +175,7 @@ def app(args: dict[str, Any]) -> Application:
         **options.scaling(),
         **drain,
         max_ongoing_requests=options.slots + options.limits.waiting,
+        logging_config=_QUIET,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": 0 if elsewhere else options.gpus},
     )
     # No app is given: the routes need the handle, which a replica has only once its object is made.

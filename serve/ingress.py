@@ -32,15 +32,17 @@ _LOOK_S = 5.0
 class _Models:
     """What is served, asked of the backend again and again: it may be changed while it is served."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, patience_s: float) -> None:
+        self._backend, self._patience_s = backend, patience_s
         self.found: Description | None = None
+        self._known = asyncio.Event()
 
     async def learn(self) -> None:
         """Ask for ever. What is known stays while nobody answers."""
         while True:
             try:
                 self.found = await self._backend.describe()
+                self._known.set()
             except Exception as error:  # whatever goes wrong behind, the models are not there
                 log.warning("the models are not ready: %s", error)
             await asyncio.sleep(_RETRY_S if self.found is None else _LOOK_S)
@@ -51,8 +53,11 @@ class _Models:
             raise NotLoaded("the models are still being loaded; ask again in a few seconds")
         return self.found
 
-    def require(self, model: str) -> None:
-        """Raise UnknownModel for a model that is not served, NotLoaded."""
+    async def require(self, model: str) -> None:
+        """Raise UnknownModel for a model that is not served, NotLoaded where none is known after some patience."""
+        # In a change of version a new ingress may be there before a replica of the new models: no request is lost.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), self._patience_s)
         names = [info.name for info in self.get().models]
         if model not in names:
             raise UnknownModel(f"{unknown_value('model', model, names)}; there are {', '.join(names)}")
@@ -61,7 +66,7 @@ class _Models:
 def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequence[str] = ()) -> FastAPI:
     """The API; without keys it is open to whoever reaches it."""
     limits = limits or ServingLimits()
-    models, measures = _Models(backend), Measures()
+    models, measures = _Models(backend, limits.loading_s), Measures()
 
     @contextlib.asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
@@ -126,7 +131,7 @@ def _add_models(api: FastAPI, models: _Models) -> None:
 
     @api.get("/v1/models/{model}")
     async def one_model(model: str) -> dict[str, object]:
-        models.require(model)
+        await models.require(model)
         return next(card for card in cards() if card["id"] == model)
 
 
@@ -137,20 +142,20 @@ def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models) -> None:
 
     @api.post("/tokenize")
     async def tokenize(request: TokenizeRequest) -> dict[str, object]:
-        models.require(request.model)
+        await models.require(request.model)
         ids = await backend.encode(request.prompt, request.add_special_tokens)
         return {"tokens": ids, "count": len(ids), "max_model_len": models.get().context}
 
     @api.post("/detokenize")
     async def detokenize(request: DetokenizeRequest) -> dict[str, str]:
-        models.require(request.model)
+        await models.require(request.model)
         return {"prompt": await backend.decode(request.tokens)}
 
 
 def _add_completions(api: FastAPI, models: _Models, answering: Answering) -> None:
     @api.post("/v1/completions", response_model=None)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
-        models.require(asked.model)
+        await models.require(asked.model)
         job = _job(asked, asked.max_tokens)
         job = replace(job, prompts=asked.prompts(), logprobs=asked.logprobs, echo=asked.echo)
         return await answering.respond(
@@ -159,7 +164,7 @@ def _add_completions(api: FastAPI, models: _Models, answering: Answering) -> Non
 
     @api.post("/v1/chat/completions", response_model=None)
     async def chat(asked: ChatRequest, request: Request) -> Response:
-        models.require(asked.model)
+        await models.require(asked.model)
         job = _job(asked, asked.max_completion_tokens or asked.max_tokens or _CHAT_TOKENS)
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         job = replace(job, prompts=[Conversation(asked.turns())], logprobs=logprobs)

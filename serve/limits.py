@@ -11,7 +11,8 @@ from serve.messages import Job
 class ServingLimits(BaseModel):
     """body_bytes: of a request; body_s: for it to come; prompts, n, max_tokens, stops, stop_characters: in one request;
     texts: prompts times n; concurrent: requests that are being answered, by one ingress; waiting: texts that wait for a
-    slot, in one replica; timeout_s: for a whole answer.
+    slot, in one replica; timeout_s: for a whole answer; loading_s: until the models are there, where none has answered
+    yet.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -27,6 +28,7 @@ class ServingLimits(BaseModel):
     concurrent: int = Field(default=256, ge=1)
     waiting: int = Field(default=256, ge=0)
     timeout_s: float = Field(default=300.0, gt=0)
+    loading_s: float = Field(default=60.0, ge=0)
 
     def require_within(self, job: Job) -> None:
         """Raise ServingError naming the first limit that a job is beyond."""

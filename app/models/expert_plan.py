@@ -16,10 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from app.models.cache import runs_of_constant_step
-from app.models.stacked_weights import Weights
-
-_FEW = 8
-"""Rows of an expert up to which weights times columns take less time on a CPU than rows times weights, down to 0.4."""
+from app.models.stacked_weights import Product
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class ExpertPlan:
         whole = len(self._runs) == 1 and len(groups) == len(experts)
         self._index = self._runs[0].experts if whole else torch.tensor(experts, device=device)
 
-    def linear(self, x: torch.Tensor, weights: Weights) -> torch.Tensor:
+    def linear(self, x: torch.Tensor, weights: Product) -> torch.Tensor:
         """Each row through its own expert. x: (P, T, D); weights: of a product. Returns (P, T, F)."""
         if len(self._runs) == 1:
             return self._product(x, self._runs[0], weights)
@@ -60,29 +57,23 @@ class ExpertPlan:
         """(E, 1, D) small parameters -> (P or 1, 1, D), those of each row's expert; a view where there is one."""
         return parameter[self._index if self.only is None else slice(self.only, self.only + 1)]
 
-    def token_rows(self, rows: torch.Tensor, vocabulary: int) -> torch.Tensor:
-        """(P, T) ids -> (P, T) places in a table of all experts' embeddings one after another."""
+    def embedded(self, rows: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        """(P, T) ids -> (P, T, D): each row's columns of its own expert's table; table: (E, D, V)."""
         if self.only is not None:
-            return rows + self.only * vocabulary
-        if isinstance(self._index, slice):
-            index = torch.arange(self._index.start, self._index.stop, self._index.step, device=rows.device)
-        else:
-            index = self._index
-        return rows + index[:, None] * vocabulary
+            return table[self.only].index_select(1, rows.flatten()).t().contiguous().view(*rows.shape, -1)
+        experts = self._index
+        if isinstance(experts, slice):
+            experts = torch.arange(experts.start, experts.stop, experts.step, device=rows.device)
+        # Indices on both sides of a slice put their axes first: (P, T, D).
+        return table[experts[:, None], :, rows]
 
     @staticmethod
-    def _product(x: torch.Tensor, run: _Run, weights: Weights) -> torch.Tensor:
-        size = x.shape[0] * x.shape[1] // run.count
-        few = size <= _FEW and x.device.type == "cpu"
-        if run.count == 1 and (size == 1 or not few):
+    def _product(x: torch.Tensor, run: _Run, weights: Product) -> torch.Tensor:
+        if run.count == 1:
             return F.linear(x, *weights.of_one[run.experts.start])
-        rows, chosen = x.reshape(run.count, size, -1), weights.weight[run.experts]
-        bias = None if weights.bias is None else weights.bias[run.experts]
-        if few:
-            # (experts, F, D) x (experts, D, rows): reads the weights as they lie; see _FEW.
-            columns = rows.transpose(1, 2)
-            out = torch.bmm(chosen, columns) if bias is None else torch.baddbmm(bias.transpose(1, 2), chosen, columns)
-            return out.transpose(1, 2).reshape(*x.shape[:2], -1)
-        turned = chosen.transpose(1, 2)
-        out = torch.bmm(rows, turned) if bias is None else torch.baddbmm(bias, rows, turned)
+        rows, chosen = x.reshape(run.count, -1, x.shape[2]), weights.weight[run.experts]
+        if weights.bias is None:
+            out = torch.bmm(rows, chosen)
+        else:
+            out = torch.baddbmm(weights.bias[run.experts], rows, chosen)
         return out.view(*x.shape[:2], -1)

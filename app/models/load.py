@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from app.core.errors import ConfigError
 from app.models.causal import CausalLM
@@ -77,8 +79,21 @@ def _from_pretrained(
         "output_loading_info": True,
     }
     kind = _attention_for(config)
-    library, report = AutoModelForCausalLM.from_pretrained(place, attn_implementation=kind, **options)
+    with _without_bars():
+        library, report = AutoModelForCausalLM.from_pretrained(place, attn_implementation=kind, **options)
     return library, report
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """A server that loads many models would print a bar of the library's for each, between the lines of its log."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _attention_for(config: PretrainedConfig) -> str:

@@ -28,7 +28,7 @@ from app.core.errors import ConfigError
 from app.models.cache import CachePass, CacheRows, KVCache, LayerShape, begin_pass
 from app.models.causal import CausalLM
 from app.models.expert_plan import ExpertPlan
-from app.models.stacked_weights import LayerWeights, StackedWeights, Weights, collect, stackable
+from app.models.stacked_weights import LayerWeights, Norm, StackedWeights, collect, stackable
 
 # What a configuration says besides the function that the model computes.
 _MAY_DIFFER = ("_name_or_path", "architectures", "dtype", "transformers_version")
@@ -65,16 +65,14 @@ class StackedLM:
     """See the module; made by ``stack_models``. ``experts`` is their number, ``context`` as in ``CausalLM``."""
 
     def __init__(self, weights: StackedWeights, context: int | None) -> None:
-        self.experts, self.vocabulary, self.width = weights.embedding.shape
+        self.experts, self.width, self.vocabulary = weights.embedding.shape
         self.context = context
         self._weights = weights
-        # (experts * V, D): one look-up serves the rows of all experts.
-        self._table = weights.embedding.flatten(0, 1)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self._table.device
+        return self._weights.embedding.device
 
     @property
     def bytes_per_expert(self) -> int:
@@ -88,9 +86,9 @@ class StackedLM:
         if self.context is not None and length > self.context:
             raise ConfigError(f"a cache of {length} tokens is longer than the models' context, {self.context}")
         weights = self._weights
-        width = weights.layers[0].out.weight.shape[2] // weights.heads
+        width = weights.layers[0].out.weight.shape[1] // weights.heads
         layers = [LayerShape(weights.shared_heads, width, width)] * len(weights.layers)
-        return StackedCache(self.experts, layers, slots, length, self._table.dtype, self.device)
+        return StackedCache(self.experts, layers, slots, length, weights.embedding.dtype, self.device)
 
     @torch.no_grad()
     def hidden(
@@ -109,7 +107,7 @@ class StackedLM:
         places = positions if past is None else past.positions
         if places is None:
             places = torch.arange(rows.shape[1], device=self.device).expand(len(rows), -1)
-        x = F.embedding(plan.token_rows(rows, self.vocabulary), self._table)
+        x = plan.embedded(rows, weights.embedding)
         if weights.scale != 1:
             x = x * weights.scale
         if weights.positions is not None:
@@ -148,7 +146,7 @@ class StackedLM:
             out = F.scaled_dot_product_attention(query, keys, values, is_causal=True, enable_gqa=shared < heads)
         return out.transpose(1, 2).flatten(2)
 
-    def _norm(self, x: torch.Tensor, parameters: Weights, plan: ExpertPlan) -> torch.Tensor:
+    def _norm(self, x: torch.Tensor, parameters: Norm, plan: ExpertPlan) -> torch.Tensor:
         shape, epsilon = x.shape[-1:], self._weights.epsilon
         if parameters.bias is None:
             return F.rms_norm(x, shape, None, epsilon) * plan.of_rows(parameters.weight)

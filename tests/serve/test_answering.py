@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -101,11 +102,19 @@ def test_a_bug_within_a_stream_is_an_event_without_its_message() -> None:
 
 def test_until_the_models_are_loaded_it_is_alive_and_not_ready() -> None:
     backend = Slow(loads=False)
-    with TestClient(make_api(backend), raise_server_exceptions=False) as client:
+    with TestClient(make_api(backend, ServingLimits(loading_s=0)), raise_server_exceptions=False) as client:
         assert client.get("/health").status_code == 200
         for answer in (client.get("/ready"), client.get("/v1/models"), post(client, prompt="x")):
             assert answer.status_code == 503 and answer.headers["retry-after"]
             assert answer.json()["error"]["code"] == "not_ready"
+
+
+def test_a_request_waits_for_models_that_are_being_loaded_and_is_answered() -> None:
+    backend = Slow(loads=False)
+    with TestClient(make_api(backend, ServingLimits(timeout_s=0.3)), raise_server_exceptions=False) as client:
+        threading.Timer(0.5, setattr, (backend, "loads", True)).start()
+        answer = post(client, prompt="x")
+    assert answer.status_code == 504 and backend.begun == 1, "it never ends, so it was begun"
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -64,6 +64,7 @@ def test_a_run_is_served_and_answers_over_http(whole_run: WholeRun, tmp_path: Pa
     config = {**CONFIG, "http_options": {**CONFIG["http_options"], "port": 28431}}
     args = {"run": "tiny", "root": "artifacts", "version": 1, "slots": 2, "cpus": 0.5}
     config["applications"] = [{**CONFIG["applications"][0], "args": args}]
+    del config["logging_config"]  # as `serve run serve.builder:app` starts it
     (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "XELM_API_KEYS": "key"}
     command = [str(Path(sys.executable).parent / "serve"), "run", "serve.yaml"]
@@ -87,6 +88,8 @@ def test_a_run_is_served_and_answers_over_http(whole_run: WholeRun, tmp_path: Pa
             message = json.loads(refused.value.read())["error"]["message"]
             assert message.startswith("language 'tlh' belongs to no expert") and "Traceback" not in message
         assert "xelm_made_tokens_total" in _asked("/metrics", None, process, tmp_path)
+        said = (tmp_path / "log").read_text()
+        assert "POST /v1/completions 200" in said and "CALL " not in said and "Loading weights" not in said
     finally:
         kill_family(process)
 

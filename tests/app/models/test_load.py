@@ -29,6 +29,7 @@ from transformers import (
     PreTrainedModel,
     XGLMConfig,
 )
+from transformers.utils import logging
 
 from app.core.errors import ConfigError
 from app.models.library import LibraryLM
@@ -52,6 +53,21 @@ def test_a_saved_model_loads_with_the_same_weights(architecture: Architecture, t
         assert torch.equal(weights.pop(name), weight), name
     assert not weights
     assert (tmp_path / "model" / "README.md").read_text() == "# card\n"
+
+
+def test_loading_prints_no_bar_and_leaves_the_users_choice_of_bars(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_model(tiny_model("xglm"), tmp_path / "model", "# card\n")
+    capfd.readouterr()
+    load_model(str(tmp_path / "model"))
+    assert capfd.readouterr().err == "" and logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        load_model(str(tmp_path / "model"))
+        assert not logging.is_progress_bar_enabled()
+    finally:
+        logging.enable_progress_bar()
 
 
 @BOTH

@@ -12,7 +12,7 @@ def test_the_architectures_that_have_a_stacked_form() -> None:
     assert [stackable(made(kind)) for kind in ("xglm", "llama", gpt2)] == ["xglm", "llama", None]
 
 
-def test_projections_lie_below_each_other_and_experts_behind_each_other() -> None:
+def test_projections_lie_beside_each_other_and_experts_behind_each_other() -> None:
     models = [tiny_model("xglm", seed) for seed in range(3)]
     assert all(isinstance(model, XGLM) for model in models)
     attention = models[2].model.layers[1].self_attn  # type: ignore[attr-defined]
@@ -20,8 +20,8 @@ def test_projections_lie_below_each_other_and_experts_behind_each_other() -> Non
     weights = collect(models)
     both = weights.layers[1].qkv
     qkv, bias = both.weight, both.bias
-    assert qkv.shape == (3, 48, 16) and bias is not None and bias.shape == (3, 1, 48)
-    assert torch.equal(qkv[2, :16], query) and torch.equal(bias[2, 0, 32:], value)
+    assert qkv.shape == (3, 16, 48) and bias is not None and bias.shape == (3, 1, 48)
+    assert torch.equal(qkv[2, :, :16], query.T) and torch.equal(bias[2, 0, 32:], value)
     assert attention.q_proj.weight.data_ptr() == qkv[2].data_ptr() == both.of_one[2][0].data_ptr()
     norm = weights.layers[1].feed_norm
     assert [tuple(one.shape) for one in norm.of_one[2] if one is not None] == [(16,), (16,)]
