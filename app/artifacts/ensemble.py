@@ -113,6 +113,13 @@ def ensemble_versions(run: Folder) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
+def names_given(run: Folder) -> list[str]:
+    """Names of the experts of all versions up to the current one: a removed expert's name is not given again."""
+    current = read_ensemble(run, "").version
+    records = [_read_version(run, version) for version in ensemble_versions(run) if version <= current]
+    return sorted({expert.name for record in records for expert in record.experts})
+
+
 def read_ensemble(run: Folder, cure: str, version: int | None = None) -> EnsembleRecord:
     """A version of a run's ensemble; without a number the current one.
 

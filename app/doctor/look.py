@@ -124,11 +124,16 @@ def _gpus() -> tuple[tuple[Gpu, ...], str]:
         if found:
             # Properties can be read of a GPU that cannot be used; only work on it, fetched back, raises.
             torch.ones(1, device="cuda").add_(1).item()
-        # Emulated bf16 counts as none: torch would say yes of GPUs without it in hardware.
-        bf16 = bool(found) and torch.cuda.is_bf16_supported(including_emulation=False)
+        bf16 = [_has_bf16(number) for number in range(len(found))]
     except (RuntimeError, AssertionError) as error:  # no driver for it, a lost device, a device in exclusive use
         return (), _first_line(error)
-    return tuple(Gpu(gpu.name, gpu.total_memory, bf16) for gpu in found), ""
+    return tuple(Gpu(gpu.name, gpu.total_memory, has) for gpu, has in zip(found, bf16, strict=True)), ""
+
+
+def _has_bf16(number: int) -> bool:
+    # Torch answers for its current GPU. Emulated bf16 counts as none: it would say yes of GPUs without it in hardware.
+    with torch.cuda.device(number):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _listeners(raylet: int) -> Iterator[Listener]:

@@ -17,6 +17,7 @@ from app.artifacts.counts import ModelCounts
 from app.artifacts.ensemble import (
     EnsembleRecord,
     ExpertRecord,
+    names_given,
     next_version,
     read_ensemble,
     require_current,
@@ -73,8 +74,9 @@ def adapt_run(config: Config, store: Store) -> JsonObject:
     with ray_session(config.cluster):
         found = made_rankings(config, store, record, groups)
         by = config.adaptation.ranking
-        taken = [expert.name for expert in record.experts]
-        added = plan_rounds(owners, taken, groups, last_round(first), config.adaptation.in_turn, found.by[by])
+        added = plan_rounds(
+            owners, names_given(run), groups, last_round(first), config.adaptation.in_turn, found.by[by]
+        )
         ranked = found.table(groups, sorted(owners))
         log.info("adapt: donors\n%s", rankings_text(ranked, found.missing, by))
         grown, report = _train_round(config, store, record, added)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from app.adaptation.rounds import family_tree, parse_groups, plan_rounds, tree_text
 from app.allocation.base import expert_names
-from app.artifacts.ensemble import EnsembleRecord, read_ensemble
+from app.artifacts.ensemble import EnsembleRecord, names_given, read_ensemble
 from app.artifacts.layout import CURRENT_ENSEMBLE
 from app.artifacts.store import Store
 from app.config.schema import Config
@@ -56,7 +56,7 @@ def foresee_adaptation(config: Config, store: Store) -> JsonObject:
     found = kept_rankings(config, store, record, groups)
     # A dry run measures nothing, so the chosen ranking may be unknown; the one by syntax always is there.
     by = config.adaptation.ranking if config.adaptation.ranking in found.by else TYPOLOGY
-    taken = [str(node["expert"]) for node in first]
+    taken = [str(node["expert"]) for node in first] if record is None else names_given(run)
     added = plan_rounds(owners, taken, groups, last_round(first), config.adaptation.in_turn, found.by[by])
     tree, ranked = family_tree(first, added), found.table(groups, sorted(owners))
     # A new expert's budget is that of one of the first: those of later rounds do not count.

@@ -205,9 +205,8 @@ class PartCache:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock.fileno()).st_size != self._changes or not self._changes:
                 self._look()
-            try:
-                yield
-            finally:
-                lock.write(b".")
-                lock.flush()
-                self._changes = os.fstat(lock.fileno()).st_size
+            # Before the change: if this process is killed in the middle of it, the others look for themselves.
+            lock.write(b".")
+            lock.flush()
+            self._changes = os.fstat(lock.fileno()).st_size
+            yield

@@ -13,7 +13,7 @@ import numpy as np
 
 from app.artifacts.layout import shard_folder
 from app.artifacts.store import Folder
-from app.core.errors import CorruptArtifact
+from app.core.errors import CorruptArtifact, StorageError
 from app.core.records import Array
 from app.tokens.cache import File, PartCache
 from app.tokens.counts import PartCount
@@ -44,7 +44,8 @@ class PartSource(Protocol):
 class FolderParts:
     """Parts as files that are mapped into memory; those of a remote store come through a bounded cache.
 
-    dtype: of the ids, little-endian. Reading raises CorruptArtifact if a file does not hold what is counted.
+    dtype: of the ids, little-endian. Reading raises CorruptArtifact if a file does not hold what is counted, and
+    StorageError if it cannot be read.
     """
 
     def __init__(self, folder: Folder, dtype: np.dtype[Any]) -> None:
@@ -59,7 +60,8 @@ class FolderParts:
         name, _ = file = self._index_file(lang, split, part)
         try:
             index: Array = self._read(file, lambda path: np.load(path, allow_pickle=False))
-        except (OSError, EOFError, ValueError) as error:
+        # numpy says with EOFError and ValueError that a file is no index; other faults are the disk's and may pass.
+        except (FileNotFoundError, EOFError, ValueError) as error:
             raise self._corrupt(name, f"cannot be read ({error})") from None
         if index.dtype != RECORD or (len(index), index["length"].sum()) != (part.documents, part.tokens):
             raise self._corrupt(name, f"does not list {part.documents} documents with {part.tokens} tokens")
@@ -98,7 +100,15 @@ class FolderParts:
         return f"{shard_folder(lang, split)}/{part.name}{IDS}", part.tokens * self._dtype.itemsize
 
     def _read(self, file: File, read: Callable[[Path], T]) -> T:
-        return read(self._folder.local(file[0])) if self._cache is None else self._cache.read(file, read)
+        try:
+            return read(self._folder.local(file[0])) if self._cache is None else self._cache.read(file, read)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder.uri}/{file[0]} cannot be read at the moment ({error}); look at the disk, then run the"
+                " same command again"
+            ) from error
 
     def _keep(self, name: str) -> None:
         """Tell the cache that a mapped file is in use; one that another process removed is let go of."""

@@ -9,6 +9,7 @@ from app.artifacts.ensemble import (
     EnsembleRecord,
     ExpertRecord,
     ensemble_versions,
+    names_given,
     next_version,
     read_ensemble,
     require_current,
@@ -64,6 +65,14 @@ def test_a_version_whose_writer_died_before_it_was_current_is_taken_up_by_the_sa
     assert next_version(run, other) == 3 and next_version(run, RECORD) == 1
     assert write_ensemble(run, grown, grown_from=1) == read_ensemble(run, "") == replace(grown, version=2)
     assert ensemble_versions(run) == [1, 2]
+
+
+def test_a_name_is_given_for_ever_unless_its_version_never_became_current(run: Folder) -> None:
+    write_ensemble(run, RECORD)
+    write_ensemble(run, replace(RECORD, experts=EXPERTS[:1]))
+    unborn = replace(RECORD, experts=(*EXPERTS, ExpertRecord("he", "k8", "k0", 1, ("he",), "ef")), version=3)
+    run.write_json("ensembles/0003.json", asdict(unborn))
+    assert names_given(run) == ["az", "expert-00"]
 
 
 def test_without_an_ensemble_the_cure_is_the_callers(run: Folder) -> None:

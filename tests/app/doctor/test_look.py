@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -7,8 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -136,6 +139,26 @@ def test_gpus_are_as_many_as_torch_sees(tmp_path: Path) -> None:
     facts = look(Folder(str(tmp_path)), "", os.getpid())
     assert len(facts.gpus) == torch.cuda.device_count() and facts.gpu_problem == ""
     assert facts.began <= facts.ended
+
+
+def test_each_gpu_of_a_machine_is_asked_for_its_own_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, current = ["T4", "A100"], [0]
+
+    @contextlib.contextmanager
+    def device(number: int) -> Iterator[None]:
+        before, current[0] = current[0], number
+        yield
+        current[0] = before
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda number: SimpleNamespace(name=names[number], total_memory=number)
+    )
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: torch.zeros(1))
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: names[current[0]] == "A100")
+    facts = look(Folder(str(tmp_path)), "", os.getpid())
+    assert [(gpu.name, gpu.bf16) for gpu in facts.gpus] == [("T4", False), ("A100", True)]
 
 
 @pytest.mark.parametrize(("mode", "token"), [("token", True), ("disabled", False), ("", False)])

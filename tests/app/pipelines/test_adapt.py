@@ -125,6 +125,9 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
     assert [expert.name for expert in left.experts] == ["expert-00", "expert-01", "expert-03"]
     assert "sv" not in left.shares and left.shares["pl"] == (0.0, 0.0, 1.0)
     assert load_ensemble(store, "tiny").allocator.experts == ("expert-00", "expert-01", "expert-03")
+    adapt_run(config_of(tmp_path / "root", "adaptation.remove=pl"), store)
+    next_one: Any = foresee_adaptation(config_of(tmp_path / "root", "adaptation.languages=sv"), store)
+    assert next_one["family_tree"][-1]["expert"] == "expert-04", "a name stands for one expert for ever"
     with pytest.raises(ConfigError, match="no added expert holds de"):
         adapt_run(config_of(tmp_path / "root", "adaptation.remove=de"), store)
     with pytest.raises(AllocationError, match=r"belongs to .* already"):

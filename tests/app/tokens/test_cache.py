@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,27 @@ def test_a_copy_that_another_process_removed_is_fetched_again(tmp_path: Path) ->
     cache.read(("a", 10), Path.read_bytes)
     shutil.rmtree(tmp_path / "cache")
     assert cache.read(("a", 10), Path.read_bytes) == b"a" * 10
+
+
+def test_others_see_what_a_process_changed_that_was_killed_in_the_middle(tmp_path: Path) -> None:
+    place = tmp_path / "cache"
+    remote = Folder(f"memory://{tmp_path}", str(place), cache_bytes=20)
+    for name in ("a.bin", "c.bin"):
+        remote.write(name, b"x" * 10)
+    cache = PartCache(remote, list)
+    cache.read(("a.bin", 10), Path.read_bytes)
+    killed = f"""
+import os
+from pathlib import Path
+from app.artifacts.store import Folder
+from app.tokens.cache import PartCache
+with PartCache(Folder("memory://x", {str(place)!r}, cache_bytes=20), list)._alone():
+    Path({str(place)!r}, "b.bin").write_bytes(b"b" * 10)
+    os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=True)
+    cache.read(("c.bin", 10), Path.read_bytes)
+    assert bytes_in(place) == 20
 
 
 def test_a_part_larger_than_the_cache_is_refused_with_the_cure(tmp_path: Path) -> None:

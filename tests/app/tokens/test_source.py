@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
+import mmap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.artifacts.store import Folder
-from app.core.errors import CorruptArtifact
+from app.core.errors import CorruptArtifact, StorageError
 from app.tokens import source
 from app.tokens.source import FolderParts
 from tests.support.token_store import numbered, write_corpus
@@ -45,6 +47,19 @@ def test_a_torn_index_is_refused_with_the_cure(tmp_path: Path, torn: bytes) -> N
     (tmp_path / "de/train/part-00000-000.npy").write_bytes(torn)
     with pytest.raises(CorruptArtifact, match=r"000\.npy cannot be read .*jobs\.tokenize again"):
         corpus.index("de", "train", corpus.counts.parts("de", "train")[0])
+
+
+def test_a_fault_of_the_disk_is_not_taken_for_a_torn_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_corpus(tmp_path, numbered({"de": [[20]]}))
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    part = corpus.counts.parts("de", "train")[0]
+    for module, name, read in ((np, "load", corpus.index), (mmap, "mmap", corpus.ids)):
+        with monkeypatch.context() as patch, pytest.raises(StorageError, match=r"at the moment .*run the same command"):
+            patch.setattr(module, name, failing)
+            read("de", "train", part)
 
 
 def test_an_index_of_other_documents_is_refused(tmp_path: Path) -> None:
