@@ -19,6 +19,7 @@ and values of what is visible, and writes what is new.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +31,7 @@ from app.models.causal import CausalLM
 from app.models.expert_plan import ExpertPlan
 from app.models.stacked_weights import LayerWeights, Norm, StackedWeights, collect, stackable
 
+_PLANS = 1024
 # What a configuration says besides the function that the model computes.
 _MAY_DIFFER = ("_name_or_path", "architectures", "dtype", "transformers_version")
 
@@ -68,6 +70,9 @@ class StackedLM:
         self.experts, self.width, self.vocabulary = weights.embedding.shape
         self.context = context
         self._weights = weights
+        # Decoding runs the same experts again and again, for hidden states and for logits.
+        new_plan = functools.partial(ExpertPlan, available=self.experts, device=self.device)
+        self._plan = functools.lru_cache(maxsize=_PLANS)(new_plan)
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +107,7 @@ class StackedLM:
 
         positions, cache: as in ``CausalLM.hidden``. Raises ValueError for rows that are not ordered by expert.
         """
-        weights, plan = self._weights, ExpertPlan(experts, self.experts, self.device)
+        weights, plan = self._weights, self._plan(tuple(experts))
         past = begin_pass(cache, positions)
         places = positions if past is None else past.positions
         if places is None:
@@ -111,7 +116,7 @@ class StackedLM:
         if weights.scale != 1:
             x = x * weights.scale
         if weights.positions is not None:
-            x = x + weights.positions[places]
+            x = x + F.embedding(places, weights.positions)
         turns = None if weights.rotary is None else weights.rotary(x, places)
         for number, layer in enumerate(weights.layers):
             y = self._attention(self._norm(x, layer.attention_norm, plan), layer, plan, turns, number, past)
@@ -123,7 +128,7 @@ class StackedLM:
     @torch.no_grad()
     def logits(self, hidden: torch.Tensor, experts: Sequence[int]) -> torch.Tensor:
         """(P, T, D) hidden states, row i of expert ``experts[i]`` (ascending) -> (P, T, V)."""
-        return ExpertPlan(experts, self.experts, self.device).linear(hidden, self._weights.head)
+        return self._plan(tuple(experts)).linear(hidden, self._weights.head)
 
     def _attention(
         self,
@@ -139,7 +144,7 @@ class StackedLM:
         both = plan.linear(x, layer.qkv).view(*x.shape[:2], heads + 2 * shared, -1).transpose(1, 2)
         if turns is not None:
             both = torch.cat([_turn(both[:, : heads + shared], *turns), both[:, heads + shared :]], 1)
-        query, keys, values = torch.split(both, [heads, shared, shared], dim=1)
+        query, keys, values = both.split_with_sizes([heads, shared, shared], 1)
         if past is not None:
             out = past.attend(number, query, keys, values)
         else:

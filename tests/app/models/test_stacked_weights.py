@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import torch
 
+from app.models.architecture import ModelShape
+from app.models.registry import build_model
 from app.models.stacked_weights import collect, stackable
 from app.models.xglm import XGLM
 from tests.support.library_models import gpt2, made
@@ -26,3 +28,14 @@ def test_projections_lie_beside_each_other_and_experts_behind_each_other() -> No
     norm = weights.layers[1].feed_norm
     assert [tuple(one.shape) for one in norm.of_one[2] if one is not None] == [(16,), (16,)]
     assert both.nbytes == 4 * 3 * 48 * 17
+
+
+def test_no_rows_of_a_stack_begin_whole_pages_apart() -> None:
+    shape = ModelShape("xglm", vocab_size=2048, d_model=16, layers=1, heads=2, ffn=24, context=12)
+    models = [build_model(shape, seed) for seed in range(2)]
+    before = [model.head.clone() for model in models]
+    head = collect(models).head
+    assert head.weight.shape == (2, 16, 2048) and head.weight.stride(1) * 4 % 4096 != 0
+    for number, model in enumerate(models):
+        assert torch.equal(head.weight[number].T, before[number]) and torch.equal(model.head, before[number])
+        assert model.head.data_ptr() == head.weight[number].data_ptr()
