@@ -58,8 +58,9 @@ def plan_rounds(
         )
         if not ranked:
             raise AllocationError(
-                f"no donor is known for {'+'.join(group)}: it has no syntax features; set adaptation.ranking=perplexity"
-                " or representation"
+                f"no donor is known for {'+'.join(group)}: fewer of its syntax features are known than"
+                " allocation.min_features asks for; set allocation.fallback=family, or adaptation.ranking=perplexity or"
+                " representation"
             )
         donor = ranked[0][2]
         turn = last_round + 1 + (number if in_turn else 0)

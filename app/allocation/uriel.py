@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -77,17 +78,23 @@ def stand_in(lang: str, candidates: Iterable[str], fallback: Fallback) -> str | 
     return closest_relative(lang, candidates)
 
 
-def donor_ranking(lang: str, known: Sequence[str]) -> list[tuple[str, float]]:
+def donor_ranking(
+    lang: str, known: Sequence[str], min_features: int = 1, fallback: Fallback = "error"
+) -> list[tuple[str, float]]:
     """Known languages with their typological distance to ``lang``, the nearest (the donor of HMR) first.
 
-    Languages without any syntax feature are left out; empty if ``lang`` has none. Source: arXiv 2401.10440,
-    HMR.
+    min_features, fallback: as ``read_typology``; languages that it would refuse are left out; empty if it refuses
+    ``lang``. Source: arXiv 2401.10440, HMR.
     """
-    described = [code for code in known if code != lang and known_count(syntax_features(code))]
-    if not known_count(syntax_features(lang)) or not described:
+    features: dict[str, FloatArray] = {}
+    for code in (lang, *known):
+        with suppress(AllocationError):
+            features[code] = _features_or_borrowed(code, min_features, fallback)
+    described = [code for code in known if code != lang and code in features]
+    if lang not in features or not described:
         return []
-    features = informative(np.array([syntax_features(code) for code in (lang, *described)]))
-    distances = typological_distances(features)[0, 1:].tolist()
+    table = informative(np.array([features[code] for code in (lang, *described)]))
+    distances = typological_distances(table)[0, 1:].tolist()
     return sorted(zip(described, distances, strict=True), key=lambda pair: (pair[1], pair[0]))
 
 

@@ -93,18 +93,17 @@ def require_current(run: Folder, version: int) -> None:
         )
 
 
-def is_grown_from(record: EnsembleRecord, first: EnsembleRecord) -> bool:
-    """Whether ``record`` is ``first`` with experts of later rounds or further models beside it."""
+def regrown(
+    current: EnsembleRecord, first: EnsembleRecord, shares: Mapping[str, tuple[float, ...]]
+) -> EnsembleRecord | None:
+    """``first``, made anew, with the experts of later rounds and the further models of ``current``; None where those
+    grew from other experts. shares: of all experts.
+    """
     n = len(first.experts)
-    return (
-        record.experts[:n] == first.experts
-        and all(expert.round for expert in record.experts[n:])
-        and (record.tokenizer, dict(record.mixing)) == (first.tokenizer, dict(first.mixing))
-        and first.models.items() <= record.models.items()
-        and all(record.shares.get(lang, ())[:n] == tuple(held) for lang, held in first.shares.items())
-        # An allocation grows only with the experts that are added.
-        and (len(record.experts) > n or record.allocation == first.allocation)
-    )
+    later = current.experts[n:]
+    if current.experts[:n] != first.experts or current.tokenizer != first.tokenizer or not all(e.round for e in later):
+        return None
+    return replace(current, mixing=dict(first.mixing), models={**current.models, **first.models}, shares=dict(shares))
 
 
 def ensemble_versions(run: Folder) -> list[int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from app.adaptation.rounds import Rank, ranked_by_distance, ranked_by_expert, rankings
 from app.allocation.uriel import donor_ranking
@@ -52,7 +53,7 @@ def made_rankings(config: Config, store: Store, record: EnsembleRecord, groups: 
     named with why.
     """
     text = sample_text(config, store, record, groups)
-    found = Rankings({TYPOLOGY: donor_ranking})
+    found = Rankings({TYPOLOGY: _by_syntax(config)})
 
     def surprise() -> Rank:
         # In here and not before: text that cannot be had is a failure of the rankings that need it, not of all.
@@ -79,7 +80,7 @@ def kept_rankings(
     config: Config, store: Store, record: EnsembleRecord | None, groups: Sequence[Sequence[str]]
 ) -> Rankings:
     """The rankings that are known without running anything: by syntax, and what was measured before."""
-    found = Rankings({TYPOLOGY: donor_ranking})
+    found = Rankings({TYPOLOGY: _by_syntax(config)})
     measures: Mapping[str, Callable[[AdaptationText, EnsembleRecord], Rank]] = {
         PERPLEXITY: _by_surprise,
         REPRESENTATION: _by_hidden_states,
@@ -93,6 +94,12 @@ def kept_rankings(
         else:
             found.missing |= _looked_up(found, name, config, store, record, groups, measure)
     return found
+
+
+def _by_syntax(config: Config) -> Rank:
+    """By few features the true neighbour is found one time in six, so a donor needs as many as a cut asks for."""
+    allocation = config.allocation
+    return partial(donor_ranking, min_features=allocation.min_features, fallback=allocation.fallback)
 
 
 def _looked_up(

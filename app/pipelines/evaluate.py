@@ -13,7 +13,7 @@ import numpy as np
 from app.allocation.base import Allocator
 from app.allocation.storage import load_allocator
 from app.artifacts.counts import ModelCounts
-from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, is_grown_from, read_ensemble, write_ensemble
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, read_ensemble, regrown, write_ensemble
 from app.artifacts.layout import ALLOCATOR, CURRENT_ENSEMBLE, EVALUATION_SUMMARY, SUMMARY, distances_name
 from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, JsonObject
@@ -33,6 +33,7 @@ from app.evaluation.systems import (
 )
 from app.evaluation.totals import Totals, document_sums
 from app.evaluation.win_rate import summarise
+from app.lineage.adapted import base_allocation, grown_shares
 from app.lineage.inputs import evaluation_inputs, planned
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
@@ -68,13 +69,33 @@ def make_evaluation(lineage: Lineage) -> Made:
         log.info("evaluate: compared in %s", format_seconds(time.monotonic() - started))
     named = {"run": lineage.config.run.name, **stage.folder.read_json(EVALUATION_SUMMARY)}
     lineage.run.write_json(SUMMARY, named)
-    current = read_ensemble(lineage.run, "") if lineage.run.exists(CURRENT_ENSEMBLE) else None
-    # An evaluation that is made again knows nothing of later rounds and must not drop their experts.
-    if current is None or not is_grown_from(current, record):
-        write_ensemble(lineage.run, record)
-    elif current.experts != record.experts:
-        log.info("evaluate: version %d, which has experts of later rounds too, stays current", current.version)
+    _register(lineage, record)
     return {"evaluation": stage.folder, **{f"scores-{name}": made for name, made in scores.items()}}
+
+
+def _register(lineage: Lineage, record: EnsembleRecord) -> None:
+    """Make the record the run's current ensemble. An evaluation knows nothing of later rounds: their experts and other
+    added models stay where they still fit, and whose languages leave is said.
+    """
+    if not lineage.run.exists(CURRENT_ENSEMBLE):
+        write_ensemble(lineage.run, record)
+        return
+    current = read_ensemble(lineage.run, "")
+    base, added = base_allocation(lineage.store, current.allocation)
+    shares = grown_shares(record.shares, len(record.experts), added)
+    grown = regrown(current, record, shares) if base == record.allocation else None
+    version = write_ensemble(lineage.run, grown or record).version
+    later = sorted({lang for expert in current.experts if expert.round for lang in expert.languages})
+    if later and grown:
+        log.info("evaluate: version %d has the experts of later rounds too", version)
+    elif later:
+        log.warning(
+            "evaluate: the first experts are others than in version %d, so %s left the ensemble with version %d; add"
+            " them again with jobs.adapt",
+            current.version,
+            ", ".join(later),
+            version,
+        )
 
 
 def ensemble_record(lineage: Lineage) -> EnsembleRecord:

@@ -77,6 +77,15 @@ def test_donor_ranking_is_by_distance_and_empty_for_the_unknown() -> None:
     assert donor_ranking("sk", ["en"]) == []
 
 
+def test_a_donor_is_not_chosen_by_a_dozen_features_and_relatives_lend_theirs() -> None:
+    assert donor_ranking("hr", PAPER, 30) == donor_ranking("kk", PAPER, 30) == []
+    assert donor_ranking("hr", PAPER, 30, "family")[0][0] == "bg"
+    assert donor_ranking("kk", PAPER, 30, "family")[0][0] == "tr"
+    assert "hr" not in dict(donor_ranking("pl", ["hr", "ru"], 30))
+    for lang in ("az", "he", "pl", "sv"):
+        assert donor_ranking(lang, PAPER, 30) == donor_ranking(lang, PAPER), "known well enough: nothing changes"
+
+
 def test_distances_between_are_those_of_well_known_languages_both_ways() -> None:
     found = distances_between(["en", "sv", "kk", "sk"], 30)
     assert set(found) == {"en", "sv"} and found["en"]["sv"] == found["sv"]["en"] > 0 == found["en"]["en"]

@@ -12,6 +12,7 @@ from app.artifacts.ensemble import (
     names_given,
     next_version,
     read_ensemble,
+    regrown,
     require_current,
     write_ensemble,
 )
@@ -73,6 +74,18 @@ def test_a_name_is_given_for_ever_unless_its_version_never_became_current(run: F
     unborn = replace(RECORD, experts=(*EXPERTS, ExpertRecord("he", "k8", "k0", 1, ("he",), "ef")), version=3)
     run.write_json("ensembles/0003.json", asdict(unborn))
     assert names_given(run) == ["az", "expert-00"]
+
+
+def test_a_record_made_anew_keeps_later_experts_and_added_models_unless_its_own_experts_are_others() -> None:
+    first = replace(RECORD, experts=EXPERTS[:1])
+    current = replace(RECORD, models={**RECORD.models, "merged": "m"}, version=3)
+    anew = replace(first, mixing={"name": "uniform"}, models={"seed": "seed0", "dense": "d1"})
+    grown = regrown(current, anew, {"de": (1.0, 0.0)})
+    assert grown is not None and grown.experts == EXPERTS and grown.mixing == {"name": "uniform"}
+    assert grown.models == {"seed": "seed0", "dense": "d1", "merged": "m"} and grown.shares == {"de": (1.0, 0.0)}
+    other = replace(EXPERTS[0], model="k1")
+    assert regrown(current, replace(first, experts=(other,)), {}) is None
+    assert regrown(current, replace(first, tokenizer="t1"), {}) is None
 
 
 def test_without_an_ensemble_the_cure_is_the_callers(run: Folder) -> None:

@@ -116,11 +116,17 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
     assert again["version"] == 3 and ensemble_versions(run) == [1, 2, 3]
     make_evaluation(Lineage(config, store))
     assert read_ensemble(run, "").version == 3
+    changed = config_of(tmp_path / "root", "evaluation.temperature=0.2")
+    make_evaluation(Lineage(changed, store))
+    warmer = read_ensemble(run, "")
+    assert warmer.experts == grown.experts and warmer.mixing["temperature"] == 0.2, "added experts stay"
+    assert (warmer.version, warmer.models, warmer.shares) == (4, grown.models, grown.shares)
+    make_evaluation(Lineage(config, store))
     make_report(Lineage(config, store))
     assert "New languages" in (tmp_path / "root/runs/tiny/report/index.html").read_text()
 
     removed: Any = adapt_run(config_of(tmp_path / "root", "adaptation.remove=sv"), store)
-    assert removed["removed"] == ["expert-02"] and removed["version"] == 4
+    assert removed["removed"] == ["expert-02"] and removed["version"] == 6
     left = read_ensemble(run, "")
     assert [expert.name for expert in left.experts] == ["expert-00", "expert-01", "expert-03"]
     assert "sv" not in left.shares and left.shares["pl"] == (0.0, 0.0, 1.0)
