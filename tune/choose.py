@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,10 +17,47 @@ from app.evaluation.totals import Totals
 from app.evaluation.win_rate import resampled_log_perplexities
 from app.lineage.adapted import made_stage
 from tune.figures import LEAST
-from tune.space import Trial
+from tune.space import Outcome, Trial
 
 COSTS = ("active_parameters", "training_seconds")
 """What quality is paid with: parameters that run for a token, and seconds of training."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Trials that have finished and differ in their random seed alone, in the order of the sweep."""
+
+    outcomes: tuple[Outcome, ...]
+
+    def mean(self, figure: str) -> float:
+        """Of a figure over the seeds."""
+        return float(np.mean(self.values(figure)))
+
+    def values(self, figure: str) -> list[float]:
+        """Of a figure, by trial."""
+        return [float(str(outcome.figures[figure])) for outcome in self.outcomes]
+
+
+def recipes(outcomes: Sequence[Outcome]) -> list[Recipe]:
+    """The finished trials by recipe, the one of the least mean first: the best single seed would be the luckiest.
+
+    A recipe of which a seed has not finished comes after those of which all have.
+    """
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.status == "finished":
+            settings = {axis: value for axis, value in outcome.trial.settings.items() if axis != "random_seed"}
+            found.setdefault(repr(sorted(settings.items())), []).append(outcome)
+    grouped = [Recipe(tuple(group)) for group in found.values()]
+    return sorted(grouped, key=lambda recipe: (-len(recipe.outcomes), recipe.mean(LEAST)))
+
+
+def on_one_seed(best: Recipe, next_best: Recipe) -> tuple[Trial, Trial]:
+    """A trial of each, of the same random seed where both have one."""
+    seeds = {outcome.trial.settings.get("random_seed"): outcome.trial for outcome in reversed(next_best.outcomes)}
+    shared = (outcome.trial for outcome in best.outcomes if outcome.trial.settings.get("random_seed") in seeds)
+    first = next(shared, best.outcomes[0].trial)
+    return first, seeds.get(first.settings.get("random_seed"), next_best.outcomes[0].trial)
 
 
 def pareto_front(figures: Sequence[Mapping[str, object]]) -> list[int]:
@@ -53,7 +91,8 @@ def paired_difference(
 
 
 def comparison(store: Store, first: Trial, second: Trial) -> JsonObject:
-    """Whether the first trial's ensemble beats the second's: clear if the interval excludes no difference.
+    """Whether the first trial's ensemble beats the second's: ``clear``, or has ``worse`` perplexity, if the interval
+    excludes no difference. They need not have the same dense model, to which their figures are ratios.
 
     They must have been scored on the same documents; ``clear`` is None where they were not.
     """
@@ -66,7 +105,7 @@ def comparison(store: Store, first: Trial, second: Trial) -> JsonObject:
     }
     evaluation = first.config.evaluation
     mean, low, high = paired_difference(documents, evaluation.bootstrap_samples, first.config.run.seed)
-    return {"against": second.name, "log_ratio": mean, "low": low, "high": high, "clear": high < 0}
+    return {"against": second.name, "log_ratio": mean, "low": low, "high": high, "clear": high < 0, "worse": low > 0}
 
 
 def _evaluation(store: Store, trial: Trial) -> StageFolder:

@@ -14,6 +14,7 @@ from app.core.records import JsonObject, JsonValue
 from app.fleet.control import metrics_rows
 from app.training.progress import training_progress
 
+LOWEST = "mean_log_perplexity"
 LEAST = "mean_log_ratio"
 """The figure whose least value is best: mean over languages of log(ppl / ppl(dense)), no language told."""
 
@@ -21,9 +22,10 @@ LEAST = "mean_log_ratio"
 def trial_figures(config: Config, store: Store) -> JsonObject:
     """Figures of the config's run, which is finished.
 
-    mean_log_ratio with its interval; worst_language and its log ratio; wins and clear wins; experts per token, and
-    active and total parameters of the experts; seconds of training of all its models, shared ones included, and
-    hours of slots (of GPUs, where they train) that all attempts at them have taken.
+    mean_log_ratio with its interval; mean_log_perplexity of the ensemble itself, over languages; worst_language and its
+    log ratio; wins and clear wins; experts per token, and active and total parameters of the experts; seconds of
+    training of all its models, shared ones included, and hours of slots (of GPUs, where they train) that all attempts
+    at them have taken.
     """
     folder = store.run(config.run.name)
     summary = folder.read_json(SUMMARY)
@@ -36,14 +38,16 @@ def trial_figures(config: Config, store: Store) -> JsonObject:
     run_at_once = float(str(_mapping(_mapping(summary["made"])["ensemble"])["experts_per_token"]))
     # All branch from one seed, so they are of one size.
     size = experts[0].parameters
-    trained = [*counts.items(), *((e.name, made) for e, made in zip(firsts, experts, strict=True))]
-    keys = {**record.models, **{expert.name: expert.model for expert in firsts}}
-    slots = {name: slot_hours(metrics_rows(store.stage("model", keys[name])), made.workers) for name, made in trained}
-    on_gpus = sum(slots[name] for name, made in trained if made.device != "cpu")
+    # By key: the one expert of k = 1 is the dense model, and was trained once.
+    trained = {record.models[name]: made for name, made in counts.items()}
+    trained |= {expert.model: made for expert, made in zip(firsts, experts, strict=True)}
+    slots = {key: slot_hours(metrics_rows(store.stage("model", key)), made.workers) for key, made in trained.items()}
+    on_gpus = sum(slots[key] for key, made in trained.items() if made.device != "cpu")
     return {
         LEAST: summary["mean_log_perplexity_ratio"],
         "low": summary["mean_log_perplexity_ratio_low"],
         "high": summary["mean_log_perplexity_ratio_high"],
+        LOWEST: _mean_log_perplexity(_mapping(summary["per_language"])),
         "worst_language": worst,
         "worst_log_ratio": change,
         "wins": summary["wins_over_dense"],
@@ -52,7 +56,7 @@ def trial_figures(config: Config, store: Store) -> JsonObject:
         "experts_per_token": run_at_once,
         "active_parameters": run_at_once * size,
         "total_parameters": sum(expert.parameters for expert in experts),
-        "training_seconds": sum(model.training_seconds for model in (*counts.values(), *experts)),
+        "training_seconds": sum(made.training_seconds for made in trained.values()),
         "slot_hours": sum(slots.values()),
         "gpu_hours": on_gpus * config.training.gpus_per_expert,
         "tokens": summary["tokens_total"],
@@ -72,6 +76,11 @@ def _worst(table: Mapping[str, JsonValue]) -> tuple[str, float]:
     }
     worst = max(changes, key=lambda lang: changes[lang])
     return worst, changes[worst]
+
+
+def _mean_log_perplexity(table: Mapping[str, JsonValue]) -> float:
+    found = [float(str(_mapping(_mapping(cells)["ensemble"])["perplexity"])) for cells in table.values()]
+    return sum(map(math.log, found)) / len(found)
 
 
 def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:

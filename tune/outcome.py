@@ -20,8 +20,8 @@ from app.reporting.html import render_sweep
 from app.reporting.sweep import SweepRecords
 from app.reporting.tables import change_of_log, text_table
 from tune.budget import budget_fit
-from tune.choose import comparison, pareto_front
-from tune.figures import LEAST
+from tune.choose import Recipe, comparison, on_one_seed, pareto_front, recipes
+from tune.figures import LEAST, LOWEST
 from tune.space import Outcome, axes_of
 
 TRIALS, TABLE, PARQUET, PAGE, CHOSEN = (
@@ -32,14 +32,16 @@ TRIALS, TABLE, PARQUET, PAGE, CHOSEN = (
 def told(config: Config, store: Store, outcomes: Sequence[Outcome]) -> JsonObject:
     """Write the sweep's files below its run folder; returns trials, best, front, comparison, and the text to print."""
     run = store.run(config.run.name)
-    finished = sorted((o for o in outcomes if o.status == "finished"), key=lambda o: float(str(o.figures[LEAST])))
+    ranked = recipes(outcomes)
+    finished = [outcome for recipe in ranked for outcome in recipe.outcomes]
     front = [finished[place].trial.name for place in pareto_front([o.figures for o in finished])] if finished else []
     result: JsonObject = {
         "trials": [outcome.entry() for outcome in outcomes],
-        "best": finished[0].entry() if finished else None,
+        "best": {**finished[0].entry(), **_over_seeds(ranked[0])} if finished else None,
+        "lowest": _lowest(ranked),
         "front": list(front),
         "budget": budget_fit([outcome.entry() for outcome in finished], config.run.seed),
-        "runner_up": comparison(store, finished[0].trial, finished[1].trial) if len(finished) > 1 else None,
+        "runner_up": comparison(store, *on_one_seed(*ranked[:2])) if len(ranked) > 1 else None,
     }
     if finished:
         tree = {**resolved(finished[0].trial.config), "sweep": {}}
@@ -57,6 +59,25 @@ def told(config: Config, store: Store, outcomes: Sequence[Outcome]) -> JsonObjec
         "ok": not failed,
         "text": _text(result, f"{run.uri}/{CHOSEN}", f"{run.uri}/{PAGE}"),
     }
+
+
+def _over_seeds(recipe: Recipe) -> JsonObject:
+    """``seeds``: how many random seeds of the recipe have finished, mean, least and most of the figure; if several."""
+    values = recipe.values(LEAST)
+    if len(values) == 1:
+        return {}
+    return {"seeds": {"count": len(values), "mean": recipe.mean(LEAST), "least": min(values), "most": max(values)}}
+
+
+def _lowest(ranked: Sequence[Recipe]) -> JsonObject | None:
+    """The trial of the recipe with the lowest perplexity, where another has the best ratio to its own dense model."""
+    if not ranked:
+        return None
+    lowest = min(ranked, key=lambda recipe: recipe.mean(LOWEST))
+    if lowest is ranked[0]:
+        return None
+    change = lowest.mean(LOWEST) - ranked[0].mean(LOWEST)
+    return {"run": lowest.outcomes[0].trial.name, "log_ratio_to_best": change}
 
 
 def _losses(store: Store, run: str) -> list[tuple[float, float]]:
@@ -112,8 +133,15 @@ def _text(result: JsonObject, chosen: str, page: str) -> str:
     lines = [text_table(["trial", "status", "mean change", "wins"], rows)]
     if isinstance(best, dict):
         lines.append(f"best     {best['run']}: {change_of_log(float(str(best[LEAST])))} against its dense model")
+        if isinstance(seeds := best.get("seeds"), dict):
+            mean, least, most = (change_of_log(float(str(seeds[name]))) for name in ("mean", "least", "most"))
+            lines.append(f"         mean of {seeds['count']} random seeds {mean}, from {least} to {most}")
     if isinstance(runner_up, dict) and runner_up.get("clear") is not None:
         says = "beats" if runner_up["clear"] else "does not clearly beat"
+        says = "HAS A CLEARLY HIGHER perplexity than" if runner_up["worse"] else says
         low, high = (change_of_log(float(str(runner_up[name]))) for name in ("low", "high"))
         lines.append(f"         it {says} {runner_up['against']}: [{low}, {high}] on the same documents")
+    if isinstance(lowest := result["lowest"], dict):
+        change = change_of_log(float(str(lowest["log_ratio_to_best"])))
+        lines.append(f"lowest   {lowest['run']}: perplexity {change} against the best, whose own dense model is weaker")
     return "\n".join([*lines, f"config   {chosen}", f"page     {page}"])

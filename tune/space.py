@@ -67,7 +67,8 @@ class Outcome:
 
 def axes_of(config: Config) -> dict[str, tuple[Setting, ...]]:
     """The axes that have values. Raises ConfigError if none has."""
-    values = {name: tuple(getattr(config.sweep, name)) for name in AXES}
+    # A value typed twice would be two trials of one run.
+    values = {name: tuple(dict.fromkeys(getattr(config.sweep, name))) for name in AXES}
     found = {name: tried for name, tried in values.items() if tried}
     if not found:
         raise ConfigError("the sweep tries nothing; give values, e.g. --set sweep.k=2,4")

@@ -52,8 +52,10 @@ def _on(assumed: Assumptions, interval: float, slots: int) -> Conditions:
     return Conditions(
         slots=((0.0, slots),),
         between=assumed.between,
-        # `restart` lasts until training goes on: notice, new machine and start together, so those are left at 0.
+        # `restart` lasts until training goes on: notice, new machine and start together. The run pays it too where
+        # another slot is idle: there is no new machine to wait for, but notice and start are the longer part.
         replaced=assumed.restart,
+        noticed=assumed.restart,
         interval=max(interval, assumed.save),
         stall=assumed.stall,
         save=assumed.save,

@@ -48,7 +48,14 @@ def sweep_headline(records: SweepRecords) -> str:
     trials, best = sequence(records.found["trials"]), mapping(records.found["best"])
     if not best:
         return f"{len(trials)} trials, none finished"
-    return f"{len(trials)} trials; best {best['run']}: {change_of_log(float(best[_QUALITY]))} against its dense model"
+    told = f"{len(trials)} trials; best {best['run']}: {change_of_log(float(best[_QUALITY]))} against its dense model"
+    seeds, lowest = best.get("seeds"), records.found.get("lowest")
+    if seeds:
+        told += f", mean of {seeds['count']} random seeds {change_of_log(float(seeds['mean']))}"
+    if lowest:
+        change = change_of_log(float(mapping(lowest)["log_ratio_to_best"]))
+        told += f"; {mapping(lowest)['run']} has the lowest perplexity, {change} against the best"
+    return told
 
 
 def _trials(records: SweepRecords, trials: Sequence[Mapping[str, object]]) -> Section:

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from app.artifacts.store import StageFolder, Store
+from app.config.load import load_config
 from app.evaluation.document_rows import row_writer
 from app.evaluation.scores import scored_documents
 from app.evaluation.systems import ENSEMBLE
-from tune.choose import _side_by_side, paired_difference, pareto_front
+from tune.choose import Recipe, _side_by_side, on_one_seed, paired_difference, pareto_front, recipes
+from tune.space import Outcome, Trial
 
 
 def figures(*rows: tuple[float, float, float]) -> list[dict[str, object]]:
@@ -62,3 +65,25 @@ def test_trials_stand_side_by_side_on_the_same_documents_only(tmp_path: Path) ->
     }
     assert _side_by_side(one, evaluated(store, "fewer", [(["a", "b"], [-4.0, -5.0])])) is None
     assert _side_by_side(one, evaluated(store, "unlike", [(["a", "x"], [-4.0, -5.0]), (["c"], [-6.0])])) is None
+
+
+def _finished(ratio: float, **settings: Any) -> Outcome:
+    return Outcome(Trial(settings, load_config("demo")), "finished", figures={"mean_log_ratio": ratio})
+
+
+def test_the_best_recipe_is_the_one_of_the_least_mean_over_seeds_and_not_of_the_luckiest() -> None:
+    steady = [_finished(-0.05, k=2, random_seed=seed) for seed in (1, 2, 3)]
+    lucky = [_finished(ratio, k=4, random_seed=seed) for seed, ratio in ((1, 0.0), (2, -0.09), (3, 0.0))]
+    failed = Outcome(Trial({"k": 8, "random_seed": 1}, load_config("demo")), "failed")
+    alone = _finished(-0.2, k=8, random_seed=2)  # one seed of three: nobody knows the others
+    ranked = recipes([failed, *lucky, alone, *steady])
+    assert [recipe.outcomes[0].trial.settings["k"] for recipe in ranked] == [2, 4, 8]
+    assert ranked[0].mean("mean_log_ratio") == pytest.approx(-0.05)
+    assert ranked[1].values("mean_log_ratio") == [0.0, -0.09, 0.0]
+
+
+def test_recipes_are_compared_on_a_seed_that_both_have() -> None:
+    best = Recipe((_finished(-0.1, k=2, random_seed=1), _finished(-0.1, k=2, random_seed=3)))
+    other = Recipe((_finished(0.0, k=4, random_seed=2), _finished(0.0, k=4, random_seed=3)))
+    assert on_one_seed(best, other) == (best.outcomes[1].trial, other.outcomes[1].trial)
+    assert on_one_seed(best, Recipe(other.outcomes[:1])) == (best.outcomes[0].trial, other.outcomes[0].trial)

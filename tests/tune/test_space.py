@@ -19,6 +19,11 @@ def test_a_grid_is_every_combination() -> None:
     assert len(grid({"a": [1, 2, 3], "b": [1, 2], "c": [0]})) == 6
 
 
+def test_a_value_that_is_typed_twice_is_tried_once() -> None:
+    twice = load_config("demo", overrides=["sweep.k=2,2", "sweep.learning_rate=0.001,1e-3"])
+    assert planned_settings(twice) == [{"k": 2, "learning_rate": 0.001}]
+
+
 def test_a_random_search_draws_each_point_at_most_once_and_the_same_for_a_seed() -> None:
     drawn = load_config("demo", overrides=["sweep.k=1,2,3,4", "sweep.searcher=random", "sweep.trials=3"])
     points = planned_settings(drawn)

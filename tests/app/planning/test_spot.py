@@ -7,7 +7,7 @@ import pytest
 from app.planning.costs import Gpu
 from app.planning.interval import daly_interval
 from app.planning.outlook import Assumptions, Work
-from app.planning.spot import spot_outlook
+from app.planning.spot import _drawn, _on, spot_outlook
 
 GPU = Gpu("L40S", peak=1e12, memory=48e9, on_demand=2.0, spot=1.0)
 WORKS = [Work("dense", 4000, 40, 36_000 * 10**12), *(Work(f"expert-{n}", 1000, 10, 9000 * 10**12) for n in range(4))]
@@ -35,6 +35,14 @@ def test_dense_in_step_is_stopped_by_every_machine_and_so_takes_longer_on_many()
     rows = outlook(between=7200.0)["rows"]
     assert rows[-1]["dense_in_step"]["hours"]["p50"] > rows[-1]["experts"]["hours"]["p50"]
     assert rows[-1]["experts"]["interruptions"] > 0 and rows[-1]["experts"]["hours_redone"] > 0
+
+
+def test_an_idle_machine_does_not_make_the_restart_of_an_interrupted_run_free() -> None:
+    fields = {"restart": 300.0, "save": 60.0, "stall": 6.0, "head_per_hour": 0.5}
+    assumed = Assumptions(gpu=GPU, gpus_each=1.0, utilisation=1.0, between=500.0, **fields)
+    work = Work("expert-0", 1000, 10, 1000 * 10**12)
+    one, two = (_drawn([work], {work.name: 1000.0}, _on(assumed, 100.0, slots), 60) for slots in (1, 2))
+    assert [outcome.makespan for outcome in one] == pytest.approx([outcome.makespan for outcome in two])
 
 
 def test_the_best_interval_tried_is_near_dalys() -> None:
