@@ -7,11 +7,23 @@ from collections.abc import Sequence
 
 from jobs.entry import Step, run_job
 
+_SHORTCUTS = {"languages": "adaptation.languages", "remove": "adaptation.remove"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    # A preset or file may name languages to add; whoever types --remove alone asks for something else.
+    if _has(words, "--remove") and not _has(words, "--languages"):
+        words += ["--languages", ""]
     shortcuts = {"languages": "adaptation.languages", "remove": "adaptation.remove"}
-    return run_job("adapt", argv, __doc__ or "", _work, shortcuts=shortcuts, is_long=True, cuts=False, foresee=_foresee)
+    return run_job(
+        "adapt", words, __doc__ or "", _work, shortcuts=shortcuts, is_long=True, cuts=False, foresee=_foresee
+    )
+
+
+def _has(words: Sequence[str], option: str) -> bool:
+    return any(word == option or word.startswith(f"{option}=") for word in words)
 
 
 def _work() -> Step:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import yaml
 
 from app.artifacts.layout import CONFIG, RUN
-from app.artifacts.store import StageFolder, Store
+from app.artifacts.store import Folder, StageFolder, Store
 from app.config.load import resolved
 from app.config.schema import Config
 from app.core.records import JsonObject
@@ -42,3 +42,23 @@ def record(lineage: Lineage, made: Made) -> None:
     # Added to what earlier jobs have entered: each job makes some of a run's stages.
     entries.update({name: {"stage": stage.stage, "key": stage.key} for name, stage in made.items()})
     run.write_json(RUN, entries)
+
+
+def unlike_the_run(config: Config, run: Folder) -> list[str]:
+    """What of corpus (but for its languages), training and evaluation differs from the run's own, a line each."""
+    if not run.exists(CONFIG):
+        return []
+    before, now = yaml.safe_load(run.read(CONFIG)), resolved(config)
+    lines = []
+    for section in ("corpus", "training", "evaluation"):
+        made_with = before.get(section, {})
+        for name, value in _mapping(now[section]).items():
+            # A field that is younger than the run is in none of its settings.
+            if (section, name) != ("corpus", "languages") and made_with.get(name, value) != value:
+                lines.append(f"{section}.{name} is {value!r}, and the run was made with {made_with[name]!r}")
+    return lines
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, dict)
+    return value

@@ -42,6 +42,7 @@ from app.lineage.adapted import (
     round_tasks,
 )
 from app.lineage.inputs import EVALUATE
+from app.lineage.runs import unlike_the_run
 from app.pipelines.donors import made_rankings
 from app.pipelines.foresee import asked_groups, last_round, missing_groups
 from app.pipelines.forgetting import forgetting_report
@@ -66,6 +67,8 @@ def adapt_run(config: Config, store: Store) -> JsonObject:
     record = read_ensemble(run, f"run {EVALUATE} with this config first")
     if config.adaptation.remove:
         return _removed(config, store, record)
+    for line in unlike_the_run(config, run):
+        log.warning("adapt: %s", line)
     groups = missing_groups(record, asked_groups(config))
     if not groups:
         return {"version": record.version, "donors": {}, "text": f"version {record.version} has them all"}
@@ -175,10 +178,15 @@ def _removed(config: Config, store: Store, record: EnsembleRecord) -> JsonObject
     """A version without the added experts of these languages. Raises ConfigError for what was never added, and for an
     expert that others branched from: they route beside it.
     """
-    wanted = {normalise(lang) for lang in config.adaptation.remove}
+    wanted = {normalise(lang): None for lang in config.adaptation.remove}.keys()
     gone = [expert for expert in record.experts if expert.round and wanted & set(expert.languages)]
     if lost := sorted(wanted - {lang for expert in gone for lang in expert.languages}):
         raise ConfigError(f"adaptation.remove: no added expert holds {', '.join(lost)}; only added ones can be removed")
+    if also := sorted({lang for expert in gone for lang in expert.languages} - wanted):
+        raise ConfigError(
+            f"adaptation.remove: {', '.join(also)} would go too, since one expert holds them with {', '.join(wanted)};"
+            " name them as well"
+        )
     base, added = base_allocation(store, record.allocation)
     names = {expert.name for expert in gone}
     if kept := [new for new in added if new.name not in names and new.parent in names]:

@@ -17,6 +17,7 @@ from app.core.errors import ConfigError
 from app.core.records import JsonObject
 from app.lineage.adapted import ancestors, owners_of
 from app.lineage.inputs import EVALUATE
+from app.lineage.runs import unlike_the_run
 from app.pipelines.donors import TYPOLOGY, kept_rankings
 from app.planning.forecast import forecast_clusters
 from app.planning.rounds import forecast_round
@@ -42,8 +43,8 @@ def last_round(nodes: Sequence[JsonObject]) -> int:
 
 
 def foresee_adaptation(config: Config, store: Store) -> JsonObject:
-    """``donors``, ``rankings``, ``not_computed``, ``family_tree`` and ``forecast``; needs no corpus, and a run only
-    where the cut is by documents.
+    """``donors``, ``rankings``, ``not_computed``, ``family_tree``, ``forecast`` and ``unlike_the_run``; needs no
+    corpus, and a run only where the cut is by documents.
 
     ``donors_by`` is the ranking that the donors stand for: the one that the config chooses, or typology while that one
     is not computed.
@@ -59,6 +60,7 @@ def foresee_adaptation(config: Config, store: Store) -> JsonObject:
     taken = [str(node["expert"]) for node in first] if record is None else names_given(run)
     added = plan_rounds(owners, taken, groups, last_round(first), config.adaptation.in_turn, found.by[by])
     tree, ranked = family_tree(first, added), found.table(groups, sorted(owners))
+    unlike = unlike_the_run(config, run)
     # A new expert's budget is that of one of the first: those of later rounds do not count.
     count = sum(node["round"] == 0 for node in first)
     forecast = forecast_round(config, store, added, count, record)
@@ -69,7 +71,10 @@ def foresee_adaptation(config: Config, store: Store) -> JsonObject:
         "not_computed": dict(found.missing),
         "family_tree": list(tree),
         "forecast": forecast,
-        "text": "\n\n".join([tree_text(tree), rankings_text(ranked, found.missing, by), forecast_text(forecast)]),
+        "unlike_the_run": list(unlike),
+        "text": "\n\n".join(
+            [tree_text(tree), rankings_text(ranked, found.missing, by), forecast_text(forecast), *unlike]
+        ),
     }
 
 

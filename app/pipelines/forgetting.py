@@ -20,6 +20,8 @@ from app.evaluation.totals import Totals
 from app.evaluation.win_rate import compare, headline
 from app.lineage.adapted import AdaptationText, ScoredText, first_text, owners_of
 from app.pipelines.score import Scorable, score_models
+from app.pipelines.shard import make_shards
+from app.pipelines.tokenize import make_tokens
 from app.reporting.tables import mean_change_text, text_table
 
 BEFORE, AFTER, BEFORE_TOLD, AFTER_TOLD = "before", "after", "before_told", "after_told"
@@ -30,10 +32,11 @@ def forgetting_report(
 ) -> JsonObject:
     """Old and new languages under the ensemble before and after the round, told the language or not, dense, and LAPT.
 
-    text: that of the round. Untold, both ensembles are the running posterior from equal weights. ``old`` and ``new``:
-    ``systems`` (mean log ratio to dense, and ``against`` the ensemble before), ``per_language``, and ``alone``
-    (language -> perplexity of the seed and of each expert by itself); ``unchanged``: the weights of the old experts,
-    read again, have the digests that were recorded; ``text``: the same for people.
+    text: that of the round. Untold, both ensembles are the running posterior from equal weights. ``old`` and ``new``,
+    and ``earlier`` for the languages of earlier rounds, where there are any: ``systems`` (mean log ratio to dense, and
+    ``against`` the ensemble before), ``per_language``, and ``alone`` (language -> perplexity of the seed and of each
+    expert by itself); ``unchanged``: the weights of the old experts, read again, have the digests that were recorded;
+    ``text``: the same for people.
     """
     config, store = text.config, text.store
     models = {name: store.stage("model", key) for name, key in after.models.items() if name in (DENSE, SEED)}
@@ -47,6 +50,13 @@ def forgetting_report(
             ScoredText(config, store, text.tokens, text.tokenizer), models, before, after, sorted(lapt), new
         ),
     }
+    if later := sorted({lang for expert in before.experts if expert.round for lang in expert.languages}):
+        # Their text is of no evaluation, and the round's own holds those alone that are donors.
+        theirs = AdaptationText(config, store, before, later)
+        make_shards(theirs)
+        make_tokens(theirs)
+        scored = ScoredText(config, store, theirs.tokens, theirs.tokenizer)
+        parts["earlier"] = _compared(scored, models, before, after, sorted(lapt))
     unchanged = weights_are_as_recorded(models, before.experts)
     return {**parts, "unchanged": unchanged, "text": report_text(parts, unchanged)}
 
@@ -147,7 +157,10 @@ def _told(documents: ScoredDocuments, tokens: Mapping[str, FloatArray], record: 
 def report_text(parts: Mapping[str, JsonObject], unchanged: bool) -> str:
     """Both tables for a terminal: change against dense, and against the ensemble before the round."""
     lines = []
-    for part, title in (("new", "new languages"), ("old", "old languages")):
+    titles = {"new": "new languages", "old": "old languages", "earlier": "languages of earlier rounds"}
+    for part, title in titles.items():
+        if part not in parts:
+            continue
         systems = parts[part]["systems"]
         assert isinstance(systems, dict)
         rows = []

@@ -31,12 +31,14 @@ _LEAST_FEATURES = 30
 @dataclass(frozen=True)
 class RunCut:
     """How a run was cut. held: language -> (k,) training documents of each expert; clusters: languages of each expert,
-    None where documents are cut; changes: language -> log ratio of perplexity to dense; text: key of the tokens.
+    None where documents are cut; changes: language -> log ratio of perplexity to dense; text, seed, dense: keys of
+    tokens and models.
     """
 
     run: str
     text: str
     seed: str
+    dense: str
     stage: StageFolder
     held: dict[str, IntArray]
     clusters: list[list[str]] | None
@@ -118,7 +120,8 @@ def _read_cut(store: Store, run: ComparedRun) -> RunCut | None:
             for number, cluster in enumerate(clusters)
             for lang in cluster
         }
-    return RunCut(run.name, tokens.key, found.get("seed", ""), stage, held, clusters, changes)
+    of = (tokens.key, found.get("seed", ""), found.get("dense", ""))
+    return RunCut(run.name, *of, stage, held, clusters, changes)
 
 
 def _sizes(cut: RunCut) -> IntArray:
@@ -154,18 +157,25 @@ def _shared(one: RunCut, other: RunCut, lang: str, once: bool) -> IntArray:
 
 
 def _predicted(cuts: Sequence[RunCut]) -> JsonObject:
-    """Measure -> correlation and cases, over runs of one text and seed that give whole languages to experts."""
+    """Measure -> correlation and cases, over runs that differ in the cut alone and give whole languages to experts."""
     found: JsonObject = {}
     whole = [cut for cut in cuts if cut.clusters is not None and cut.changes]
-    for key in sorted({(cut.text, cut.seed) for cut in whole}):
-        same = [cut for cut in whole if (cut.text, cut.seed) == key]
+    for key in sorted({_but_for_the_cut(cut) for cut in whole}):
+        same = [cut for cut in whole if _but_for_the_cut(cut) == key]
         languages = sorted(same[0].held)
         for name, distances in _measures(same, languages).items():
             result = gain_by_nearness(distances, languages, [(cut.clusters or [], cut.changes) for cut in same])
             if not math.isnan(result.correlation):
-                shown = name if len({(cut.text, cut.seed) for cut in whole}) == 1 else f"{name}, as {same[0].run}"
+                alone = len({_but_for_the_cut(cut) for cut in whole}) == 1
+                shown = name if alone else f"{name}, as {same[0].run}"
                 found[shown] = {"correlation": result.correlation, "cases": result.cases, "runs": len(same)}
     return found
+
+
+def _but_for_the_cut(cut: RunCut) -> tuple[str, str, str, int]:
+    """With more experts groups are smaller, so their languages nearer, and each expert has fewer steps: runs of several
+    k or budgets together would show a correlation that no cut has."""
+    return cut.text, cut.seed, cut.dense, len(cut.clusters or [])
 
 
 def _measures(cuts: Sequence[RunCut], languages: Sequence[str]) -> dict[str, FloatArray]:

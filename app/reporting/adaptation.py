@@ -20,8 +20,8 @@ _NOTES = (
 
 
 def adaptation_section(report: JsonObject) -> Section | None:
-    """report: what ``jobs.adapt`` found: ``family_tree``, ``old`` and ``new`` (``systems``, ``per_language``),
-    ``unchanged``, ``version``, ``rankings`` and which was chosen (``donors_by``), ``not_computed``.
+    """report: what ``jobs.adapt`` found: ``family_tree``, ``old``, ``new`` and perhaps ``earlier`` (``systems``,
+    ``per_language``), ``unchanged``, ``version``, ``rankings`` and which was chosen (``donors_by``), ``not_computed``.
     """
     if not report:
         return None
@@ -35,6 +35,8 @@ def adaptation_section(report: JsonObject) -> Section | None:
         _languages(mapping(report["new"]), "New languages: perplexity, change against dense"),
         _systems(mapping(report["old"]), "Old languages: mean change"),
     ]
+    if "earlier" in report:
+        tables.append(_systems(mapping(report["earlier"]), "Languages of earlier rounds: mean change"))
     drawn = [(str(node["expert"]), str(node["parent"]), _label(node)) for node in tree]
     picture = Picture(family_tree_picture(drawn), f"Family tree of {len(tree)} experts")
     return Section("New languages", tables, notes, [picture])

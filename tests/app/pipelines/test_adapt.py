@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.artifacts.ensemble import EnsembleRecord, ensemble_versions, read_ensemble
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, ensemble_versions, read_ensemble
 from app.artifacts.store import Folder, Store
 from app.config.load import load_config
 from app.config.schema import Config
@@ -138,6 +138,32 @@ def test_languages_join_leave_and_leave_everything_else_as_it_was(
         adapt_run(config_of(tmp_path / "root", "adaptation.remove=de"), store)
     with pytest.raises(AllocationError, match=r"belongs to .* already"):
         adapt_run(config_of(tmp_path / "root", "adaptation.languages=de"), store)
+
+
+def test_a_language_does_not_go_unasked_with_another_of_its_expert(tmp_path: Path) -> None:
+    experts = (
+        ExpertRecord("expert-00", "k0", None, 0, ("de",), ""),
+        ExpertRecord("expert-01", "k1", "k0", 1, ("pl", "sv"), ""),
+    )
+    config = config_of(tmp_path, "adaptation.remove=sv")
+    with pytest.raises(ConfigError, match=r"pl would go too, since one expert holds them with sv; name them as well"):
+        adapt._removed(config, Store(str(tmp_path)), EnsembleRecord("tiny", experts, "a", "t", {}))
+
+
+@pytest.mark.rare
+@pytest.mark.timeout(600)
+def test_a_second_round_reports_what_it_does_to_the_languages_of_the_first(
+    tiny_run: tuple[Config, Store], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_run[1].root, tmp_path / "root")
+    store = Store(str(tmp_path / "root"))
+    settings = ("adaptation.budget_tokens=9000", "adaptation.lapt=false")
+    first: Any = adapt_run(config_of(tmp_path / "root", "adaptation.languages=sv", *settings), store)
+    second: Any = adapt_run(config_of(tmp_path / "root", "adaptation.languages=pl", *settings), store)
+    assert "earlier" not in first["report"] and "languages of earlier rounds" in second["report"]["text"]
+    earlier = second["report"]["earlier"]
+    assert list(earlier["per_language"]) == ["sv"]
+    assert earlier["systems"]["after_told"]["against"]["before_told"]["mean_log_perplexity_ratio"] == 0.0
 
 
 def test_without_a_run_the_command_that_is_missing_is_named(tmp_path: Path) -> None:

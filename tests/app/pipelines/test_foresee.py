@@ -39,6 +39,16 @@ def test_what_cannot_be_foreseen_is_an_error_with_its_cure(tmp_path: Path) -> No
         foresee_adaptation(config_of(tmp_path), Store(str(tmp_path)))
 
 
+def test_remove_takes_the_place_of_the_languages_that_a_preset_adds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in (["--remove", "az"], ["--remove=az"]):
+        assert main(["--preset", "adaptation", *option, "--dry-run", f"--set=artifacts.root={tmp_path}"]) == 2
+        assert "not both" not in (said := capsys.readouterr().err) and "adaptation.languages is empty" in said
+    assert main(["--preset", "adaptation", "--remove", "az", "--languages", "sv", "--dry-run"]) == 2
+    assert "not both" in capsys.readouterr().err
+
+
 def test_groups_that_an_added_expert_holds_are_done_and_those_of_a_first_one_are_left_to_be_refused() -> None:
     first = ExpertRecord("expert-00", "m0", "seed", 0, ("de", "en"), "")
     added = ExpertRecord("expert-01", "m1", "m0", 1, ("sv", "da"), "")

@@ -103,6 +103,14 @@ def test_a_probe_of_one_run_is_tried_on_all(store: Store) -> None:
     assert told["gradient"]["correlation"] > 0.8 and told["gradient"]["cases"] == 8, "nearer company gained more"
 
 
+def test_what_only_the_number_of_experts_changes_is_not_predicted_by_nearness(store: Store) -> None:
+    of_two = [[["de", "en"], ["fr", "ru"]], [["de", "fr"], ["en", "ru"]]]
+    of_three = [[["de", "en"], ["fr"], ["ru"]], [["de", "fr"], ["en"], ["ru"]]]
+    runs = [run_of(store, f"two-{n}", clusters, [-0.1] * 4) for n, clusters in enumerate(of_two)]
+    runs += [run_of(store, f"three-{n}", clusters, [-0.2] * 4) for n, clusters in enumerate(of_three)]
+    assert groupings(store, runs)["predicted"] == {}
+
+
 def test_a_run_stands_beside_each_other_cut_of_its_text_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     near = run_of(store, "near", [["de", "en"], ["fr", "ru"]], [-0.2] * 4)
     far = run_of(store, "far", [["de", "ru"], ["fr", "en"]], [-0.1] * 4)

@@ -50,5 +50,12 @@ def test_the_section_draws_the_tree_and_shows_gain_and_loss() -> None:
     assert old.rows[0][2].text.startswith("+0.00%")
 
 
+def test_languages_of_earlier_rounds_have_a_table_of_their_own() -> None:
+    section = adaptation_section({**REPORT, "earlier": {"systems": {"after": figures(-0.1, before=0.02)}}})
+    assert section is not None
+    caption, row = section.tables[-1].caption, section.tables[-1].rows[0]
+    assert caption.startswith("Languages of earlier rounds") and row[2].text.startswith("+2.02%")
+
+
 def test_without_a_round_there_is_no_section() -> None:
     assert adaptation_section({}) is None
