@@ -41,14 +41,15 @@ def run_part_tasks(
     cpus: float = 1.0,
     weights: Mapping[int, float] | None = None,
     most: float = 0.0,
+    gpus: float = 0.0,
 ) -> dict[int, dict[str, int]]:
     """Run ``task`` for each number, in Ray tasks; return what each has done when all are.
 
-    what: name of the step. ``parts``: what the numbers count, in the plural. ``cpus``: of one Ray task. ``weights``:
-    how much work each part is, for the time left; equal if not given. ``most``: bytes up to which small parts share a
-    Ray task, see ``bundle``, the weights being bytes; by default each part has a task of its own. An error of ours
-    (XelmError) in a task is raised here as it is; any other as RuntimeError with the worker's traceback. Parts that are
-    done by then stay done.
+    what: name of the step. ``parts``: what the numbers count, in the plural. ``cpus``, ``gpus``: of one Ray task.
+    ``weights``: how much work each part is, for the time left; equal if not given. ``most``: bytes up to which small
+    parts share a Ray task, see ``bundle``, the weights being bytes; by default each part has a task of its own. An
+    error of ours (XelmError) in a task is raised here as it is; any other as RuntimeError with the worker's traceback.
+    Parts that are done by then stay done.
     """
     done: dict[int, dict[str, int]] = {}
     if not numbers:
@@ -61,7 +62,7 @@ def run_part_tasks(
     # A task works on a block, and left alone Ray Data may put several rows into one: so a block for each bundle.
     tasks = ray.data.from_items([{"item": numbers} for numbers in bundles], override_num_blocks=len(bundles))
     with _told_meanwhile(progress):
-        for row in tasks.map(_guarded(task), num_cpus=cpus).iter_rows():
+        for row in tasks.map(_guarded(task), num_cpus=cpus, num_gpus=gpus or None).iter_rows():
             # One string: rows become Arrow tables, where results and errors would have to share a schema.
             for outcome in json.loads(row["outcomes"]):
                 if "error" in outcome:

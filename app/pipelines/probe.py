@@ -24,7 +24,7 @@ from app.probes.compare import probe_distances
 from app.probes.measure import deviation, losses, mean_gradient, mean_representation, trained_copy
 from app.tokens.dataset import TokenCorpus
 from app.tokens.rows import BlockDataset
-from app.training.loop import TrainingSpec, train
+from app.training.loop import TrainingSpec, choose_device, train
 from app.training.saving import NoCheckpoints
 
 
@@ -61,9 +61,11 @@ def measured_languages(
             return {"numbers": len(found)}
 
         with ray_session(config.cluster):
-            run_part_tasks(f"probe {probe}", "languages", measure, waiting)
+            gpus = config.training.gpus_per_expert
+            run_part_tasks(f"probe {probe}", "languages", measure, waiting, gpus=gpus)
         stage.publish({"languages": list(languages)}, time.monotonic() - started)
-    return [np.load(io.BytesIO(stage.folder.read(_file(lang))), allow_pickle=False) for lang in languages]
+    # Mapped, not read: a gradient has as many numbers as the model has parameters, and there is one of each language.
+    return [np.load(stage.folder.local(_file(lang)), mmap_mode="r", allow_pickle=False) for lang in languages]
 
 
 def _file(lang: str) -> str:
@@ -75,7 +77,8 @@ def measured(
 ) -> FloatArray:
     """What a probe says of one language: a vector (see ``app.probes.compare``)."""
     corpus = TokenCorpus.open(tokens)
-    model = load_model(str(seed.local(FINAL_MODEL))).eval()
+    # Where training will put the copy: the two are compared.
+    model = load_model(str(seed.local(FINAL_MODEL))).to(choose_device("auto")).eval()
     training, rows = config.training, config.probes.rows
     if probe == "gradient":
         found = _rows(config, corpus, lang, rows)

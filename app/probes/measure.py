@@ -43,7 +43,7 @@ def mean_gradient(model: CausalLM, rows: IntArray, chunk_tokens: int, at_once: i
     """
     model.zero_grad()
     for start in range(0, len(rows), at_once):
-        part = torch.from_numpy(rows[start : start + at_once].astype(np.int64))
+        part = _on(model, rows[start : start + at_once])
         # The loss is a mean over its own rows, so a shorter last pass must count for less; gradients add up.
         (next_token_loss(model, part, chunk_tokens) * (len(part) / len(rows))).backward()  # type: ignore[no-untyped-call]
     gradients = [weight.grad for layer in model.layers for weight in layer.parameters() if weight.grad is not None]
@@ -58,7 +58,7 @@ def mean_representation(model: CausalLM, rows: IntArray, at_once: int) -> FloatA
     total: torch.Tensor | None = None
     for start in range(0, len(rows), at_once):
         # The last token of a row is a target only, here as in training.
-        part = torch.from_numpy(rows[start : start + at_once, :-1].astype(np.int64))
+        part = _on(model, rows[start : start + at_once, :-1])
         # (batch, time, D) -> (D,); float64, since it is added up over all tokens of all rows.
         summed = model.hidden(part).double().sum(dim=(0, 1))
         total = summed if total is None else total + summed
@@ -70,10 +70,11 @@ def mean_representation(model: CausalLM, rows: IntArray, at_once: int) -> FloatA
 @torch.inference_mode()
 def losses(model: CausalLM, rows: Mapping[str, IntArray], chunk_tokens: int) -> dict[str, float]:
     """Mean loss in nats per token on the rows of each language."""
-    return {
-        lang: float(next_token_loss(model, torch.from_numpy(found.astype(np.int64)), chunk_tokens))
-        for lang, found in rows.items()
-    }
+    return {lang: float(next_token_loss(model, _on(model, found), chunk_tokens)) for lang, found in rows.items()}
+
+
+def _on(model: CausalLM, rows: IntArray) -> torch.Tensor:
+    return torch.from_numpy(rows.astype(np.int64)).to(model.head.device)
 
 
 def trained_copy(model: CausalLM, train: Callable[[CausalLM], object]) -> CausalLM:

@@ -77,3 +77,24 @@ def test_a_copy_is_trained_and_the_model_stays() -> None:
     after = dict(trained_copy(model, double).named_parameters())
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     assert all(torch.equal(after[name], 2 * weight) for name, weight in before.items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_figures_are_those_of_the_cpu() -> None:
+    model, other = tiny_model().eval(), tiny_model(seed=4).eval()
+    here = [
+        mean_gradient(model, ROWS, 512, 2),
+        mean_representation(model, ROWS, 2),
+        deviation(model, other),
+        np.array([losses(model, {"x": ROWS}, 512)["x"]]),
+    ]
+    model, other = model.cuda(), other.cuda()
+    there = [
+        mean_gradient(model, ROWS, 512, 2),
+        mean_representation(model, ROWS, 2),
+        deviation(model, other),
+        np.array([losses(model, {"x": ROWS}, 512)["x"]]),
+    ]
+    for one, same in zip(here, there, strict=True):
+        assert same == pytest.approx(one, abs=1e-4)
