@@ -10,7 +10,7 @@ import numpy as np
 from app.core.records import FloatArray
 
 Probe = Literal["deviation", "gradient", "representation", "transfer"]
-_NUMBERS_AT_ONCE = 1 << 20
+_NUMBERS_AT_ONCE = 1 << 18
 """Of each vector: they may be mapped files, longer than memory."""
 PROBES: tuple[Probe, ...] = get_args(Probe)
 

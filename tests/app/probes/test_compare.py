@@ -52,4 +52,4 @@ def test_mapped_vectors_are_not_read_whole(tmp_path: Path) -> None:
     assert probe_distances("gradient", measured) == pytest.approx(0.0, abs=1e-12)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 40 << 20, "a part of each, 24 MiB, and not 72 MiB"
+    assert peak < 24 << 20, "parts of each, 12 MiB, and not 72 MiB"
