@@ -129,10 +129,12 @@ def _run(group: _Group, feeds: list[Feed], experts: list[int]) -> list[Reply]:
 def _chances(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int]) -> list[Reply]:
     """Replies of ``Feed.chances``: one exponential of each logit, in place."""
     logits = group.logits(hidden, experts).float()
-    scores = logits.gather(2, _targets(feeds, hidden.shape[1]).to(logits.device)).squeeze(2) - logits.amax(-1)
+    highest, places = logits.max(-1)
+    scores = logits.gather(2, _targets(feeds, hidden.shape[1]).to(logits.device)).squeeze(2) - highest
     # In place: of a long piece these are the largest arrays of all. The lines above read the logits before.
     chances = torch.softmax(logits, -1, out=logits)
-    scores += chances.amax(-1).log()  # a logit less the highest one, and the log-probability of that
+    # A logit less the highest one, and the log-probability of that.
+    scores += chances.gather(2, places[..., None]).squeeze(2).log()
     found = zip(chances, scores.cpu(), feeds, strict=True)
     return [Reply(rows[: feed.rows], row[: len(feed.targets)]) for rows, row, feed in found]
 

@@ -60,7 +60,8 @@ class ExpertPlan:
     def embedded(self, rows: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
         """(P, T) ids -> (P, T, D): each row's columns of its own expert's table; table: (E, D, V)."""
         if self.only is not None:
-            return table[self.only].index_select(1, rows.flatten()).t().contiguous().view(*rows.shape, -1)
+            # By an index: index_select would copy the whole table first, whose rows have room between them.
+            return table[self.only][:, rows].permute(1, 2, 0).contiguous()
         experts = self._index
         if isinstance(experts, slice):
             experts = torch.arange(experts.start, experts.stop, experts.step, device=rows.device)
