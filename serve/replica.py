@@ -235,12 +235,11 @@ class Replica:
         if logprobs is None or step.log_prob is None:
             return Token(step.token, tokenizer.name(step.token), step.piece, None, {}, step.weights.tolist())
         log_prob = max(step.log_prob, _LEAST)
-        top: dict[str, float] = {}
-        for token, value in _with_own(step, log_prob) if logprobs else ():
-            name = tokenizer.name(token)
-            # Two tokens may be the same text; as one key the less probable would hide the other.
-            top[tokenizer.spelling(token) if name in top else name] = value
-        return Token(step.token, tokenizer.name(step.token), step.piece, log_prob, top, step.weights.tolist())
+        likely = _with_own(step, log_prob) if logprobs else []
+        # Two tokens may be the same text; as one key the less probable would hide the other.
+        names = tokenizer.names([step.token, *(token for token, _ in likely)])
+        top = {names[token]: value for token, value in likely}
+        return Token(step.token, names[step.token], step.piece, log_prob, top, step.weights.tolist())
 
 
 def _effort(work: Work) -> Effort:

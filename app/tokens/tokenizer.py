@@ -85,13 +85,38 @@ class Tokenizer:
         return TextStream(self._backend)
 
     def name(self, token: int) -> str:
-        """The text of one token where it is text, else its name in the vocabulary: ``</s>``, ``<0xE2>``."""
-        text: str = self._backend.decode([token], skip_special_tokens=True)
+        """The text of one token where it is text, else its name in the vocabulary: ``</s>``, ``<0xE2>``.
+
+        The text that it is inside another: " the" is not "the".
+        """
+        before, known = self._before
+        text: str = self._backend.decode([*before, token], skip_special_tokens=True)
+        if not text.startswith(known):  # bytes may change how those before them decode
+            known, text = "", self._backend.decode([token], skip_special_tokens=True)
+        text = text[len(known) :]
         return text if text and "\ufffd" not in text else self.spelling(token)
 
+    def names(self, tokens: Iterable[int]) -> dict[int, str]:
+        """A name for each token that no other of them has: of those that are the same text, all get their spellings."""
+        names = {token: self.name(token) for token in tokens}
+        counts = Counter(names.values())
+        told = {token: name if counts[name] == 1 else self.spelling(token) for token, name in names.items()}
+        # A spelling may be the text of yet another token.
+        return told if len(set(told.values())) == len(told) else {token: self.spelling(token) for token in told}
+
+    @functools.cached_property
+    def _before(self) -> tuple[list[int], str]:
+        """A token that is text, and its text: sentencepiece drops the space of a text's first token."""
+        for token in (*self._backend.encode("a", add_special_tokens=False).ids[-1:], *range(self.vocab_size)):
+            text = self._backend.decode([token], skip_special_tokens=True)
+            if text.strip() and "\ufffd" not in text and token != self._unknown_id:
+                return [token], text
+        return [], ""
+
     def spelling(self, token: int) -> str:
-        """A token's name in the vocabulary, which no other token has."""
-        return str(self._backend.id_to_token(token))
+        """A token's name in the vocabulary, which no other token has; ids may have gaps."""
+        found = self._backend.id_to_token(token)
+        return f"<id {token}>" if found is None else str(found)
 
     def description(self) -> dict[str, str | None]:
         """The special tokens and the chat template, by the names that clients of a server ask for."""

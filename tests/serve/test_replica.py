@@ -4,15 +4,20 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from transformers import XGLMTokenizer
 
 from app.core.errors import AllocationError, ConfigError, Overloaded, ServingError
 from app.ensemble.engine import Limits
 from app.ensemble.remote_client import Unreachable
 from app.ensemble.sampling import Sampling
+from app.ensemble.text_output import Step
+from app.tokens.tokenizer import load_tokenizer
 from serve.messages import Accepted, Batch, Job, Mixing, Piece, TextLanguage
 from serve.replica import Replica
 from tests.support.ensembles import demo_ensemble
@@ -170,6 +175,19 @@ def test_an_end_token_has_its_entry_where_one_token_is_made_to_be_scored(replica
     piece = pieces_of(all_of(replica, Job("dense", ("12 ",), sampling, logprobs=1, echo=True)))[-1]
     assert [token.name for token in piece.tokens] == ["</s>"] and piece.finish == "stop"
     assert "".join(token.piece for token in piece.tokens) == ""
+
+
+@pytest.mark.parametrize("most_probable", ["▁the", "the"])
+def test_tokens_that_differ_in_their_space_have_entries_of_their_own(most_probable: str, tmp_path: Path) -> None:
+    words = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁the", "the"]
+    XGLMTokenizer(vocab=[(word, -float(rank)) for rank, word in enumerate(words)]).save_pretrained(str(tmp_path))
+    replica = Replica(replace(demo_ensemble(), tokenizer=load_tokenizer(str(tmp_path))), slots=1)
+    replica.close()
+    spelt = {replica._ensemble.tokenizer.spelling(token): token for token in range(7)}
+    best, other = (spelt[word] for word in sorted(("▁the", "the"), key=lambda word: word != most_probable))
+    token = replica._token(Step(other, np.ones(1), -0.9, [(best, -0.5), (other, -0.9)]), 2)
+    names = {spelt["▁the"]: " the", spelt["the"]: "the"}
+    assert token.top == {names[best]: -0.5, names[other]: -0.9} and token.name == names[other]
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, Unreachable])

@@ -162,7 +162,7 @@ def test_equal_text_takes_as_many_bytes_of_each_language() -> None:
 
 
 def xglm_folder(path: Path) -> None:
-    words = ["▁", "▁a", "▁the", "fox", "▁fox", "s", "<", ">", "/"]
+    words = ["▁", "▁a", "▁the", "fox", "▁fox", "s", "<", ">", "/", "the"]
     vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     vocabulary += [(word, -float(rank)) for rank, word in enumerate(words, start=1)]
     XGLMTokenizer(vocab=vocabulary).save_pretrained(str(path))
@@ -181,6 +181,27 @@ def test_xglm_starts_and_ends_with_the_end_token(tmp_path: Path) -> None:
     assert tokenizer.pieces(ids.tolist()) == ["the", " fox"]
     stream = tokenizer.stream()
     assert [stream.step(token) for token in [2, *ids.tolist()]] == ["", "the", " fox"]
+
+
+def test_a_name_is_the_text_inside_another(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    xglm_folder(tmp_path)
+    xglm = load_tokenizer(str(tmp_path))
+    spelt = {xglm.spelling(token): token for token in range(xglm.vocab_size)}
+    assert [xglm.name(spelt[word]) for word in ("▁the", "the", "▁", "fox")] == [" the", "the", " ", "fox"]
+    assert xglm.name(xglm.end_id) == "</s>" and xglm.name(spelt["<unk>"]) == "<unk>"
+    (ids,) = xglm.encode_batch(["the fox the"])
+    assert "".join(map(xglm.name, ids.tolist())) == " the fox the"
+    assert tokenizer.name(tokenizer.encode_batch(["ꦗ"])[0].tolist()[0]).startswith("<0x")
+
+
+def test_tokens_of_the_same_text_are_named_by_their_spellings_all_of_them(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer, "name", lambda token: {5: "x", 6: "x", 7: tokenizer.spelling(8)}.get(token, "y"))
+    assert tokenizer.names([5, 6, 7]) == {5: tokenizer.spelling(5), 6: tokenizer.spelling(6), 7: tokenizer.spelling(8)}
+    monkeypatch.setattr(tokenizer, "name", lambda token: {7: tokenizer.spelling(8)}.get(token, "x"))
+    assert tokenizer.names([7, 8, 9]) == {token: tokenizer.spelling(token) for token in (7, 8, 9)}
+    assert tokenizer.spelling(10**6) == "<id 1000000>"
 
 
 def test_xglm_text_that_spells_the_end_token_does_not_end_the_document(tmp_path: Path) -> None:
