@@ -41,11 +41,11 @@ _SPARE_S = 30.0
 class ServingOptions(BaseModel):
     """Arguments of the application.
 
-    run, root (artifacts.root), version (the current one where not given): what is served. replicas: packed, of all
-    models together, each on ``cpus`` and ``gpus``, with GPUs on the first of them; spread, of each model on as much,
-    and of what mixes them, without GPUs. max_replicas: where given, there are from ``replicas`` to so many (spread: of
-    what mixes), one for every ``slots`` requests that are being answered. slots: texts that a replica makes at once;
-    context: tokens of each, as many as the models allow where not given.
+    run, root (artifacts.root), version (the one that is current at the deployment where not given): what is served.
+    replicas: packed, of all models together, each on ``cpus`` and ``gpus``, with GPUs on the first of them; spread, of
+    each model on as much, and of what mixes them, without GPUs. max_replicas: where given, there are from ``replicas``
+    to so many (spread: of what mixes), one for every ``slots`` requests that are being answered. slots: texts that a
+    replica makes at once; context: tokens of each, as many as the models allow where not given.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -151,19 +151,20 @@ class Ingress:
 def app(args: dict[str, Any]) -> Application:
     """The ensemble of a run behind HTTP.
 
-    args: see ServingOptions; Ray passes what the command line or the config file says. Raises ConfigError, and with the
-    placement ``spread`` MissingArtifact for a run that is not finished.
+    args: see ServingOptions; Ray passes what the command line or the config file says. Without ``version`` the current
+    one is taken here, once for all replicas that are ever started. Raises ConfigError, MissingArtifact for a run that
+    is not finished, and other ArtifactErrors.
     """
     try:
         options = ServingOptions.model_validate(args)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"serving argument {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    elsewhere = None
+    store, elsewhere = Store(options.root), None
+    record = record_of(store, options.run, options.version)
+    # The same for all deployments, and for a replica that is added or replaced after another version became current.
+    options = options.model_copy(update={"version": record.version})
     if options.placement == "spread":
-        store = Store(options.root)
-        record = record_of(store, options.run, options.version)
-        options = options.model_copy(update={"version": record.version})  # the same for all deployments
         # The texts of all mixers may meet at one replica of an expert.
         pasts = options.slots * (options.max_replicas or options.replicas)
         sizes = (pasts, options.context, options.cpus, options.gpus)

@@ -9,14 +9,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ray.serve import Application, Deployment
 from ray.serve.schema import ServeDeploySchema
 
-from app.core.errors import ConfigError
+from app.artifacts.ensemble import EnsembleRecord, write_ensemble
+from app.artifacts.store import Store
+from app.core.errors import ConfigError, MissingArtifact
 from benchmarks.processes import kill_family
 from serve.builder import ServingOptions, app
 from tests.support.serving import chunks
@@ -24,6 +28,7 @@ from tests.support.source import ROOT
 from tests.support.whole_run import WholeRun
 
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text(encoding="utf-8"))
+RECORD = EnsembleRecord("r", (), "allocation", "tokenizer", {})
 
 
 def test_ray_accepts_the_config_and_it_listens_on_the_loopback_outside_rays_own_ports() -> None:
@@ -55,6 +60,29 @@ def test_replicas_are_as_many_as_asked_for_or_follow_the_requests(args: dict[str
     assert ServingOptions.model_validate(args).scaling() == options
     with pytest.raises(ConfigError, match="max_replicas is 1, less than the 2"):
         app({"replicas": 2, "max_replicas": 1})
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> str:
+    """A store whose run ``r`` has an ensemble of version 1, without any model."""
+    write_ensemble(Store(str(tmp_path)).run("r"), RECORD)
+    return str(tmp_path)
+
+
+def bound(application: Application) -> tuple[Deployment, Deployment]:
+    """The ingress and the models, as Serve is given them."""
+    ingress = application._bound_deployment
+    return ingress, ingress.init_args[0]._bound_deployment
+
+
+def test_the_version_is_the_one_that_was_current_at_the_deployment(written: str) -> None:
+    application = app({"run": "r", "root": written})
+    write_ensemble(Store(written).run("r"), replace(RECORD, mixing={"name": "uniform"}))
+    ingress, models = bound(application)
+    assert models.init_args[0].version == ingress.init_args[1].version == 1
+    assert bound(app({"run": "r", "root": written}))[1].init_args[0].version == 2
+    with pytest.raises(MissingArtifact, match="make demo"):
+        app({"run": "nowhere", "root": written})
 
 
 @pytest.mark.cluster
