@@ -187,7 +187,7 @@ class Backend(Protocol):
         """``Accepted``, then the pieces of all texts. Closing it ends the work. Raises XelmErrors before and within."""
 
     async def encode(self, text: str, with_start: bool) -> list[int]:
-        """Token ids of a text."""
+        """Token ids of a text; that token's alone where the text is one of the special tokens of the description."""
 
     async def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids."""

@@ -129,6 +129,9 @@ class Replica:
     async def encode(self, text: str, with_start: bool) -> list[int]:
         """See Backend. Raises ServingError for text that is not Unicode."""
         ids = await asyncio.to_thread(self._ids, text)
+        # A client asks so for the ids of the special tokens that it was told of; a prompt that spells one stays text.
+        special = self._ensemble.tokenizer.special(text)
+        ids = ids if special is None else [ids[0], special]
         return ids if with_start else ids[1:]
 
     async def decode(self, ids: Sequence[int]) -> str:

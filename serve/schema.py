@@ -207,7 +207,10 @@ class ChatRequest(GenerationRequest):
 
 
 class TokenizeRequest(_Strict):
-    """``POST /tokenize``: token ids of a text, the start token first unless ``add_special_tokens`` is false."""
+    """``POST /tokenize``: token ids of a text, the start token first unless ``add_special_tokens`` is false.
+
+    A text that is exactly one of the special tokens of ``/tokenizer_info`` is that token.
+    """
 
     prompt: str
     model: _Name = "ensemble"

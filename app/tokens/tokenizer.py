@@ -120,15 +120,24 @@ class Tokenizer:
 
     def description(self) -> dict[str, str | None]:
         """The special tokens and the chat template, by the names that clients of a server ask for."""
-        library = self._library
-        template = library.chat_template
+        template = self._library.chat_template
+        return {**self._specials(), "chat_template": template if isinstance(template, str) else None}
+
+    def special(self, text: str) -> int | None:
+        """The token whose name in the description is exactly this text."""
+        named = text and text in self._specials().values()
+        found: int | None = self._backend.token_to_id(text) if named else None
+        return found
+
+    def _specials(self) -> dict[str, str | None]:
+        # Begin and end as the models know them: the library's bos_token is <s> for XGLM, which it never puts anywhere.
+        start, library = self.spelling(self.start_id), self._library
         return {
-            "bos_token": library.bos_token,
-            "eos_token": library.eos_token,
+            "bos_token": start,
+            "eos_token": self.spelling(self.end_id),
             "pad_token": library.pad_token,
             "unk_token": library.unk_token,
-            "start_token": self.spelling(self.start_id),
-            "chat_template": template if isinstance(template, str) else None,
+            "start_token": start,
         }
 
     def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int]:

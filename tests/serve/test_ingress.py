@@ -255,6 +255,19 @@ def test_tokens_and_text_turn_into_each_other(client: TestClient) -> None:
     assert info["eos_token"] == "</s>" and info["chat_template"] is None
 
 
+def test_the_special_tokens_that_are_told_of_can_be_asked_for(client: TestClient) -> None:
+    info, tokenizer = client.get("/tokenizer_info").json(), demo_ensemble().tokenizer
+    expected = {"bos_token": tokenizer.start_id, "eos_token": tokenizer.end_id, "pad_token": tokenizer.pad_id}
+    for name, token in expected.items():
+        bare = post(client, "/tokenize", prompt=info[name], add_special_tokens=False).json()
+        assert bare["tokens"] == [token]
+        assert post(client, "/tokenize", prompt=info[name]).json()["tokens"] == [tokenizer.start_id, token]
+    text = post(client, "/tokenize", prompt=info["eos_token"] + " ", add_special_tokens=False).json()
+    assert tokenizer.end_id not in text["tokens"] and text["count"] > 1
+    usage = complete(client, prompt=info["eos_token"]).json()["usage"]
+    assert usage["prompt_tokens"] == len(ids_of(info["eos_token"])) > 2, "in a prompt it is text"
+
+
 def test_chat_without_a_template_is_a_clear_400(client: TestClient) -> None:
     answer = post(client, "/v1/chat/completions", messages=[{"role": "user", "content": "hello"}])
     assert answer.status_code == 400 and "no chat template; use /v1/completions" in answer.json()["error"]["message"]

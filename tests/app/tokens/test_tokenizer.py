@@ -174,6 +174,9 @@ def test_xglm_starts_and_ends_with_the_end_token(tmp_path: Path) -> None:
     library = AutoTokenizer.from_pretrained(str(tmp_path))
     assert tokenizer.start_id == tokenizer.end_id == library.eos_token_id == 2
     assert tokenizer.pad_id == library.pad_token_id
+    told = tokenizer.description()
+    assert library.bos_token == "<s>" and told["bos_token"] == told["eos_token"] == told["start_token"] == "</s>"
+    assert [tokenizer.special(text) for text in ("</s>", "<pad>", "<s>", "the", "")] == [2, 1, None, None, None]
     assert tokenizer.vocab_size == len(library)
     (ids,) = tokenizer.encode_batch(["the fox"])
     assert [tokenizer.start_id, *ids.tolist()] == library("the fox")["input_ids"]
