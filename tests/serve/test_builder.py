@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -22,7 +23,9 @@ from app.artifacts.ensemble import EnsembleRecord, write_ensemble
 from app.artifacts.store import Store
 from app.core.errors import ConfigError, MissingArtifact
 from benchmarks.processes import kill_family
+from serve.answering import _UNREAD_S
 from serve.builder import ServingOptions, app
+from serve.limits import ServingLimits
 from tests.support.serving import chunks
 from tests.support.source import ROOT
 from tests.support.whole_run import WholeRun
@@ -36,6 +39,13 @@ def test_ray_accepts_the_config_and_it_listens_on_the_loopback_outside_rays_own_
     assert parsed.applications[0].import_path == "serve.builder:app"
     http = CONFIG["http_options"]
     assert http["host"] == "127.0.0.1" and not 10002 <= http["port"] <= 19999
+
+
+@pytest.mark.parametrize("file", ["deploy/serve.yaml", "deploy/kuberay/rayservice.yaml", "docs/howto/serve.md"])
+def test_rays_proxy_waits_longer_than_the_server_itself(file: str) -> None:
+    limits = ServingLimits()
+    (proxy,) = re.findall(r"request_timeout_s: (\d+)", (ROOT / file).read_text(encoding="utf-8"))
+    assert float(proxy) > limits.body_s + limits.loading_s + limits.timeout_s + _UNREAD_S
 
 
 @pytest.mark.parametrize(
