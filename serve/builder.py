@@ -34,6 +34,8 @@ PACE_S = 0.02
 """Seconds between two batches of one request: a call between deployments costs about a quarter of it."""
 _QUIET = {"enable_access_log": False, "log_level": "WARNING"}
 """The ingress logs each request, so its calls of the models need no lines; one comes every few seconds by itself."""
+_ROOM = 8
+"""Calls of an ingress beyond ``limits.concurrent``: room to say that there is none, and for short questions."""
 _SPARE_S = 30.0
 """Seconds that a replica which is to go has beyond the longest answer: what it has begun it ends."""
 
@@ -70,6 +72,11 @@ class ServingOptions(BaseModel):
                 f"max_replicas is {self.max_replicas}, less than the {self.replicas} replicas there are at least"
             )
         return self
+
+    def at_the_door(self) -> ServingOptions:
+        """The same for the ingress, which refuses a request of more texts than any replica could ever take."""
+        texts = min(self.limits.texts, self.slots + self.limits.waiting)
+        return self.model_copy(update={"limits": self.limits.model_copy(update={"texts": texts})})
 
     def scaling(self) -> dict[str, Any]:
         """How many replicas of the models there are, as options of a deployment."""
@@ -169,13 +176,16 @@ def app(args: dict[str, Any]) -> Application:
         pasts = options.slots * (options.max_replicas or options.replicas)
         sizes = (pasts, options.context, options.cpus, options.gpus)
         elsewhere = deploy_models(store, keys_of_models(store, record), options.replicas, *sizes)
+    at_once = options.limits.concurrent + _ROOM
     # Serve kills a replica after the timeout, and looks in between whether it is idle: by itself only every 2 s.
     drain = {"graceful_shutdown_timeout_s": options.limits.timeout_s + _SPARE_S, "graceful_shutdown_wait_loop_s": 0.5}
     models = serve.deployment(Models).options(
         name="models",
         **options.scaling(),
         **drain,
-        max_ongoing_requests=options.slots + options.limits.waiting,
+        # All of two ingresses, of which one replaces the other: what is more than this a handle queues without bound
+        # and without a word, while the engine's own queue is bounded and refuses.
+        max_ongoing_requests=2 * at_once,
         logging_config=_QUIET,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": 0 if elsewhere else options.gpus},
     )
@@ -184,8 +194,8 @@ def app(args: dict[str, Any]) -> Application:
         name="ingress",
         max_surge_percent=100,  # it holds no memory to speak of, so the new one is there before the old one goes
         **drain,
-        max_ongoing_requests=options.limits.concurrent + 8,  # room to say that there is none
+        max_ongoing_requests=at_once,
         ray_actor_options={"num_cpus": 0},  # it mostly waits, and finds a place where the models hold all cores
     )
-    application: Application = ingress.bind(models.bind(options, elsewhere), options)
+    application: Application = ingress.bind(models.bind(options, elsewhere), options.at_the_door())
     return application

@@ -21,16 +21,19 @@ from ray.serve.schema import ServeDeploySchema
 
 from app.artifacts.ensemble import EnsembleRecord, write_ensemble
 from app.artifacts.store import Store
-from app.core.errors import ConfigError, MissingArtifact
+from app.core.errors import ConfigError, MissingArtifact, ServingError
+from app.ensemble.sampling import Sampling
 from benchmarks.processes import kill_family
 from serve.answering import _UNREAD_S
 from serve.builder import ServingOptions, app
 from serve.limits import ServingLimits
+from serve.messages import Job
 from tests.support.serving import chunks
 from tests.support.source import ROOT
 from tests.support.whole_run import WholeRun
 
 CONFIG: dict[str, Any] = yaml.safe_load((ROOT / "deploy/serve.yaml").read_text(encoding="utf-8"))
+MANY = Job("ensemble", ["x"] * 65, Sampling(1), n=2)
 RECORD = EnsembleRecord("r", (), "allocation", "tokenizer", {})
 
 
@@ -93,6 +96,25 @@ def test_the_version_is_the_one_that_was_current_at_the_deployment(written: str)
     assert bound(app({"run": "r", "root": written}))[1].init_args[0].version == 2
     with pytest.raises(MissingArtifact, match="make demo"):
         app({"run": "nowhere", "root": written})
+
+
+@pytest.mark.parametrize(("limits", "texts"), [({"waiting": 3}, 8), ({"waiting": 3, "texts": 2}, 2), ({}, 128)])
+def test_a_request_that_no_replica_could_take_is_refused_by_name(
+    written: str, limits: dict[str, int], texts: int
+) -> None:
+    ingress, models = bound(app({"run": "r", "root": written, "slots": 5, "limits": limits}))
+    found = ingress.init_args[1].limits
+    assert found.texts == texts and models.init_args[0].limits.texts == limits.get("texts", 128)
+    found.require_within(Job("ensemble", ["x"] * texts, Sampling(1)))
+    with pytest.raises(ServingError, match=f"more than the {texts} that this server allows"):
+        found.require_within(Job("ensemble", ["x"], Sampling(1), n=texts + 1) if texts < 16 else MANY)
+
+
+def test_all_that_is_asked_reaches_the_engine_which_refuses_what_is_too_much(written: str) -> None:
+    args = {"run": "r", "root": written, "slots": 1, "limits": {"waiting": 1, "concurrent": 30}}
+    ingress, models = bound(app(args))
+    most = ingress._deployment_config.max_ongoing_requests
+    assert most > 30 and models._deployment_config.max_ongoing_requests >= 2 * most
 
 
 @pytest.mark.cluster
