@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -62,44 +63,55 @@ class _Running:
 
 
 class Answering:
-    """Answers the requests of one ingress; ``limits.concurrent`` of them at once."""
+    """Answers the requests of one ingress, ``limits.concurrent`` at once, those that wait for models included."""
 
-    def __init__(self, backend: Backend, limits: ServingLimits, measures: Measures) -> None:
-        self._backend, self._limits, self._measures = backend, limits, measures
+    def __init__(
+        self, backend: Backend, limits: ServingLimits, measures: Measures, require: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """require: waits until the models are known, and raises for one that is not served."""
+        self._backend, self._limits, self._measures, self._require = backend, limits, measures, require
         self._count = 0
 
-    async def respond(self, request: Request, asked: Asked) -> Response:
-        """The answer. Raises XelmErrors for what is refused, TimeoutError."""
-        self._limits.require_within(asked.job)
-        # Nothing is awaited between this look and the count below, so requests of one event loop need no lock.
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the requests that are answered at once. Raises Overloaded where there are as many as may be."""
+        # Nothing is awaited between this look and the count, so requests of one event loop need no lock.
         if self._count >= self._limits.concurrent:
             raise Overloaded(
                 f"{self._count} requests are being answered, as many as may be at once; ask again in a few seconds"
             )
         self._enter(1)
-        job = replace(asked.job, whole=not asked.stream)
-        running = _Running(self._backend, job, self._limits.timeout_s, self._measures.of_job())
-
-        async def close() -> None:
-            # First, so that a close that fails or is cut short takes no place for good.
-            self._enter(-1)
-            await running.close()
-
-        streaming = False
         try:
+            yield
+        finally:
+            self._enter(-1)
+
+    async def respond(self, request: Request, asked: Asked) -> Response:
+        """The answer. Raises XelmErrors for what is refused, TimeoutError."""
+        self._limits.require_within(asked.job)
+        # What is held is given back from the last to the first, the place also where the close before it fails.
+        async with contextlib.AsyncExitStack() as held:
+            held.enter_context(self.place())
+            # In its place: else those who wait for models would be more than the ingress has room for.
+            if not await _unless_gone(request, self._served(asked.job.model)):
+                return Response(status_code=_GONE)
+            job = replace(asked.job, whole=not asked.stream)
+            running = _Running(self._backend, job, self._limits.timeout_s, self._measures.of_job())
+            held.push_async_callback(running.close)
             # Waited for before any header is sent, so that what is refused has a status of its own, in a stream too.
             first = await _unless_gone(request, running.next())
             if first is None:
                 return Response(status_code=_GONE)
             if asked.stream:
-                streaming = True  # from here on the stream closes what is held, long after this call has returned
                 events = _events(asked, first, running)
-                return EventStream(events, close, self._limits.timeout_s + _UNREAD_S)
+                # The stream closes what is held, long after this call has returned.
+                return EventStream(events, held.pop_all().aclose, self._limits.timeout_s + _UNREAD_S)
             whole = await _unless_gone(request, _whole(asked, first, running))
             return Response(status_code=_GONE) if whole is None else whole
-        finally:
-            if not streaming:
-                await close()
+
+    async def _served(self, model: str) -> bool:
+        await self._require(model)
+        return True
 
     def _enter(self, change: int) -> None:
         self._count += change

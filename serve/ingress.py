@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fastapi import FastAPI, Request, Response
@@ -82,10 +82,17 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
     api.add_middleware(KeyDoor, keys=keys)
     api.add_middleware(Counted, measures=measures)
 
+    answering = Answering(backend, limits, measures, models.require)
+
+    async def require(model: str) -> None:
+        """For what is not an answer, and holds no place but while it waits."""
+        with answering.place() if models.found is None else contextlib.nullcontext():
+            await models.require(model)
+
     _add_state(api, models, measures)
-    _add_models(api, models)
-    _add_tokenizer(api, backend, models)
-    _add_completions(api, models, Answering(backend, limits, measures))
+    _add_models(api, models, require)
+    _add_tokenizer(api, backend, models, require)
+    _add_completions(api, answering)
     add_playground(api)
     return api
 
@@ -105,7 +112,7 @@ def _add_state(api: FastAPI, models: _Models, measures: Measures) -> None:
         return Response(measures.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_models(api: FastAPI, models: _Models) -> None:
+def _add_models(api: FastAPI, models: _Models, require: Callable[[str], Awaitable[None]]) -> None:
     def cards() -> list[dict[str, object]]:
         found = models.get()
         return [
@@ -131,31 +138,30 @@ def _add_models(api: FastAPI, models: _Models) -> None:
 
     @api.get("/v1/models/{model}")
     async def one_model(model: str) -> dict[str, object]:
-        await models.require(model)
+        await require(model)
         return next(card for card in cards() if card["id"] == model)
 
 
-def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models) -> None:
+def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models, require: Callable[[str], Awaitable[None]]) -> None:
     @api.get("/tokenizer_info")
     async def tokenizer_info() -> Mapping[str, str | None]:
         return models.get().tokenizer
 
     @api.post("/tokenize")
     async def tokenize(request: TokenizeRequest) -> dict[str, object]:
-        await models.require(request.model)
+        await require(request.model)
         ids = await backend.encode(request.prompt, request.add_special_tokens)
         return {"tokens": ids, "count": len(ids), "max_model_len": models.get().context}
 
     @api.post("/detokenize")
     async def detokenize(request: DetokenizeRequest) -> dict[str, str]:
-        await models.require(request.model)
+        await require(request.model)
         return {"prompt": await backend.decode(request.tokens)}
 
 
-def _add_completions(api: FastAPI, models: _Models, answering: Answering) -> None:
+def _add_completions(api: FastAPI, answering: Answering) -> None:
     @api.post("/v1/completions", response_model=None)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
-        await models.require(asked.model)
         job = _job(asked, asked.max_tokens)
         job = replace(job, prompts=asked.prompts(), logprobs=asked.logprobs, echo=asked.echo)
         return await answering.respond(
@@ -164,7 +170,6 @@ def _add_completions(api: FastAPI, models: _Models, answering: Answering) -> Non
 
     @api.post("/v1/chat/completions", response_model=None)
     async def chat(asked: ChatRequest, request: Request) -> Response:
-        await models.require(asked.model)
         job = _job(asked, asked.max_completion_tokens or asked.max_tokens or _CHAT_TOKENS)
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         job = replace(job, prompts=[Conversation(asked.turns())], logprobs=logprobs)

@@ -178,3 +178,27 @@ def test_more_than_the_allowed_requests_at_once_are_refused() -> None:
 
     assert asyncio.run(crowd()) == [429, 429, 504, 504]
     assert backend.begun == backend.ended == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/tokenize"])
+def test_those_who_wait_for_models_count_among_the_requests_at_once(path: str) -> None:
+    class Silent(Slow):
+        async def describe(self) -> Any:
+            """Never."""
+            await asyncio.Event().wait()
+
+    api = make_api(Silent(), ServingLimits(concurrent=1, loading_s=0.5))
+
+    async def crowd() -> list[list[int]]:
+        transport = httpx.ASGITransport(api)
+        async with (
+            api.router.lifespan_context(api),
+            httpx.AsyncClient(transport=transport, base_url="http://h") as client,
+        ):
+            rounds = []
+            for _ in range(2):  # whoever has waited in vain has given its place back
+                asks = [client.post(path, json={"prompt": "x"}) for _ in range(3)]
+                rounds.append(sorted(answer.status_code for answer in await asyncio.gather(*asks)))
+            return rounds
+
+    assert asyncio.run(crowd()) == [[429, 429, 503]] * 2
