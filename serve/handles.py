@@ -7,18 +7,22 @@ from contextlib import aclosing
 from typing import Any
 
 from ray.exceptions import RayTaskError
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from app.ensemble.remote_client import Unreachable
 from serve.lost import LOST
 from serve.messages import Batch, Description, Job
-from serve.replay import ReplicaLost, replayed, tried_again
+from serve.replay import NotLoaded, ReplicaLost, replayed, tried_again
+
+_OF_RAY = (RayTaskError, DeploymentUnavailableError, *LOST)
 
 
 class HandleBackend:
     """A Backend behind a handle of Serve. Errors are those that the replica raised, without Ray's account of them.
 
-    What a replica was doing when it went away is done by another; ReplicaLost if that fails again and again.
+    What a replica was doing when it went away is done by another; ReplicaLost if that fails again and again. NotLoaded
+    where Serve has given the models up.
     """
 
     def __init__(self, models: DeploymentHandle) -> None:
@@ -51,7 +55,7 @@ class HandleBackend:
         try:
             async for batch in batches:
                 yield batch
-        except (RayTaskError, *LOST) as error:
+        except _OF_RAY as error:
             raise own_error(error) from None
         finally:
             batches.cancel()  # to leave the generator does not end the call; after its end this does nothing
@@ -60,14 +64,19 @@ class HandleBackend:
         async def once() -> Any:
             try:
                 return await remote(*arguments)
-            except (RayTaskError, *LOST) as error:
+            except _OF_RAY as error:
                 raise own_error(error) from None
 
         return await tried_again(once)
 
 
 def own_error(error: Exception) -> Exception:
-    """What a replica raised, or that it or an expert of its is gone. The text of Ray's error is nobody's business."""
+    """What a replica raised, or that it or an expert of its is gone, or that there is none.
+
+    The text of Ray's error is nobody's business.
+    """
     if isinstance(error, RayTaskError) and not isinstance(error.cause, (*LOST, Unreachable)):
         return error.cause if isinstance(error.cause, Exception) else RuntimeError("a replica failed")
+    if isinstance(error, DeploymentUnavailableError):
+        return NotLoaded("the models could not be started; see `serve status` and the log of the deployment models")
     return ReplicaLost("the models' process went away, and so did those that were to go on; ask again")

@@ -18,7 +18,8 @@ from serve.doors import BodyLimit, KeyDoor
 from serve.limits import ServingLimits
 from serve.measures import Counted, Measures
 from serve.messages import Backend, Conversation, Description, Job
-from serve.problems import NotLoaded, UnknownModel, install_problems
+from serve.problems import UnknownModel, install_problems
+from serve.replay import NotLoaded
 from serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest, GenerationRequest, TokenizeRequest
 from serve.static_files import add_playground
 
@@ -36,13 +37,18 @@ class _Models:
         self._backend, self._patience_s = backend, patience_s
         self.found: Description | None = None
         self._known = asyncio.Event()
+        self._missing = NotLoaded("the models are still being loaded; ask again in a few seconds")
 
     async def learn(self) -> None:
-        """Ask for ever. What is known stays while nobody answers."""
+        """Ask for ever. What is known stays while nobody answers, and is forgotten where nobody ever will."""
         while True:
             try:
                 self.found = await self._backend.describe()
                 self._known.set()
+            except NotLoaded as error:
+                log.error("%s", error)
+                self.found, self._missing = None, error
+                self._known.clear()
             except Exception as error:  # whatever goes wrong behind, the models are not there
                 log.warning("the models are not ready: %s", error)
             await asyncio.sleep(_RETRY_S if self.found is None else _LOOK_S)
@@ -50,7 +56,7 @@ class _Models:
     def get(self) -> Description:
         """Raises NotLoaded."""
         if self.found is None:
-            raise NotLoaded("the models are still being loaded; ask again in a few seconds")
+            raise NotLoaded(str(self._missing))  # a new one: an error that is raised grows by each raise
         return self.found
 
     async def require(self, model: str) -> None:

@@ -11,17 +11,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.core.errors import AllocationError, ConfigError, CorpusError, Overloaded, ServingError
-from serve.replay import OtherRelease, ReplicaLost
+from serve.replay import NotLoaded, OtherRelease, ReplicaLost
 
 log = logging.getLogger(__name__)
 
 
 class UnknownModel(ServingError):
     """A model is asked for that is not served."""
-
-
-class NotLoaded(ServingError):
-    """The models are still being loaded."""
 
 
 STATUSES: Mapping[type[Exception], tuple[int, str, str | None]] = {

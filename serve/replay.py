@@ -27,6 +27,10 @@ class ReplicaLost(ServingError):
     """A replica went away with a job in its hands."""
 
 
+class NotLoaded(ServingError):
+    """No models are there: they are still being loaded, or could not be started."""
+
+
 class OtherRelease(ServingError):
     """A text was begun by another release than the one that is to go on with it."""
 

@@ -14,9 +14,11 @@ from fastapi.testclient import TestClient
 
 from app.core.errors import Overloaded
 from app.ensemble.engine import Load
+from serve import ingress
 from serve.ingress import make_api
 from serve.limits import ServingLimits
 from serve.messages import Accepted, Batch, Job, Piece, Token
+from serve.replay import NotLoaded
 from serve.replica import Replica
 from tests.support.ensembles import demo_ensemble
 from tests.support.serving import post
@@ -31,9 +33,12 @@ class Slow(Replica):
         super().__init__(demo_ensemble(), slots=1)
         self.refuses, self.breaks, self.loads = refuses, breaks, loads
         self.begun, self.ended = 0, 0
+        self.lacks: Exception | None = None
 
     async def describe(self) -> Any:
         """As a replica does, or never."""
+        if self.lacks:
+            raise self.lacks
         if not self.loads:
             raise RuntimeError("not there yet")
         return await super().describe()
@@ -115,6 +120,29 @@ def test_a_request_waits_for_models_that_are_being_loaded_and_is_answered() -> N
         threading.Timer(0.5, setattr, (backend, "loads", True)).start()
         answer = post(client, prompt="x")
     assert answer.status_code == 504 and backend.begun == 1, "it never ends, so it was begun"
+
+
+def test_models_that_cannot_be_started_any_more_are_forgotten_until_they_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ingress, "_LOOK_S", 0.01)
+    monkeypatch.setattr(ingress, "_RETRY_S", 0.01)
+    backend = Slow()
+    with TestClient(make_api(backend, ServingLimits(loading_s=0)), raise_server_exceptions=False) as client:
+
+        def becomes(status: int) -> Any:
+            while (answer := client.get("/ready")).status_code != status:
+                pass
+            return answer
+
+        becomes(200)
+        backend.lacks = NotLoaded("the models could not be started")
+        assert becomes(503).json()["error"]["message"] == "the models could not be started"
+        assert post(client, prompt="x").json()["error"]["code"] == "not_ready" and not backend.begun
+        backend.lacks = None
+        becomes(200)
+        backend.loads = False  # nobody answers just now: what is known stays
+        assert client.get("/ready").status_code == 200
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from app.core.errors import Overloaded
 from app.ensemble.remote_client import Unreachable
+from app.ensemble.sampling import Sampling
 from benchmarks.served import Served, serve_config, two_versions
 from serve.handles import HandleBackend, own_error
-from serve.replay import ReplicaLost
+from serve.messages import Job
+from serve.replay import NotLoaded, ReplicaLost
 from tests.support.serving import chunks
 from tests.support.whole_run import WholeRun
 
@@ -54,6 +57,39 @@ def test_a_replica_that_is_gone_is_told_from_one_that_refuses() -> None:
     gone = [ActorDiedError(), ActorUnavailableError("x", None), RayTaskError("f", "t", ActorDiedError())]
     gone.append(RayTaskError("f", "t", Unreachable("an expert of its")))
     assert all(isinstance(own_error(error), ReplicaLost) for error in gone)
+
+
+def test_models_that_serve_has_given_up_are_not_there() -> None:
+    class Failed:
+        def options(self, **_: object) -> Failed:
+            """Itself."""
+            return self
+
+        def remote(self, *_: object) -> Failed:
+            """Itself."""
+            return self
+
+        def cancel(self) -> None:
+            """Nothing."""
+
+        def __await__(self) -> Any:
+            raise DeploymentUnavailableError("models")
+
+        async def __aiter__(self) -> Any:
+            raise DeploymentUnavailableError("models")
+            yield
+
+    handle = Failed()
+    handle.encode = handle.describe = handle.answer = handle  # type: ignore[attr-defined]
+    backend = HandleBackend(handle)
+
+    async def answered() -> None:
+        async for _ in backend.answer(Job("ensemble", ["x"], Sampling(1))):
+            pass
+
+    for call in (backend.describe, lambda: backend.encode("x", True), answered):
+        with pytest.raises(NotLoaded, match="could not be started; see `serve status`"):
+            asyncio.run(call())
 
 
 @pytest.mark.rare
