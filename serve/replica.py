@@ -183,12 +183,12 @@ class Replica:
 
     def _ids(self, prompt: Prompt) -> list[int]:
         if isinstance(prompt, Conversation):
+            for number, turn in enumerate(prompt.turns):
+                for part, text in turn.items():
+                    _require_whole(text, f"messages[{number}].{part}")
             return self._ensemble.tokenizer.chat_prompt(prompt.turns)
         if isinstance(prompt, str):
-            # JSON may hold one as an escape, and UTF-8, which the tokenizer takes, cannot.
-            lone = next((i for i, character in enumerate(prompt) if "\ud800" <= character <= "\udfff"), None)
-            if lone is not None:
-                raise ServingError(f"prompt holds half a surrogate pair at character {lone}; send whole characters")
+            _require_whole(prompt, "prompt")
             tokenizer = self._ensemble.tokenizer
             return [tokenizer.start_id, *tokenizer.encode_batch([prompt])[0].tolist()]
         if not prompt:
@@ -243,6 +243,13 @@ class Replica:
         names = tokenizer.names([step.token, *(token for token, _ in likely)])
         top = {names[token]: value for token, value in likely}
         return Token(step.token, names[step.token], step.piece, log_prob, top, step.weights.tolist())
+
+
+def _require_whole(text: str, where: str) -> None:
+    # JSON may hold one as an escape, and UTF-8, which the tokenizer takes, cannot.
+    lone = next((i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
+    if lone is not None:
+        raise ServingError(f"{where} holds half a surrogate pair at character {lone}; send whole characters")
 
 
 def _effort(work: Work) -> Effort:

@@ -273,6 +273,16 @@ def test_chat_without_a_template_is_a_clear_400(client: TestClient) -> None:
     assert answer.status_code == 400 and "no chat template; use /v1/completions" in answer.json()["error"]["message"]
 
 
+def test_half_a_surrogate_pair_in_a_turn_is_refused_by_its_place(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_ensemble().tokenizer._library, "chat_template", "{{ messages[0]['content'] }}")
+    turns = [{"role": "user", "content": "12 "}, {"role": "user", "content": "1 \ud800"}]
+    answer = post(client, "/v1/chat/completions", messages=turns)
+    assert answer.status_code == 400
+    assert "messages[1].content holds half a surrogate pair at character 2" in answer.json()["error"]["message"]
+
+
 def test_chat_fills_the_template_and_has_openais_shape(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     template = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}assistant: "
     monkeypatch.setattr(demo_ensemble().tokenizer._library, "chat_template", template)
