@@ -150,9 +150,10 @@ def joined(pieces: Iterable[Piece], count: int) -> list[Piece]:
 
 
 def _chat_logprob(token: Token) -> JsonDict:
-    top = [_named(name, value) for name, value in token.top.items()]
-    return {**_named(token.name, token.log_prob), "top_logprobs": top}
+    top = [_named(token, name, value) for name, value in token.top.items()]
+    return {**_named(token, token.name, token.log_prob), "top_logprobs": top}
 
 
-def _named(name: str, value: float | None) -> JsonDict:
-    return {"token": name, "logprob": value, "bytes": list(name.encode())}
+def _named(token: Token, name: str, value: float | None) -> JsonDict:
+    # A client puts characters together from them that came as several tokens.
+    return {"token": name, "logprob": value, "bytes": list(token.raw.get(name, name.encode()))}

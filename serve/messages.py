@@ -73,7 +73,8 @@ class Token:
     """A token of a text: id, its own name, the text that became complete with it, what it was drawn or scored with.
 
     log_prob: nats under the mixture; top: names and log-probabilities of the most probable tokens, this one included
-    with the same value. weights: of the job's experts, NaN where the token was not scored.
+    with the same value. weights: of the job's experts, NaN where the token was not scored. raw: by name, the bytes of
+    text that a token stands for, where they are not those of its name.
     """
 
     id: int
@@ -82,6 +83,7 @@ class Token:
     log_prob: float | None
     top: Mapping[str, float]
     weights: Sequence[float]
+    raw: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,10 @@ class Replica:
         # Two tokens may be the same text; as one key the less probable would hide the other.
         names = tokenizer.names([step.token, *(token for token, _ in likely)])
         top = {names[token]: value for token, value in likely}
-        return Token(step.token, names[step.token], step.piece, log_prob, top, step.weights.tolist())
+        # A name that is no spelling is the text itself, and needs no further look.
+        spelt = {name: token for token, name in names.items() if name == tokenizer.spelling(token)}
+        raw = {name: found for name, token in spelt.items() if (found := tokenizer.bytes_of(token)) != name.encode()}
+        return Token(step.token, names[step.token], step.piece, log_prob, top, step.weights.tolist(), raw)
 
 
 def _require_whole(text: str, where: str) -> None:

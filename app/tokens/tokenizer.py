@@ -20,6 +20,11 @@ from app.core.records import IntArray
 START, PAD, UNKNOWN = "</s>", "<pad>", "<unk>"
 # Spelt as the library's byte fallback looks them up.
 _BYTES = [f"<0x{value:02X}>" for value in range(256)]
+# The characters that a byte-level vocabulary writes bytes as: printable ones as themselves, the others from 256 on.
+_PRINTABLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+_BYTE_OF = {chr(value): value for value in _PRINTABLE} | {
+    chr(256 + place): value for place, value in enumerate(sorted({*range(256)} - {*_PRINTABLE}))
+}
 # Words keep their leading space and their combining marks (Hindi vowel signs are marks, not letters).
 _WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s"
 _LEAST_MERGES = 64
@@ -117,6 +122,28 @@ class Tokenizer:
         """A token's name in the vocabulary, which no other token has; ids may have gaps."""
         found = self._backend.id_to_token(token)
         return f"<id {token}>" if found is None else str(found)
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes of text that a token stands for; of one that is no text, those of its name."""
+        spelling = self.spelling(token)
+        if "ByteFallback" in self._decoders and spelling in _BYTES:
+            return bytes.fromhex(spelling[3:5])
+        # What was added to a vocabulary of bytes is spelt as it is.
+        if "ByteLevel" in self._decoders and token not in self._added and set(spelling) <= _BYTE_OF.keys():
+            return bytes(_BYTE_OF[character] for character in spelling)
+        return self.name(token).encode()
+
+    @functools.cached_property
+    def _decoders(self) -> frozenset[str]:
+        """Kinds of the steps that turn tokens into text."""
+        if self._backend.decoder is None:
+            return frozenset()
+        state = json.loads(self._backend.decoder.__getstate__())
+        return frozenset(step["type"] for step in (state, *state.get("decoders", ())))
+
+    @functools.cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(self._backend.get_added_tokens_decoder())
 
     def description(self) -> dict[str, str | None]:
         """The special tokens and the chat template, by the names that clients of a server ask for."""

@@ -304,6 +304,22 @@ def test_chat_fills_the_template_and_has_openais_shape(client: TestClient, monke
     assert "".join(part["choices"][0]["delta"]["content"] for part in deltas) == plain
 
 
+def test_the_bytes_of_a_chats_tokens_are_those_of_the_text(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = demo_ensemble().tokenizer
+    monkeypatch.setattr(tokenizer._library, "chat_template", "{{ messages[0]['content'] }}")
+    byte = next(token for token in range(tokenizer.vocab_size) if tokenizer.spelling(token) == "<0xE3>")
+    turns = [{"role": "user", "content": "日本"}]
+    body: dict[str, Any] = {"messages": turns, "logprobs": True, "temperature": 0, "max_tokens": 2}
+    asked = {**body, "top_logprobs": 5, "logit_bias": {str(byte): 100}}
+    content = post(client, "/v1/chat/completions", **asked).json()["choices"][0]["logprobs"]["content"]
+    for entry in content:
+        assert (entry["token"], entry["bytes"]) == ("<0xE3>", [0xE3])
+        assert {"token": "<0xE3>", "logprob": entry["logprob"], "bytes": [0xE3]} in entry["top_logprobs"]
+        for one in entry["top_logprobs"]:
+            name = one["token"]
+            assert bytes(one["bytes"]) == (bytes.fromhex(name[3:5]) if name.startswith("<0x") else name.encode())
+
+
 def test_the_metrics_count_what_was_asked_and_made() -> None:
     with served() as client:
         complete(client, max_tokens=5)

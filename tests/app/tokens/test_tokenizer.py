@@ -197,6 +197,31 @@ def test_a_name_is_the_text_inside_another(tokenizer: Tokenizer, tmp_path: Path)
     assert tokenizer.name(tokenizer.encode_batch(["ꦗ"])[0].tolist()[0]).startswith("<0x")
 
 
+def byte_level_folder(path: Path) -> None:
+    vocabulary = {character: token for token, character in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    backend = Backend(models.BPE(vocabulary | {"Ġt": 256}, [("Ġ", "t")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    library = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<é>", clean_up_tokenization_spaces=False)
+    library.save_pretrained(str(path))
+
+
+@pytest.mark.parametrize("text", [*TEXTS, *ODD_TEXTS[1:]])
+def test_the_bytes_of_tokens_are_those_of_the_text(tokenizer: Tokenizer, tmp_path: Path, text: str) -> None:
+    byte_level_folder(tmp_path)
+    for found in (tokenizer, load_tokenizer(str(tmp_path))):
+        (ids,) = found.encode_batch([text])
+        assert b"".join(map(found.bytes_of, ids.tolist())) == text.encode()
+        assert found.bytes_of(found.end_id).decode() == found.spelling(found.end_id)
+
+
+def test_the_bytes_of_a_token_hold_its_space(tmp_path: Path) -> None:
+    xglm_folder(tmp_path)
+    xglm = load_tokenizer(str(tmp_path))
+    (ids,) = xglm.encode_batch(["the fox"])
+    assert [xglm.bytes_of(token) for token in (xglm.end_id, *ids.tolist())] == [b"</s>", b" the", b" fox"]
+
+
 def test_tokens_of_the_same_text_are_named_by_their_spellings_all_of_them(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
