@@ -15,6 +15,11 @@ _SHORT = 16
 """Feeds of up to this many tokens are decoding, longer ones are pieces of a past that is read."""
 
 
+def _reads(feeds: Sequence[Feed]) -> bool:
+    """Whether they read a past; by their targets too: pieces of one that is scored may be as short as drafts."""
+    return any(feed.targets or len(feed.tokens) > _SHORT for feed in feeds)
+
+
 class Waiting(Generic[T]):
     """First come, first served; ``most`` wait at once."""
 
@@ -71,13 +76,14 @@ class Slots:
 def chosen(asks: Iterable[tuple[T, Sequence[Feed]]], budget: int) -> list[T]:
     """Who is served in this step, of those that ask, oldest first.
 
-    All who decode; and of those who read a past, as many as ``budget`` tokens allow, the first in any case: so the time
-    between two tokens of a text is bounded whatever others have to read, and nobody waits for ever.
+    All who decode; and of those who read a past (a prompt, or what a dropped expert has missed), as many as ``budget``
+    tokens allow, the first in any case: so the time between two tokens of a text is bounded whatever others have to
+    read, and nobody waits for ever.
     """
     served = []
     read = 0
     for who, feeds in asks:
-        if max(len(feed.tokens) for feed in feeds) <= _SHORT:
+        if not _reads(feeds):
             served.append(who)
             continue
         tokens = sum(len(feed.tokens) for feed in feeds)

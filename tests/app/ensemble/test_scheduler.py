@@ -21,6 +21,27 @@ def test_the_first_reader_is_served_whatever_it_asks() -> None:
     assert chosen([], budget=10) == []
 
 
+def scored(*lengths: int) -> list[Feed]:
+    return [feed._replace(targets=feed.tokens, rows=0) for feed in ask(*lengths)]
+
+
+def test_pieces_that_are_scored_are_reading_however_short() -> None:
+    """Over XGLM's vocabulary the pieces of a scored prompt hold 16 tokens."""
+    asks = [(str(reader), scored(16, 16)) for reader in range(9)]
+    assert chosen([*asks, ("decodes", ask(1, 5))], budget=128) == ["0", "1", "2", "3", "decodes"]
+
+
+def test_whoever_is_put_off_is_the_first_reader_in_time() -> None:
+    left, steps = dict.fromkeys("abcd", 3), 0  # pieces that each has to read
+    while left:
+        (first, *others) = chosen([(name, scored(8)) for name in left], budget=1)
+        assert not others
+        left[first] -= 1
+        left = {name: pieces for name, pieces in left.items() if pieces}
+        steps += 1
+    assert steps == 12
+
+
 def test_slots_are_given_once() -> None:
     slots = Slots(2)
     assert (slots.take(), slots.take(), slots.free) == (0, 1, 0)
