@@ -1,6 +1,7 @@
 """The ensemble's probability of a token: log sum_e alpha_e p_e, computed in log space.
 
-A mixture of probabilities. The published downstream script mixes raw logits instead, which is another model.
+A mixture of probabilities. The published downstream script mixes raw logits instead, which is another model
+(``mix_logits``); nothing here serves or evaluates it.
 """
 
 from __future__ import annotations
@@ -38,3 +39,18 @@ def mix_log_probs_torch(log_probs: torch.Tensor, weights: torch.Tensor, dim: int
     log_weights = weights.log()
     terms = torch.where(torch.isneginf(log_weights), log_weights, log_weights + log_probs)
     return torch.logsumexp(terms, dim=dim)
+
+
+def mix_logits(logits: FloatArray, weights: FloatArray) -> FloatArray:
+    """(..., V) log-probabilities of log_softmax(sum_e weights_e logits_e), in float64. Not the mixture: see above.
+
+    It is the experts' normalised geometric mean, prod_e p_e^alpha_e. logits: (..., k, V), each expert's up to a
+    constant; weights: (..., k), sum to 1. An expert of weight 0 is ignored whatever it says.
+    """
+    shares = np.asarray(weights, dtype=np.float64)[..., None]
+    with np.errstate(invalid="ignore"):  # 0 times -inf, which is not used
+        terms = np.where(shares == 0, 0.0, shares * np.asarray(logits, dtype=np.float64))
+    summed = terms.sum(axis=-2)
+    shifted = summed - summed.max(axis=-1, keepdims=True)
+    mixed: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return mixed

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.ensemble.mixing import mix_log_probs, mix_log_probs_torch
+from app.ensemble.mixing import mix_log_probs, mix_log_probs_torch, mix_logits
 
 RNG = np.random.default_rng(1)
 
@@ -63,3 +63,20 @@ def test_weights_may_be_shared_by_all_tokens() -> None:
 def test_single_precision_scores_are_mixed_in_double() -> None:
     log_probs = np.log(RNG.uniform(size=(8, 3))).astype(np.float32)
     assert mix_log_probs(log_probs, np.full(3, 1 / 3)).dtype == np.float64
+
+
+def test_mixed_logits_by_hand_are_not_the_mixture() -> None:
+    """4^0.75 : 4^0.25 = 2 : 1, while 0.75 * 0.8 + 0.25 * 0.2 = 0.65."""
+    logits, weights = np.array([[math.log(4), 0.0], [0.0, math.log(4)]]), np.array([0.75, 0.25])
+    assert np.exp(mix_logits(logits, weights)) == pytest.approx([2 / 3, 1 / 3])
+    assert mix_logits(logits + np.array([[7.0], [-3.0]]), weights) == pytest.approx(mix_logits(logits, weights))
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.exp(mix_log_probs(np.log(probs.T), weights)) == pytest.approx([0.65, 0.35])
+
+
+def test_mixed_logits_of_any_shape_far_from_zero_and_beside_an_expert_without_weight() -> None:
+    logits, weights = RNG.normal(size=(3, 4, 9)) + 5000, RNG.dirichlet(np.ones(4), size=3)
+    expected = torch.from_numpy((logits * weights[..., None]).sum(axis=1)).log_softmax(-1).numpy()
+    assert mix_logits(logits, weights) == pytest.approx(expected)
+    silent = np.array([[math.nan, -math.inf], [0.0, -math.inf]])
+    assert mix_logits(silent, np.array([0.0, 1.0])) == pytest.approx([0.0, -math.inf])
