@@ -76,6 +76,12 @@ def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
         raise ServingError(
             f"xelm.experts gives weights, but weighting {settings.name} does not look at them; use fixed or posterior"
         )
+    if mixing.temperature is not None and not rule.uses_temperature:
+        those = ", ".join(name for name, other in RULES.items() if other.uses_temperature)
+        raise ServingError(
+            f"xelm.temperature is {mixing.temperature:g}, but weighting {settings.name} does not look at it; leave it"
+            f" out or choose one of {those}"
+        )
     prior = _prior(ensemble, mixing, places)
     source = _Some(ensemble.allocator, places)
 

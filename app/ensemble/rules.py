@@ -65,6 +65,11 @@ class Rule:
         """Whether it starts from the prior."""
         return self.base is _prior
 
+    @property
+    def uses_temperature(self) -> bool:
+        """Whether it looks at the temperature: the nearest expert is the nearest at any."""
+        return self.base in (_squared, _fourth_power)
+
 
 def rule_of(settings: WeightingSettings) -> Rule:
     """The rule of these settings. Raises ConfigError for an unknown name or a number outside its range."""

@@ -108,6 +108,8 @@ def test_token_ids_are_taken_as_given_and_text_gets_the_start_token(replica: Rep
         ("x", {"experts": ()}, ServingError, "is empty"),
         ("x", {"experts": ("expert-01",), "language": "de"}, ServingError, "none of expert-01 owns language 'de'"),
         ("x", {"experts": ("expert-01",), "fixed": (1.0,), "weighting": "uniform"}, ServingError, "does not look"),
+        ("x", {"temperature": 0.5}, ServingError, r"xelm\.temperature is 0\.5, but weighting posterior .* of tfidf"),
+        ("x", {"temperature": 0.5, "language": "de"}, ServingError, "weighting one_hot does not look at it"),
     ],
 )
 def test_what_cannot_be_met_is_refused_before_the_first_event(
@@ -115,6 +117,12 @@ def test_what_cannot_be_met_is_refused_before_the_first_event(
 ) -> None:
     with pytest.raises(error, match=message):
         all_of(replica, Job("ensemble", (prompt,), GREEDY, mixing=Mixing(**mixing)))
+
+
+def test_a_temperature_is_taken_by_the_rules_that_look_at_it(replica: Replica) -> None:
+    for name in ("tfidf", "as_coded", "product_of_experts"):
+        mixing = Mixing(language="de", weighting=name, temperature=0.5)
+        assert pieces_of(all_of(replica, Job("ensemble", ("12 ",), GREEDY, mixing=mixing)))
 
 
 def test_options_for_mixing_are_refused_where_nothing_is_mixed(replica: Replica) -> None:
