@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ModelCheckpoints:
-    """Saves and finds checkpoints in a ``model`` stage; ``keep`` newest ones stay."""
+    """Saves and finds checkpoints in a ``model`` stage; the one saved last and the ``keep - 1`` before it stay."""
 
     stage: StageFolder
     keep: int
@@ -82,9 +82,12 @@ class ModelCheckpoints:
         steps = self.steps()
         for copied in steps:
             self.stage.forget(step_folder(copied))
-        # Only once the new one is committed: a kill at any moment leaves one to go on from.
-        for old in steps[: -self.keep]:
-            self.stage.remove(step_folder(old))
+        # Only once the new one is committed: a kill at any moment leaves one to go on from. What is newer was torn when
+        # this attempt resumed, or is an orphan's: were it counted, the one just committed could be pruned for it.
+        kept = [older for older in steps if older <= step][-self.keep :]
+        for other in steps:
+            if other not in kept:
+                self.stage.remove(step_folder(other))
 
     def clear(self) -> None:
         """Remove all checkpoints, once the final model is published."""

@@ -100,3 +100,20 @@ def test_a_copy_of_a_remote_checkpoint_goes_with_the_next_save(remote: ModelChec
     assert copy is not None and (copy / "state").read_text() == "at 10"
     _save(remote, 20)
     assert not copy.exists() and remote.steps() == [10, 20]
+
+
+@pytest.mark.parametrize(("keep", "left"), [(1, [53]), (2, [50, 53])])
+def test_a_save_after_a_torn_newer_one_stays_and_the_torn_one_goes(
+    remote: ModelCheckpoints, keep: int, left: list[int]
+) -> None:
+    remote.keep = keep
+    for step in (50, 60):
+        # Kept by more: a kill in the middle of an upload leaves the one before it, whatever ``keep`` is.
+        _save(ModelCheckpoints(remote.stage, 3, remote.attempt), step)
+    remote.stage.remove("step-00000060/manifest.json")
+    resumed = remote.latest()
+    assert resumed is not None and resumed.name == "step-00000050"
+    _save(remote, 53)
+    latest = remote.latest()
+    assert latest is not None and latest.name == "step-00000053"
+    assert remote.steps() == left
