@@ -260,14 +260,24 @@ class StageFolder(Folder):
 
     def publish(self, manifest: Manifest) -> None:
         """Declare the stage complete: manifest first, then the done marker; what killed writers left is removed."""
-        fs, path = self._fs()
-        for leftover in fs.glob(f"{path}/**/*{_TEMPORARY}") + fs.glob(f"{path}/*{_TEMPORARY}"):
-            # It may have lain in a folder that was removed just now.
-            if fs.exists(leftover):
-                fs.rm(leftover, recursive=True)
+        self._remove_leftovers()
         self.write(MANIFEST, manifest.to_json().encode())
         # Last: whoever sees it sees all the rest.
         self.write(DONE, b"")
+
+    def _remove_leftovers(self) -> None:
+        fs, path = self._anew("")
+        with self._using("remove what killed writers left in", ""):
+            # Folder by folder: a stage may have a million files, and a glob holds what is known of each.
+            for place, folders, files in fs.walk(path, detail=False):
+                left = [name for name in (*folders, *files) if name.endswith(_TEMPORARY)]
+                # What is in one goes with it, and is not walked into.
+                folders[:] = [name for name in folders if not name.endswith(_TEMPORARY)]
+                for name in left:
+                    with suppress(FileNotFoundError):  # its writer may live, and have renamed it just now
+                        fs.rm(f"{place}/{name}", recursive=True)
+                # Clients of object stores remember each listing.
+                fs.invalidate_cache()
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,12 @@ def find_poor_files(files: Sequence[SourceFile], sidecars: Sequence[Sidecar]) ->
     return found
 
 
-def tell_poor_files(poor: Sequence[PoorFile]) -> list[str]:
-    """A line for each of the first files."""
-    more = [f"and {len(poor) - _TOLD} more files, all named in the data card"] if len(poor) > _TOLD else []
-    return [*map(str, poor[:_TOLD]), *more]
+def tell_poor_files(poor: Sequence[PoorFile], named: int) -> list[str]:
+    """A line for each of the first files. named: how many of them, from the first on, the data card names."""
+    if len(poor) <= _TOLD:
+        return list(map(str, poor))
+    card = "all named in the data card" if named >= len(poor) else f"the data card names the first {named} of all"
+    return [*map(str, poor[:_TOLD]), f"and {len(poor) - _TOLD} more files, {card}"]
 
 
 def refuse_most_lost(place: str, files: Sequence[SourceFile], survey: Survey, poor: Sequence[PoorFile]) -> None:
@@ -72,7 +74,7 @@ def refuse_most_lost(place: str, files: Sequence[SourceFile], survey: Survey, po
     lost = sum(file.size_bytes for file in unread) + sum(file.size_bytes * file.share for file in poor)
     total = sum(file.size_bytes for file in unread) + sum(file.size_bytes or 0 for file in files)
     if lost > total / 2:
-        told = "; ".join([*tell_poor_files([file for file in poor if file.share])[:3], *tell_unread(unread)])
+        told = "; ".join([*[str(file) for file in poor if file.share][:3], *tell_unread(unread)])
         raise CorpusError(
             f"{place}: about {format_bytes(lost)} of {format_bytes(total)} could not be read: {told}. Check"
             " corpus.columns, put the files right, or name those to read by a glob in corpus.path"

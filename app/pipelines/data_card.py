@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from app.artifacts.layout import DATA_CARD
@@ -56,10 +56,11 @@ def make_card(
     survey: Survey,
     identified: frozenset[str] | None,
     count_duplicates: CountDuplicates,
-) -> DataCard:
+) -> tuple[DataCard, list[PoorFile]]:
     """Add up the sidecars of the files that were read, by their numbers, count duplicates, and write the card.
 
-    identified: languages that the identification knows, None if it is off.
+    Returns it and all poor files, of which it names the first. identified: languages that the identification knows,
+    None if it is off.
     """
     sidecars = [read_sidecar(stage, number) for number in files]
     documents, sizes, rejects = Counter[str](), Counter[str](), Counter[str]()
@@ -72,7 +73,7 @@ def make_card(
             # By the file's language: a row that cannot be read names none itself.
             by_language.setdefault(file.lang or "unknown", Counter()).update(sidecar.rejects)
     languages = sorted({name.partition("/")[0] for name in documents})
-    repeats = count_duplicates(documents, sizes)
+    repeats, poor = count_duplicates(documents, sizes), find_poor_files(list(files.values()), sidecars)
     card = DataCard(
         documents=_sorted(documents),
         bytes=_sorted(sizes),
@@ -82,13 +83,13 @@ def make_card(
         held_out_in_training={lang: across for lang, (_, across) in repeats.items()},
         understood=survey.understood,
         unread=survey.unread[:_NAMED],
-        poor_files=tuple(find_poor_files(list(files.values()), sidecars)[:_NAMED]),
+        poor_files=tuple(poor[:_NAMED]),
         languages_not_identified=(
             None if identified is None else tuple(lang for lang in languages if lang not in identified)
         ),
     )
     stage.write_json(DATA_CARD, asdict(card))
-    return card
+    return card, poor
 
 
 def read_card(stage: Folder) -> DataCard:
@@ -104,14 +105,14 @@ def tell_survey(survey: Survey) -> None:
         log.warning("%s", line)
 
 
-def tell_card(card: DataCard, where: str) -> None:
-    """Log what was read and what was lost. ``where``: the folder of the rejected rows."""
+def tell_card(card: DataCard, poor: Sequence[PoorFile], where: str) -> None:
+    """Log what was read and what was lost. ``poor``: all poor files, ``where``: the folder of the rejected rows."""
     documents, rejected = sum(card.documents.values()), sum(card.rejects.values())
     reasons = ", ".join(f"{reason} {count}" for reason, count in card.rejects.items())
     log.info("%d documents in %d languages: %s", documents, len(card.languages), ", ".join(card.languages))
     if rejected:
         log.warning("%d rows are not used: %s; samples in %s", rejected, reasons, where)
-    for line in tell_poor_files(card.poor_files):
+    for line in tell_poor_files(poor, len(card.poor_files)):
         log.warning("poor file %s", line)
     if leaks := {lang: count for lang, count in card.held_out_in_training.items() if count}:
         told = ", ".join(f"{lang} {count} of {card.documents[f'{lang}/validation']}" for lang, count in leaks.items())

@@ -60,9 +60,9 @@ def make_shards(lineage: Lineage) -> Made:
     started = time.monotonic()
     read = _read_enough(config, files, stage) if config.corpus.enough_for_budget else _read_all(config, files, stage)
     count = functools.partial(count_duplicates, config, stage)
-    card = make_card(stage, read, survey, known_languages() if _is_identified(config) else None, count)
-    tell_card(card, f"{stage.uri}/{REJECTS}")
-    refuse_most_lost(_place(config), list(read.values()), survey, card.poor_files)
+    card, poor = make_card(stage, read, survey, known_languages() if _is_identified(config) else None, count)
+    tell_card(card, poor, f"{stage.uri}/{REJECTS}")
+    refuse_most_lost(_place(config), list(read.values()), survey, poor)
     if not card.documents:
         raise CorpusError(
             f"no usable document in {len(read)} files of {_place(config)}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,23 @@ def test_publishing_removes_what_killed_writers_left(store: Store) -> None:
     stage.write("de/train/a.bin", b"123")
     stage.write("de/train/a.bin.0123.tmp", b"1")
     stage.write("b.json.4567.tmp", b"1")
+    stage.write("final.89.tmp/config.json", b"{}")
     stage.publish(Manifest("tokens", "k1", {}, {}))
     assert stage.names("de/train") == ["a.bin"] and stage.names() == ["DONE", "de", "manifest.json"]
+
+
+def test_publishing_takes_memory_for_one_folder_and_not_for_all_files(tmp_path: Path) -> None:
+    stage = Store(str(tmp_path)).stage("tokens", "k1")
+    for folder in range(100):
+        place = Path(stage.uri, str(folder))
+        place.mkdir(parents=True)
+        for file in range(100):
+            (place / f"{file}.bin").touch()
+    tracemalloc.start()
+    stage.publish(Manifest("tokens", "k1", {}, {}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_a_foreign_manifest_is_stale(store: Store) -> None:
@@ -186,6 +202,7 @@ def test_errors_of_a_remote_client_are_storage_errors_whatever_their_class(
         lambda: folder.read("a.json"),
         lambda: folder.names(),
         lambda: folder.remove("a.json"),
+        lambda: folder.publish(Manifest("model", "m", {}, {})),
     ):
         with pytest.raises(StorageError, match="connection was closed"):
             use()

@@ -35,9 +35,11 @@ def test_a_file_that_gave_what_it_had_is_not_poor(sidecar: Sidecar) -> None:
 
 def test_a_line_says_what_was_lost_with_a_sample_and_the_last_line_how_many_more() -> None:
     poor = find_poor_files([SourceFile(f"{n}") for n in range(25)], [_sidecar(0, bad_json=3, not_text=1)] * 25)
-    told = tell_poor_files(poor)
+    told = tell_poor_files(poor, 25)
     assert told[0] == "0: no document; bad_json 3, not_text 1 (row 1: bad_json)"
     assert len(told) == 21 and told[-1] == "and 5 more files, all named in the data card"
+    assert tell_poor_files(poor, 22)[-1] == "and 5 more files, the data card names the first 22 of all"
+    assert len(tell_poor_files(poor[:20], 3)) == 20
 
 
 def test_more_than_half_lost_by_bytes_is_refused_and_half_is_not() -> None:
