@@ -40,7 +40,6 @@ TESTED_ELSEWHERE = {
     "app.planning.forecast": "tests/jobs/test_dry_run.py",
     "app.pipelines.report": "tests/app/pipelines/test_everything.py",
     "app.pipelines.seed": "tests/app/pipelines/test_everything.py and test_kill.py",
-    "app.lineage.settings": "tests/app/pipelines/test_everything.py",
     "app.pipelines.train": "tests/app/pipelines/test_everything.py and test_kill.py",
     "app.lineage.clusters": "tests/app/pipelines/test_everything.py and tests/jobs/test_dry_run.py",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from app.allocation.base import AllocationSettings
 from app.allocation.strategies import STRATEGIES, build_strategy, is_language_strategy
@@ -14,6 +15,7 @@ from app.core.seeding import derive_seed
 from app.core.suggest import unknown_value
 from app.corpora.base import CorpusSettings, SourceFile
 from app.corpora.enough import needed_bytes
+from app.corpora.layouts import LAYOUTS
 from app.ensemble.rules import WeightingSettings
 from app.models.architecture import ModelShape
 from app.models.registry import architecture
@@ -24,11 +26,13 @@ PROBE = "probe:"
 
 
 def corpus_settings(config: Config) -> CorpusSettings:
-    """What ``app.corpora`` needs."""
+    """What ``app.corpora`` needs. Made on the driver: local folders are absolute, since workers run in other ones."""
     corpus = config.corpus
+    # Of `files` it may be an address or a glob, and its listing makes the files' names absolute.
+    is_copy = corpus.source in LAYOUTS and corpus.path
     return CorpusSettings(
         source=corpus.source,
-        path=corpus.path or None,
+        path=str(Path(corpus.path).absolute()) if is_copy else corpus.path or None,
         languages=corpus.languages,
         seed=config.run.seed,
         columns=corpus.columns.model_dump(),
@@ -38,7 +42,7 @@ def corpus_settings(config: Config) -> CorpusSettings:
         max_line_bytes=corpus.max_line_bytes,
         min_characters=corpus.min_characters,
         revision=corpus.revision or None,
-        staging_dir=corpus.staging,
+        staging_dir=str(Path(corpus.staging).absolute()),
         retries=corpus.retries,
         retry_wait_seconds=corpus.retry_wait_seconds,
         documents_per_language=corpus.documents_per_language,
