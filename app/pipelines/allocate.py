@@ -32,7 +32,7 @@ def make_allocation(lineage: Lineage) -> Made:
         wanted = config.allocation.sample_documents
         sample = None
         if source is not None:
-            sample = draw_sample(config.cluster, source, languages, documents, wanted, stage.child(SAMPLE))
+            sample = draw_sample(config, source, languages, documents, wanted, stage.child(SAMPLE))
         fitted = fit_config(config, languages, sample, probes)
         save_allocator(fitted, stage.child(ALLOCATOR).write)
         if sample is not None:
@@ -49,7 +49,7 @@ def make_allocation(lineage: Lineage) -> Made:
     if source is None:
         counts["clusters"] = language_clusters(allocator, languages)
     else:
-        assign_all(config.cluster, source, languages, stage)
+        assign_all(config, source, languages, stage)
         counts |= assignment_counts(stage, languages)
     lineage.allocation.publish(counts, time.monotonic() - started)
     return {"allocation": stage}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +17,10 @@ from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import load_allocator
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT, SIZES
 from app.artifacts.store import StageFolder
-from app.config.schema import ClusterConfig
+from app.config.schema import Config
 from app.core.records import DocumentBatch, IntArray, JsonObject
 from app.fleet.ray_session import ray_session
-from app.pipelines.document_batches import DocumentSource
+from app.pipelines.document_batches import READERS, DocumentSource
 from app.pipelines.part_tasks import run_part_tasks
 
 log = logging.getLogger(__name__)
@@ -28,14 +29,18 @@ _UNEVEN = 1.5
 """Largest part over the mean from which on the log warns."""
 
 
-def assign_all(cluster: ClusterConfig, source: DocumentSource, languages: Sequence[str], stage: StageFolder) -> None:
+def assign_all(config: Config, source: DocumentSource, languages: Sequence[str], stage: StageFolder) -> None:
     """Write ``documents/<lang>/part-*.parquet`` (doc_id, expert) for every training part, and for every held-out one
     ``held_out/<lang>/part-*.parquet`` (doc_id, nearest expert, and nearest after the first tokens); beside each, under
     ``sizes/``, how many of its documents each expert has.
     """
     parts = [*source.parts(languages, "train"), *source.parts(languages, "validation")]
     # By the sizes, which are written last: a part without them may be half there after a kill.
-    waiting = [number for number, item in enumerate(parts) if not stage.exists(sizes_name(_target(*item)))]
+    names = [sizes_name(_target(*item)) for item in parts]
+    # A listing of each language, and not a look for each part.
+    folders = dict.fromkeys(name.rpartition("/")[0] for name in names)
+    done = {f"{folder}/{name}" for folder in folders for name in stage.names(folder)}
+    waiting = [number for number, name in enumerate(names) if name not in done]
 
     def assign_part(number: int) -> dict[str, int]:
         batch, allocator = source.read(*parts[number]), _allocator(stage)
@@ -46,8 +51,10 @@ def assign_all(cluster: ClusterConfig, source: DocumentSource, languages: Sequen
         return {"documents": len(batch)}
 
     if waiting:
-        with ray_session(cluster):
-            run_part_tasks("allocate", "parts", assign_part, waiting)
+        with ray_session(config.cluster):
+            run_part_tasks(
+                "allocate", "parts", assign_part, waiting, 1.0, source.sizes(parts), config.corpus.task_bytes
+            )
 
 
 def write_part(
@@ -106,13 +113,15 @@ def _by_language(
     """Documents by language and expert of all parts, whole and after their first tokens."""
     whole: dict[str, list[int]] = {}
     early: dict[str, list[int]] = {}
-    for lang in languages:
-        sums = {column: np.zeros(experts, np.int64) for column in ("expert", "expert_early")}
-        # From the store, and not from what the tasks returned: earlier attempts have done parts too.
-        for name in stage.names(f"{SIZES}/{folder}/{lang}"):
-            for column, counts in stage.read_json(f"{SIZES}/{folder}/{lang}/{name}").items():
-                sums[column] += np.asarray(counts, dtype=np.int64)
-        whole[lang], early[lang] = sums["expert"].tolist(), sums["expert_early"].tolist()
+    with ThreadPoolExecutor(READERS) as pool:
+        for lang in languages:
+            sums = {column: np.zeros(experts, np.int64) for column in ("expert", "expert_early")}
+            sizes = stage.child(f"{SIZES}/{folder}/{lang}")
+            # From the store, and not from what the tasks returned: earlier attempts have done parts too.
+            for found in pool.map(sizes.read_json, sizes.names()):
+                for column, counts in found.items():
+                    sums[column] += np.asarray(counts, dtype=np.int64)
+            whole[lang], early[lang] = sums["expert"].tolist(), sums["expert_early"].tolist()
     return whole, early
 
 

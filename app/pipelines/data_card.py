@@ -97,6 +97,15 @@ def read_card(stage: Folder) -> DataCard:
     return from_json(DataCard, stage.read_json(DATA_CARD), f"{stage.uri}/{DATA_CARD}")
 
 
+def part_bytes(shards: Folder, parts: Sequence[tuple[str, str, str]]) -> dict[int, float]:
+    """About how many bytes of text each (language, split, part) of finished shards has, by its place.
+
+    The card knows bytes by language and split, not by part: parts of one split count alike.
+    """
+    counts, sizes = Counter((lang, split) for lang, split, _ in parts), read_card(shards).bytes
+    return {at: sizes[f"{lang}/{split}"] / counts[lang, split] for at, (lang, split, _) in enumerate(parts)}
+
+
 def tell_survey(survey: Survey) -> None:
     """Log, before reading, what was understood and which files will not be read."""
     for line in survey.understood:

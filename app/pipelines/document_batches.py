@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,18 @@ import pyarrow.parquet as pq
 
 from app.allocation.base import Column
 from app.artifacts.store import Folder, StageFolder
-from app.config.schema import ClusterConfig
+from app.config.schema import Config
 from app.core.records import DocumentBatch
 from app.corpora.base import is_drawn
 from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
+from app.pipelines.data_card import part_bytes
 from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.units import missing
 from app.tokens.dataset import TokenCorpus
+
+READERS = 8
+"""Small files that the driver reads at once: of a remote store each read is a wait."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,15 @@ class DocumentSource:
         tokens = tuple(document.ids[head:-1] for document in documents)
         return DocumentBatch(tuple(document.doc_id for document in documents), (lang,) * len(tokens), (), tokens)
 
+    def sizes(self, parts: Sequence[tuple[str, str, str]]) -> dict[int, float]:
+        """About how many bytes of text each of these parts has, by its place."""
+        if self.column == "texts":
+            return part_bytes(self.stage, parts)
+        counts = _corpus(self.stage).counts
+        splits = dict.fromkeys((lang, split) for lang, split, _ in parts)
+        held = {(*where, f"{part.name}.parquet"): part.bytes for where in splits for part in counts.parts(*where)}
+        return {at: float(held[item]) for at, item in enumerate(parts)}
+
     def _names(self, lang: str, split: str) -> list[str]:
         if self.column == "texts":
             return part_names(self.stage, lang, split)
@@ -56,7 +71,7 @@ class DocumentSource:
 
 
 def draw_sample(
-    cluster: ClusterConfig,
+    config: Config,
     source: DocumentSource,
     languages: Sequence[str],
     documents: int,
@@ -68,17 +83,20 @@ def draw_sample(
     Each part's are drawn where it is read and stand in ``folder`` from then on; only they are read here.
     """
     share, parts = wanted / max(1, documents), source.parts(languages, "train")
-    waiting = [number for number in range(len(parts)) if not folder.exists(_sample_name(number))]
+    names = [_sample_name(number) for number in range(len(parts))]
+    # One listing: on a remote store a look for each part would be a request of its own, one after the other.
+    waiting = missing(folder, names)
 
     def draw_part(number: int) -> dict[str, int]:
         found = drawn(source.read(*parts[number]), share)
-        folder.write(_sample_name(number), batch_file(found))
+        folder.write(names[number], batch_file(found))
         return {"documents": len(found)}
 
     if waiting:
-        with ray_session(cluster):
-            run_part_tasks("sample", "parts", draw_part, waiting)
-    return joined([read_batch(folder.read(_sample_name(number))) for number in range(len(parts))])
+        with ray_session(config.cluster):
+            run_part_tasks("sample", "parts", draw_part, waiting, 1.0, source.sizes(parts), config.corpus.task_bytes)
+    with ThreadPoolExecutor(READERS) as pool:
+        return joined([read_batch(data) for data in pool.map(folder.read, names)])
 
 
 def drawn(batch: DocumentBatch, share: float) -> DocumentBatch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import Counter
 
 from app.artifacts.layout import TOKENIZER, shard_folder
 from app.artifacts.store import StageFolder
@@ -12,7 +11,7 @@ from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
-from app.pipelines.data_card import read_card
+from app.pipelines.data_card import part_bytes
 from app.pipelines.enough_text import require_enough_text
 from app.pipelines.part_tasks import run_part_tasks
 from app.tokens.counts import SPLITS, PartCount, counts_from_json, counts_to_json
@@ -42,9 +41,7 @@ def make_tokens(lineage: Lineage) -> Made:
             count = write_token_part(table, _tokenizer(tokenizer), target, name)
         return {"documents": count.documents, "tokens": count.tokens, "bytes": count.bytes}
 
-    # The data card knows bytes by language and split, not by part: parts of one split count alike.
-    count, sizes = Counter((lang, split) for lang, split, _ in parts), read_card(shards).bytes
-    weights = {at: sizes[f"{lang}/{split}"] / count[lang, split] for at, (lang, split, _) in enumerate(parts)}
+    weights = part_bytes(shards, parts)
     with ray_session(lineage.config.cluster):
         most = lineage.config.corpus.task_bytes
         done = run_part_tasks("tokenize", "parts", tokenize_part, range(len(parts)), 1.0, weights, most)
