@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,8 +29,11 @@ _THREADS = 8
 _TRIES = 8
 # Each read of a document touches its file; a system call every time would cost more than a finer order is worth.
 _TOUCH_SECONDS = 5.0
-# What is younger may be a file that another process is fetching right now.
-_LEFT_BEHIND_SECONDS = 3600.0
+# In all, for one file: fetches that hold the room end, or go on being replaced by others where the cache is too small.
+_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+# A killed process ends no fetch: what it held is found by looking again.
+_LOOK_SECONDS = 1.0
 _PARTIAL, _RESERVED, _LOCK = ".part", ".reserved", ".lock"
 # How much a file is wanted: it takes the place only of those wanted less. A reader that waits ranks above all, so it
 # gets its file even where the cache is smaller than the windows that are read.
@@ -51,7 +54,7 @@ class PartCache:
         # Apart, so that `expect` never waits for the folder's lock, which another process may hold. Whoever takes both
         # takes _disk first.
         self._lock, self._disk = threading.Lock(), threading.Lock()
-        self._arriving: dict[str, Future[None]] = {}
+        self._arriving: dict[str, Future[bool]] = {}
         self._now: dict[str, frozenset[str]] = {}
         self._soon: dict[str, frozenset[str]] = {}
         self._touched: dict[str, float] = {}
@@ -69,16 +72,19 @@ class PartCache:
 
     def read(self, file: File, read: Callable[[Path], T]) -> T:
         """Read a file by its local copy, which is fetched first if it is not there. Raises StorageError."""
-        name, _ = file
-        for _ in range(_TRIES):
+        (name, _), deadline, tries = file, time.monotonic() + _WAIT_SECONDS, 0
+        while tries < _TRIES:
             with suppress(FileNotFoundError):  # another process of this machine may remove it in between
                 self.touch(name)
                 return read(self._place / name)
             # This may only join a fetch ahead that finds no room; the next turn then asks for itself.
-            self._fetch(file, _ASKED)
+            if self._fetch(file, _ASKED) or time.monotonic() >= deadline:
+                tries += 1
+            else:
+                self._await_room(deadline)
         raise StorageError(
-            f"{self._root} is too small for the processes that share it: {name} left it {_TRIES} times before it was"
-            " read; raise artifacts.cache_bytes"
+            f"{self._root} is too small for the processes that share it: {name} found no room in {_WAIT_SECONDS:.0f} s,"
+            f" or left it {_TRIES} times before it was read; raise artifacts.cache_bytes ({self._limit})"
         )
 
     def touch(self, name: str) -> None:
@@ -97,18 +103,31 @@ class PartCache:
             with suppress(StorageError):  # whoever needs it meets the error, and is told
                 self._fetch(file, rank)
 
-    def _fetch(self, file: File, rank: int) -> None:
-        """Fetch a file, or wait until another thread has. rank: only what is wanted less may go for it."""
+    def _await_room(self, deadline: float) -> None:
+        """Wait until a fetch ends that holds room, of this process or another."""
+        with self._disk:
+            reserved = [path for path in self._held if path.suffix == _RESERVED]
+        until = min(deadline, time.monotonic() + _LOOK_SECONDS)
+        while time.monotonic() < until and all(path.exists() for path in reserved):
+            time.sleep(_POLL_SECONDS)
+
+    def _fetch(self, file: File, rank: int) -> bool:
+        """Fetch a file, or wait until another thread has; False if there was no room for it.
+
+        rank: only what is wanted less may go for it.
+        """
         with self._lock:
             arriving = self._arriving.get(file[0])
             if arriving is None:
-                mine = self._arriving[file[0]] = Future()
+                mine: Future[bool] = Future()
+                self._arriving[file[0]] = mine
         if arriving is not None:
             # Its thread runs already and is not queued, so that waiting cannot block a pool of few threads for ever.
             return arriving.result()
         try:
-            self._copy(file, rank)
-            mine.set_result(None)
+            had_room = self._copy(file, rank)
+            mine.set_result(had_room)
+            return had_room
         except BaseException as error:
             mine.set_exception(error)
             raise
@@ -116,32 +135,38 @@ class PartCache:
             with self._lock:
                 del self._arriving[file[0]]
 
-    def _copy(self, file: File, rank: int) -> None:
+    def _copy(self, file: File, rank: int) -> bool:
         name, size = file
         path = self._place / name
         # Unique, since another process may be fetching the same file.
         unique = f"{path.name}.{uuid.uuid4().hex}"
         partial, reserved = path.with_name(unique + _PARTIAL), path.with_name(unique + _RESERVED)
-        with self._alone():
-            if path.exists() or not self._make_room(size, rank):
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # A sparse file, so that other processes count the whole size while the bytes are still on their way.
-            with reserved.open("wb") as file_:
-                file_.truncate(size)
-            self._held[reserved] = (time.time_ns(), size)
-        try:
-            # Outside the folder's lock, under which all processes of the machine would wait for this download.
-            self._remote.fetch(name, partial)
+        with ExitStack() as until_fetched:
             with self._alone():
-                partial.replace(path)
-                self._held[path] = (time.time_ns(), path.stat().st_size)
-                self._unreserve(reserved)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            with self._alone():
-                self._unreserve(reserved)
-            raise
+                if path.exists():
+                    return True
+                if not self._make_room(size, rank):
+                    return False
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # A sparse file, so that other processes count the whole size while the bytes are still on their way;
+                # locked, so that they see whether this process lives.
+                reservation = until_fetched.enter_context(reserved.open("wb"))
+                fcntl.flock(reservation, fcntl.LOCK_EX)
+                reservation.truncate(size)
+                self._held[reserved] = (time.time_ns(), size)
+            try:
+                # Outside the folder's lock, under which all processes of the machine would wait for this download.
+                self._remote.fetch(name, partial)
+                with self._alone():
+                    partial.replace(path)
+                    self._held[path] = (time.time_ns(), path.stat().st_size)
+                    self._unreserve(reserved)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                with self._alone():
+                    self._unreserve(reserved)
+                raise
+        return True
 
     def _unreserve(self, reserved: Path) -> None:
         reserved.unlink(missing_ok=True)
@@ -153,7 +178,10 @@ class PartCache:
             raise StorageError(
                 f"a part of {size} bytes does not fit into {self._root}; raise artifacts.cache_bytes ({self._limit})"
             )
-        leaving, total = [], size + sum(held for _, held in self._held.values())
+        if size + self._total() > self._limit:
+            # Without a change that counts, others touch what they use, and a killed one lets go of what it held.
+            self._look()
+        leaving, total = [], size + self._total()
         if total > self._limit:
             for wanted, _, path in sorted((self._rank(self._name(p)), used, p) for p, (used, _) in self._held.items()):
                 if total <= self._limit or wanted >= rank:
@@ -168,21 +196,35 @@ class PartCache:
         for path in leaving:
             path.unlink(missing_ok=True)
             del self._held[path]
-            self._touched.pop(self._name(path), None)
-            self._dropped(self._name(path))
+            self._has_left(path)
         return True
 
+    def _total(self) -> int:
+        return sum(size for _, size in self._held.values())
+
+    def _has_left(self, path: Path) -> None:
+        self._touched.pop(self._name(path), None)
+        self._dropped(self._name(path))
+
     def _look(self) -> None:
-        """See what is here; what killed processes left on its way goes."""
-        self._held = {}
-        for path in self._root.rglob("*.*"):
+        """See what is here and what has left; what killed processes were fetching goes."""
+        before, self._held = self._held, {}
+        for path in self._root.rglob("*"):
+            # A partial file is counted by its reservation.
+            if path.suffix == _PARTIAL or path.name == _LOCK:
+                continue
             with suppress(FileNotFoundError):
-                status = path.stat()
-                if path.suffix in (_PARTIAL, _RESERVED) and time.time() - status.st_mtime > _LEFT_BEHIND_SECONDS:
+                if path.suffix == _RESERVED and _is_unlocked(path):
+                    # The reservation last: killed in between, the next one who looks finds both.
+                    path.with_suffix(_PARTIAL).unlink(missing_ok=True)
                     path.unlink()
-                # A partial file is counted by its reservation.
-                elif path.suffix != _PARTIAL and path.name != _LOCK and path.is_file():
+                elif path.is_file():
+                    status = path.stat()
                     self._held[path] = (status.st_mtime_ns, status.st_size)
+        # Else what another process removed would stay mapped here, and on the disk.
+        for path in before.keys() - self._held.keys():
+            if path.suffix != _RESERVED:
+                self._has_left(path)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._place).as_posix() if path.is_relative_to(self._place) else ""
@@ -210,3 +252,13 @@ class PartCache:
             lock.flush()
             self._changes = os.fstat(lock.fileno()).st_size
             yield
+
+
+def _is_unlocked(path: Path) -> bool:
+    """Whether no process holds a lock on this file."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

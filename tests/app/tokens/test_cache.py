@@ -5,13 +5,17 @@ import fcntl
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from app.artifacts.store import Folder, Store
 from app.core.errors import StorageError
-from app.tokens import stream
+from app.tokens import cache, stream
 from app.tokens.cache import PartCache
 from app.tokens.dataset import TokenCorpus
 from app.tokens.rows import BlockDataset
@@ -82,19 +86,19 @@ def folder_of_three(tmp_path: Path, limit: int) -> Folder:
 
 def test_what_is_being_read_stays_and_the_rest_leaves_first(tmp_path: Path) -> None:
     left: list[str] = []
-    cache = PartCache(folder_of_three(tmp_path, 20), left.append)
-    cache.expect("de", [("a", 10)], [])
+    parts = PartCache(folder_of_three(tmp_path, 20), left.append)
+    parts.expect("de", [("a", 10)], [])
     for name in ("a", "b", "c"):
-        assert cache.read((name, 10), Path.read_bytes) == name.encode() * 10
+        assert parts.read((name, 10), Path.read_bytes) == name.encode() * 10
     assert left == ["b"]
     assert bytes_in(tmp_path / "cache") == 20
 
 
 def test_a_copy_that_another_process_removed_is_fetched_again(tmp_path: Path) -> None:
-    cache = PartCache(folder_of_three(tmp_path, 20), list)
-    cache.read(("a", 10), Path.read_bytes)
+    parts = PartCache(folder_of_three(tmp_path, 20), list)
+    parts.read(("a", 10), Path.read_bytes)
     shutil.rmtree(tmp_path / "cache")
-    assert cache.read(("a", 10), Path.read_bytes) == b"a" * 10
+    assert parts.read(("a", 10), Path.read_bytes) == b"a" * 10
 
 
 def test_others_see_what_a_process_changed_that_was_killed_in_the_middle(tmp_path: Path) -> None:
@@ -102,8 +106,8 @@ def test_others_see_what_a_process_changed_that_was_killed_in_the_middle(tmp_pat
     remote = Folder(f"memory://{tmp_path}", str(place), cache_bytes=20)
     for name in ("a.bin", "c.bin"):
         remote.write(name, b"x" * 10)
-    cache = PartCache(remote, list)
-    cache.read(("a.bin", 10), Path.read_bytes)
+    parts = PartCache(remote, list)
+    parts.read(("a.bin", 10), Path.read_bytes)
     killed = f"""
 import os
 from pathlib import Path
@@ -114,12 +118,109 @@ with PartCache(Folder("memory://x", {str(place)!r}, cache_bytes=20), list)._alon
     os._exit(0)
 """
     subprocess.run([sys.executable, "-c", killed], check=True)
-    cache.read(("c.bin", 10), Path.read_bytes)
+    parts.read(("c.bin", 10), Path.read_bytes)
     assert bytes_in(place) == 20
 
 
+def shared(tmp_path: Path, limit: int, *names: str) -> Folder:
+    """A remote folder with files of ten bytes, to be cached by several processes."""
+    remote = Folder(f"memory://{tmp_path}", str(tmp_path / "cache"), cache_bytes=limit)
+    for name in names:
+        remote.write(name, b"x" * 10)
+    return remote
+
+
+def test_what_another_process_uses_does_not_leave_first(tmp_path: Path) -> None:
+    remote, left = shared(tmp_path, 20, "a.bin", "b.bin", "c.bin"), list[str]()
+    one, other = PartCache(remote, left.append), PartCache(remote, list)
+    for name in ("a.bin", "b.bin"):
+        one.read((name, 10), Path.read_bytes)
+    time.sleep(0.05)  # clocks of file systems are coarse
+    other.read(("a.bin", 10), Path.read_bytes)
+    one.read(("c.bin", 10), Path.read_bytes)
+    assert left == ["b.bin"]
+
+
+def test_what_another_process_removed_is_told_to_have_left(tmp_path: Path) -> None:
+    remote, left = shared(tmp_path, 20, "a.bin", "b.bin", "c.bin", "d.bin"), list[str]()
+    one, other = PartCache(remote, left.append), PartCache(remote, list)
+    one.read(("a.bin", 10), Path.read_bytes)
+    for name in ("b.bin", "c.bin"):
+        time.sleep(0.05)
+        other.read((name, 10), Path.read_bytes)
+    one.read(("d.bin", 10), Path.read_bytes)
+    assert left == ["a.bin", "b.bin"] and bytes_in(tmp_path / "cache") == 20
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Fetching slow.bin sets the first event and waits for the second."""
+    begun, may_end, fetch = threading.Event(), threading.Event(), Folder.fetch
+
+    def held_up(folder: Folder, name: str, target: Path) -> None:
+        if name == "slow.bin":
+            begun.set()
+            assert may_end.wait(30)
+        fetch(folder, name, target)
+
+    monkeypatch.setattr(Folder, "fetch", held_up)
+    yield begun, may_end
+    may_end.set()
+
+
+def test_a_reader_waits_for_the_room_that_another_fetch_holds(
+    tmp_path: Path, slow: tuple[threading.Event, threading.Event]
+) -> None:
+    remote, (begun, may_end) = shared(tmp_path, 10, "slow.bin", "b.bin"), slow
+    one, other = PartCache(remote, list), PartCache(remote, list)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(other.read, ("slow.bin", 10), Path.read_bytes)
+        assert begun.wait(30)
+        second = pool.submit(one.read, ("b.bin", 10), Path.read_bytes)
+        with pytest.raises(TimeoutError):
+            second.result(0.5)
+        may_end.set()
+        assert first.result(30) == second.result(30) == b"x" * 10
+
+
+def test_a_reader_does_not_wait_for_room_for_ever(
+    tmp_path: Path, slow: tuple[threading.Event, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_WAIT_SECONDS", 0.2)
+    remote, (begun, may_end) = shared(tmp_path, 10, "slow.bin", "b.bin"), slow
+    one, other = PartCache(remote, list), PartCache(remote, list)
+    with ThreadPoolExecutor() as pool:
+        pool.submit(other.read, ("slow.bin", 10), Path.read_bytes)
+        assert begun.wait(30)
+        with pytest.raises(StorageError, match=r"b\.bin found no room in 0 s, .* raise artifacts\.cache_bytes \(10\)"):
+            one.read(("b.bin", 10), Path.read_bytes)
+        may_end.set()
+
+
+def test_a_process_that_was_killed_in_a_fetch_holds_no_room(tmp_path: Path) -> None:
+    remote, place = shared(tmp_path, 10, "b.bin"), tmp_path / "cache"
+    reader = PartCache(remote, list)
+    killed = f"""
+import os
+from pathlib import Path
+from app.artifacts.store import Folder
+from app.tokens.cache import PartCache
+def killed(folder, name, target):
+    target.write_bytes(b"x" * 5)
+    os._exit(0)
+Folder.fetch = killed
+PartCache(Folder("memory://x", {str(place)!r}, cache_bytes=10), list).read(("a.bin", 10), Path.read_bytes)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=True)
+    assert len(list(place.glob("a.bin.*"))) == 2
+    began = time.monotonic()
+    assert reader.read(("b.bin", 10), Path.read_bytes) == b"x" * 10
+    assert time.monotonic() - began < 10
+    assert sorted(path.name for path in place.iterdir()) == [".lock", "b.bin"]
+
+
 def test_a_part_larger_than_the_cache_is_refused_with_the_cure(tmp_path: Path) -> None:
-    cache = PartCache(folder_of_three(tmp_path, 9), list)
+    parts = PartCache(folder_of_three(tmp_path, 9), list)
     with pytest.raises(StorageError, match=r"10 bytes does not fit .* raise artifacts\.cache_bytes \(9\)"):
-        cache.read(("a", 10), Path.read_bytes)
+        parts.read(("a", 10), Path.read_bytes)
     assert bytes_in(tmp_path / "cache") == 0
