@@ -69,6 +69,8 @@ class CorpusConfig(Section):
     """Of files that one task reads: larger ones are cut where their format allows it, small ones share a task."""
     staging: Place = "artifacts/staging"
     """Local folder into which the Hub's files are downloaded once."""
+    keep_staged: bool = False
+    """Keep the Hub's files there after their shards are written; else each goes then."""
     retries: PositiveInt = 8
     """Tries per file before a download is given up."""
     retry_wait_seconds: PositiveFloat = 1.0

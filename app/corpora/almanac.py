@@ -131,6 +131,9 @@ class AlmanacCorpus:
             text = write_page(read_words(lang), rng, validation=split == "validation")
             yield Document(document_id(lang, text), lang, text, f"almanac:{lang}/{split}/{number}", "")
 
+    def release(self, file: SourceFile) -> None:
+        """See Corpus; nothing is downloaded."""
+
     def fingerprint(self) -> JsonObject:
         """Version of the text, version of Babel, seed and sizes."""
         counts: JsonObject = dict(self._counts())

@@ -52,6 +52,7 @@ class CorpusSettings:
     min_characters: int = 1
     revision: str | None = None
     staging_dir: str = "staging"
+    keep_staged: bool = False
     retries: int = 8
     retry_wait_seconds: float = 1.0
     documents_per_language: int = 400
@@ -147,6 +148,9 @@ class Corpus(Protocol):
 
     def read(self, file: SourceFile) -> Iterator[Document | Reject]:
         """The rows of one unit, streaming; a bad row or a torn stream is a Reject, never an exception."""
+
+    def release(self, file: SourceFile) -> None:
+        """Nothing is read of this unit any more: a downloaded copy of it may go."""
 
     def fingerprint(self) -> JsonObject:
         """What identifies the input, for the store's key."""

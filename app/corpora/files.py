@@ -43,6 +43,9 @@ class FilesCorpus:
         """See Corpus."""
         return read_file(file, self._settings)
 
+    def release(self, file: SourceFile) -> None:
+        """See Corpus; nothing is downloaded."""
+
     def fingerprint(self) -> JsonObject:
         """Names relative to the path, and sizes: the same corpus in another place is the same corpus."""
         names: list[JsonObject] = [

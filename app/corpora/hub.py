@@ -82,8 +82,15 @@ class HubCorpus:
     def read(self, file: SourceFile) -> Iterator[Document | Reject]:
         """See Corpus; a Hub file is staged first. Raises CorpusError if it cannot be downloaded."""
         if self._settings.path:
-            return read_file(file, self._settings)
-        return read_file(replace(file, uri=str(self.stage(file))), self._settings)
+            yield from read_file(file, self._settings)
+            return
+        with self._hub.staged(file.uri, file.size_bytes, self._name(file)) as copy:
+            yield from read_file(replace(file, uri=str(copy)), self._settings)
+
+    def release(self, file: SourceFile) -> None:
+        """See Corpus; the staged copy goes, but for ``corpus.keep_staged``."""
+        if not (self._settings.path or self._settings.keep_staged):
+            self._hub.remove(self._name(file))
 
     def fingerprint(self) -> JsonObject:
         """Repository, revision and languages name the Hub's files exactly; a local copy is known by its files."""
@@ -100,10 +107,6 @@ class HubCorpus:
             "languages": sorted(self._languages()),
             "max_files_per_language": settings.max_files_per_language,
         }
-
-    def stage(self, file: SourceFile) -> Path:
-        """Local copy of one Hub file (see HubFiles.stage)."""
-        return self._hub.stage(file.uri, file.size_bytes, self._name(file))
 
     def _languages(self) -> list[str]:
         return list(dict.fromkeys(normalise(code) for code in self._settings.languages))

@@ -7,10 +7,11 @@ import functools
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from app.core.errors import CorpusError
 
@@ -65,6 +66,25 @@ class HubFiles:
             self._retry(functools.partial(self._download, uri, size_bytes, target), uri)
         return target
 
+    @contextmanager
+    def staged(self, uri: str, size_bytes: int | None, name: str) -> Iterator[Path]:
+        """The local copy of one file, see ``stage``, which no other run removes while it is read."""
+        target = self.stage(uri, size_bytes, name)
+        # Another run may remove it before it is locked: then it is downloaded once more.
+        while (copy := _locked(target)) is None:
+            self.stage(uri, size_bytes, name)
+        with copy:
+            yield target
+
+    def remove(self, name: str) -> None:
+        """Remove the local copy of one file if there is one and no other run reads it."""
+        target = self.staging / self.revision / name
+        with suppress(FileNotFoundError, BlockingIOError), target.open("rb") as copy:
+            fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # It may be a new one by now, which has a lock of its own.
+            if _is_at(copy, target):
+                target.unlink()
+
     def _download(self, uri: str, size_bytes: int | None, target: Path) -> None:
         partial = target.with_name(f"{target.name}.partial")
         # Appended to: it opens where earlier tries have ended. A process that is killed lets go of the lock.
@@ -111,6 +131,25 @@ class HubFiles:
             self.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
         raise CorpusError(f"corpus.retries is {self.retries}; it must be at least 1")
+
+
+def _locked(path: Path) -> BinaryIO | None:
+    """The file, opened and locked against removal; None if it has been removed."""
+    with suppress(FileNotFoundError):
+        file = path.open("rb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            if _is_at(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+    return None
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    return os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
 def hub_filesystem() -> Any:

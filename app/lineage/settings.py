@@ -43,6 +43,7 @@ def corpus_settings(config: Config) -> CorpusSettings:
         min_characters=corpus.min_characters,
         revision=corpus.revision or None,
         staging_dir=str(Path(corpus.staging).absolute()),
+        keep_staged=corpus.keep_staged,
         retries=corpus.retries,
         retry_wait_seconds=corpus.retry_wait_seconds,
         documents_per_language=corpus.documents_per_language,

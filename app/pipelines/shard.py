@@ -139,9 +139,12 @@ def _shard_files(config: Config, files: Sequence[SourceFile], waiting: Sequence[
 
     def read_one(at: int) -> dict[str, int]:
         unit = units[at]
-        rows = screen(open_corpus(settings).read(unit.file), unit.file.uri, doubles.of(unit.name), least)
+        corpus = open_corpus(settings)
+        rows = screen(corpus.read(unit.file), unit.file.uri, doubles.of(unit.name), least)
         if unit.span is None:
             made = shard_file(rows, unit.file, unit.number, stage, fraction, PART_BYTES)
+            # Its sidecar is written, so no later attempt reads it again. Files that are downloaded have no spans.
+            corpus.release(unit.file)
             return {"documents": sum(made.documents.values()), "bytes": sum(made.bytes.values())}
         piece = write_piece(rows, unit.file, unit.piece(stage), fraction, PART_BYTES)
         return {"documents": piece.documents if piece else 0, "bytes": piece.bytes if piece else 0}

@@ -141,7 +141,7 @@ def test_every_layout_gives_its_languages_files_from_the_hub_and_from_a_copy(sou
         assert len(rows) == 50 and {row.lang for row in rows} == {"he"}
         if not source.startswith("madlad400"):
             assert {(row.url, row.timestamp[:4]) for row in rows} == {("u", "2019")}
-    assert hub.stage(hub.files()[0]) == tmp_path / "staging/abc" / expected[0]
+    assert (tmp_path / "staging/abc" / expected[0]).is_file()
 
 
 def test_every_folder_of_a_language_is_read_and_folders_that_name_none_are_counted(
@@ -241,3 +241,19 @@ def test_a_copy_of_the_wrong_files_is_refused_with_the_cure(tmp_path: Path) -> N
     _write(tmp_path / "b", "culturax", "de/partial-train/0000.parquet")
     with pytest.raises(CorpusError, match="only a part"):
         _local("culturax", tmp_path / "b", "de").files()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_file_of_which_nothing_more_is_read_is_removed_unless_it_is_to_be_kept(tmp_path: Path, keep: bool) -> None:
+    corpus = _corpus("mc4", _hub("mc4"), tmp_path, "iw", keep_staged=keep)
+    for file in corpus.files():
+        assert len(list(corpus.read(file))) == 50
+        corpus.release(file)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == (2 if keep else 0)
+
+
+def test_a_local_copy_stays_when_nothing_more_is_read_of_it(tmp_path: Path) -> None:
+    corpus = _local("mc4", _write(tmp_path, "mc4"), "iw")
+    for file in corpus.files():
+        corpus.release(file)
+        assert len(list(corpus.read(file))) == 50

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from huggingface_hub import errors
@@ -96,3 +96,32 @@ def test_a_left_over_longer_than_the_file_is_thrown_away(tmp_path: Path) -> None
     (tmp_path / "abc").mkdir()
     (tmp_path / "abc/a.gz.partial").write_bytes(b"x" * 10**6)
     assert _hub(FakeHub({URI: DATA}), tmp_path).stage(URI, len(DATA), "a.gz").read_bytes() == DATA
+
+
+def test_a_copy_that_is_read_is_not_removed_and_one_that_was_read_is(tmp_path: Path) -> None:
+    fake = FakeHub({URI: DATA})
+    one, other = _hub(fake, tmp_path), _hub(fake, tmp_path)
+    with one.staged(URI, len(DATA), "a.gz") as copy:
+        other.remove("a.gz")
+        assert copy.read_bytes() == DATA
+    other.remove("a.gz")
+    other.remove("a.gz")
+    assert list((tmp_path / "abc").iterdir()) == []
+
+
+def test_a_copy_that_was_removed_before_it_was_locked_is_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeHub({URI: DATA})
+    hub, flock, removed = _hub(fake, tmp_path), staging.fcntl.flock, list[int]()
+
+    def lock(file: IO[bytes], how: int) -> None:
+        if how == staging.fcntl.LOCK_SH and not removed:
+            removed.append(how)
+            _hub(fake, tmp_path).remove("a.gz")
+        flock(file, how)
+
+    monkeypatch.setattr(staging.fcntl, "flock", lock)
+    with hub.staged(URI, len(DATA), "a.gz") as copy:
+        assert copy.read_bytes() == DATA
+    assert fake.opened == [URI, URI]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +16,16 @@ from app.core.errors import CorpusError
 from app.core.records import Document
 from app.corpora.almanac import AlmanacCorpus
 from app.corpora.base import CorpusSettings
+from app.corpora.hub import HubCorpus
 from app.corpora.identify import confidence
-from app.corpora.shards import read_documents
+from app.corpora.layouts import LAYOUTS
+from app.corpora.shards import Sidecar, read_documents, shard_file
 from app.lineage.lineage import Lineage
+from app.lineage.settings import corpus_settings
+from app.pipelines import shard
+from app.pipelines.part_tasks import Task
 from app.pipelines.shard import make_shards
+from tests.support.hub import FakeHub
 
 pytestmark = pytest.mark.ray
 
@@ -177,3 +186,35 @@ def test_a_language_is_read_until_its_share_of_the_budget_is_there(ray_running: 
     (folder / "sidecars/00001.json").unlink()
     make_shards(Lineage(config, Store(str(tmp_path))))
     assert _digests(folder / "de") | _digests(folder / "sidecars") == expected
+
+
+def test_a_download_goes_once_its_shards_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"{LAYOUTS['mc4'].repository}@abc/multilingual/c4-de.tfrecord-00000-of-00001.json.gz"
+    hub = FakeHub({uri: gzip.compress(b'{"text": "Der Fluss", "url": "u", "timestamp": "t"}')})
+    overrides = (
+        "corpus.source=mc4",
+        "corpus.languages=[de]",
+        "corpus.revision=abc",
+        f"corpus.staging={tmp_path}/staging",
+    )
+    config, stage = load_config("demo", overrides=overrides), Store(str(tmp_path)).stage("shards", "s")
+    corpus = HubCorpus(corpus_settings(config), lambda: hub)
+    staged: list[list[str]] = []
+
+    def run(_what: str, _parts: str, task: Task, numbers: Sequence[int], *_: object) -> None:
+        for number in numbers:
+            task(number)
+
+    def write(*args: Any) -> Sidecar:
+        made = shard_file(*args)
+        staged.append([path.name for path in (tmp_path / "staging/abc").iterdir()])
+        return made
+
+    monkeypatch.setattr(shard, "run_part_tasks", run)
+    monkeypatch.setattr(shard, "open_corpus", lambda _settings: corpus)
+    monkeypatch.setattr(shard, "shard_file", write)
+    shard._shard_files(config, corpus.files(), [0], stage)
+    assert [row["text"] for split in ("train", "validation") for row in read_documents(stage, "de", split)] == [
+        "Der Fluss"
+    ]
+    assert staged == [[Path(uri).name]] and list((tmp_path / "staging/abc").iterdir()) == []
