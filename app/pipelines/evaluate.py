@@ -81,7 +81,9 @@ def _register(lineage: Lineage, record: EnsembleRecord) -> None:
         write_ensemble(lineage.run, record)
         return
     current = read_ensemble(lineage.run, "")
-    base, added = base_allocation(lineage.store, current.allocation)
+    # An older cut may have been removed from the store since; then nothing can have grown from this one.
+    is_there = lineage.store.stage("allocation", current.allocation).is_complete
+    base, added = base_allocation(lineage.store, current.allocation) if is_there else ("", [])
     shares = grown_shares(record.shares, len(record.experts), added)
     grown = regrown(current, record, shares) if base == record.allocation else None
     version = write_ensemble(lineage.run, grown or record).version
