@@ -54,8 +54,8 @@ def test_experts_with_languages_become_an_ensemble_that_routes_by_them(tmp_path:
     ensemble = load_ensemble(store, "imported")
     assert weights_of(ensemble, language="fr") == {"expert-00": 1.0, "expert-01": 0.0}
     for place, expert in zip(places, ensemble.models.values(), strict=False):
-        rows = torch.tensor([[0, 5, 9]])
-        assert torch.equal(expert.logits(rows), load_model(place).eval().logits(rows))
+        weights = expert.state_dict()
+        assert all(torch.equal(weights[name], weight) for name, weight in load_model(place).state_dict().items())
     assert [expert.parent for expert in read_ensemble(store.run("imported"), "").experts] == [None, None]
 
 
