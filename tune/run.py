@@ -31,7 +31,7 @@ from app.pipelines.shard import make_shards
 from app.pipelines.tokenize import make_tokens
 from app.training.model_task import ModelTask
 from tune.board import TrialBoard
-from tune.figures import LEAST, trial_figures
+from tune.figures import LEAST, LOWEST, trial_figures
 from tune.space import Outcome, Setting, axes_of, grid, planned_settings, trial_of
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ def _fail(outcome: Outcome, error: Exception) -> None:
 
 
 FIGURES = (
-    *(LEAST, "low", "high", "worst_language", "worst_log_ratio", "wins", "clear_wins", "languages"),
+    *(LEAST, "low", "high", LOWEST, "worst_language", "worst_log_ratio", "wins", "clear_wins", "languages"),
     *(
         "experts_per_token",
         "active_parameters",

@@ -11,11 +11,13 @@ from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.records import JsonObject
 from tune.figures import slot_hours, trial_figures
+from tune.run import FIGURES
 
 
 def test_figures_of_a_finished_run_are_those_of_its_summary_and_models(tiny_run: tuple[Config, Store]) -> None:
     config, store = tiny_run
     found = trial_figures(config, store)
+    assert set(found) == set(FIGURES), "what a sweep keeps of a trial"
     summary = store.run(config.run.name).read_json("evaluation/summary.json")
     assert found["mean_log_ratio"] == summary["mean_log_perplexity_ratio"]
     changes = {
