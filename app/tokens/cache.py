@@ -34,6 +34,8 @@ _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 # A killed process ends no fetch: what it held is found by looking again.
 _LOOK_SECONDS = 1.0
+# A look reads the whole folder; what others use is marked every few seconds, so a newer one would see no more.
+_OLD_LOOK_SECONDS = 1.0
 _PARTIAL, _RESERVED, _LOCK = ".part", ".reserved", ".lock"
 # How much a file is wanted: it takes the place only of those wanted less. A reader that waits ranks above all, so it
 # gets its file even where the cache is smaller than the windows that are read.
@@ -60,6 +62,7 @@ class PartCache:
         self._touched: dict[str, float] = {}
         self._held: dict[Path, tuple[int, int]] = {}
         self._changes = 0
+        self._looked = -_OLD_LOOK_SECONDS
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="parts")
 
     def expect(self, reader: str, now: Sequence[File], soon: Sequence[File]) -> None:
@@ -178,12 +181,13 @@ class PartCache:
             raise StorageError(
                 f"a part of {size} bytes does not fit into {self._root}; raise artifacts.cache_bytes ({self._limit})"
             )
-        if size + self._total() > self._limit:
+        if size + self._total() > self._limit and time.monotonic() - self._looked >= _OLD_LOOK_SECONDS:
             # Without a change that counts, others touch what they use, and a killed one lets go of what it held.
             self._look()
         leaving, total = [], size + self._total()
         if total > self._limit:
-            for wanted, _, path in sorted((self._rank(self._name(p)), used, p) for p, (used, _) in self._held.items()):
+            rank_of = self._ranking()
+            for wanted, _, path in sorted((rank_of(self._name(p)), used, p) for p, (used, _) in self._held.items()):
                 if total <= self._limit or wanted >= rank:
                     break
                 # What is on its way cannot be taken back.
@@ -208,7 +212,7 @@ class PartCache:
 
     def _look(self) -> None:
         """See what is here and what has left; what killed processes were fetching goes."""
-        before, self._held = self._held, {}
+        before, self._held, self._looked = self._held, {}, time.monotonic()
         for path in self._root.rglob("*"):
             # A partial file is counted by its reservation.
             if path.suffix == _PARTIAL or path.name == _LOCK:
@@ -230,10 +234,13 @@ class PartCache:
         return path.relative_to(self._place).as_posix() if path.is_relative_to(self._place) else ""
 
     def _rank(self, name: str) -> int:
+        return self._ranking()(name)
+
+    def _ranking(self) -> Callable[[str], int]:
+        """How much each file is wanted at this moment."""
         with self._lock:
-            if any(name in names for names in self._now.values()):
-                return _NOW
-            return _SOON if any(name in names for names in self._soon.values()) else _UNWANTED
+            now, soon = (frozenset().union(*wanted.values()) for wanted in (self._now, self._soon))
+        return lambda name: _NOW if name in now else _SOON if name in soon else _UNWANTED
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

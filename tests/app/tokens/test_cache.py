@@ -130,7 +130,8 @@ def shared(tmp_path: Path, limit: int, *names: str) -> Folder:
     return remote
 
 
-def test_what_another_process_uses_does_not_leave_first(tmp_path: Path) -> None:
+def test_what_another_process_uses_does_not_leave_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "_OLD_LOOK_SECONDS", 0.0)  # else what was seen a second ago still holds
     remote, left = shared(tmp_path, 20, "a.bin", "b.bin", "c.bin"), list[str]()
     one, other = PartCache(remote, left.append), PartCache(remote, list)
     for name in ("a.bin", "b.bin"):
