@@ -27,13 +27,11 @@ from serve.limits import ServingLimits
 from serve.loading import keys_of_models, load_ensemble, record_of
 from serve.messages import Batch, Description, Job
 from serve.replica import Replica
-from serve.spread import connect, deploy_models
+from serve.spread import QUIET, connect, deploy_models
 
 log = logging.getLogger(__name__)
 PACE_S = 0.02
 """Seconds between two batches of one request: a call between deployments costs about a quarter of it."""
-_QUIET = {"enable_access_log": False, "log_level": "WARNING"}
-"""The ingress logs each request, so its calls of the models need no lines; one comes every few seconds by itself."""
 _ROOM = 8
 """Calls of an ingress beyond ``limits.concurrent``: room to say that there is none, and for short questions."""
 _SPARE_S = 30.0
@@ -186,7 +184,7 @@ def app(args: dict[str, Any]) -> Application:
         # All of two ingresses, of which one replaces the other: what is more than this a handle queues without bound
         # and without a word, while the engine's own queue is bounded and refuses.
         max_ongoing_requests=2 * at_once,
-        logging_config=_QUIET,
+        logging_config=QUIET,
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": 0 if elsewhere else options.gpus},
     )
     # No app is given: the routes need the handle, which a replica has only once its object is made.

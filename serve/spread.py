@@ -33,6 +33,9 @@ from serve.lost import LOST
 log = logging.getLogger(__name__)
 _CALL_S = 60.0
 """A call that takes longer is made again."""
+QUIET = {"enable_access_log": False, "log_level": "WARNING"}
+"""Of every deployment but the ingress, which logs each request: its calls of the others need no lines. One comes every
+few seconds by itself."""
 _CALLS = 64
 """Calls that wait at an expert: each caller has one at a time."""
 _STICKY = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
@@ -135,6 +138,7 @@ def deploy_models(
             num_replicas=copies,
             max_ongoing_requests=_CALLS,
             request_router_config=router,
+            logging_config=QUIET,
             ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
         )
         .bind(store.root, key, gpus, slots, length)

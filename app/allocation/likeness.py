@@ -28,7 +28,6 @@ def likeness(table: IntArray) -> Likeness:
     Adjusted Rand index of Hubert and Arabie (1985); mutual information over the mean of the two entropies. Two cuts
     that cut nothing are equal.
     """
-    # Python integers: the product of two counts of pairs outgrows 64 bits for large corpora.
     # From the table and not from labels, as libraries have it: a table is added up part by part, labels are not.
     both, one, other = (_pairs(sizes) for sizes in (table, table.sum(axis=1), table.sum(axis=0)))
     chance = one * other / max(1, _pairs(table.sum()))
@@ -42,7 +41,7 @@ def likeness(table: IntArray) -> Likeness:
 
 
 def _pairs(sizes: IntArray) -> int:
-    # Python's numbers: pairs of ten billion documents do not fit in 64 bits.
+    # Python's integers: pairs of ten billion documents outgrow 64 bits, and products of them far sooner.
     return sum(size * (size - 1) // 2 for size in sizes.ravel().tolist())
 
 

@@ -29,7 +29,7 @@ class Product:
     """Parameters of a product, of all experts: ``weight`` (E, D, F), ``bias`` (E, 1, F) or None.
 
     A row of the weight belongs to an input, not to an output as in torch's own layers: rows times weights then reads
-    them as they lie, which takes less time on a CPU for few rows, down to a half, and no more for many.
+    them as they lie, which takes less time on a CPU for few rows, down to a half, and about as much for many.
 
     ``of_one``: those of each expert alone as ``F.linear`` takes them, (F, D) and (F,), cut once: a pass over few tokens
     is so short that cutting them in every layer would take a tenth of its time.

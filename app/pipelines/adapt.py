@@ -178,14 +178,15 @@ def _removed(config: Config, store: Store, record: EnsembleRecord) -> JsonObject
     """A version without the added experts of these languages. Raises ConfigError for what was never added, and for an
     expert that others branched from: they route beside it.
     """
-    wanted = {normalise(lang): None for lang in config.adaptation.remove}.keys()
+    wanted = {normalise(lang) for lang in config.adaptation.remove}
     gone = [expert for expert in record.experts if expert.round and wanted & set(expert.languages)]
     if lost := sorted(wanted - {lang for expert in gone for lang in expert.languages}):
         raise ConfigError(f"adaptation.remove: no added expert holds {', '.join(lost)}; only added ones can be removed")
     if also := sorted({lang for expert in gone for lang in expert.languages} - wanted):
+        shared = ", ".join(sorted(wanted))
         raise ConfigError(
-            f"adaptation.remove: {', '.join(also)} would go too, since one expert holds them with {', '.join(wanted)};"
-            " name them as well"
+            f"adaptation.remove: {', '.join(also)} would go too, since one expert holds them with {shared}; name them"
+            " as well"
         )
     base, added = base_allocation(store, record.allocation)
     names = {expert.name for expert in gone}

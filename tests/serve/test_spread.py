@@ -21,7 +21,7 @@ from benchmarks.served import Served, serve_config
 from serve.loading import load_ensemble
 from serve.messages import Job, Mixing, Piece
 from serve.replica import Replica
-from serve.spread import HandleLink
+from serve.spread import HandleLink, deploy_models
 from tests.serve.test_handles import Api
 from tests.support.whole_run import WholeRun
 
@@ -80,6 +80,11 @@ def _packed(root: Path) -> str:
         return asyncio.run(collected())
     finally:
         replica.close()
+
+
+def test_calls_between_deployments_are_not_logged(tmp_path: Path) -> None:
+    deployed = deploy_models(Store(str(tmp_path)), {"dense": "k"}, 1, 2, None, 1.0, 0.0)["dense"]._bound_deployment
+    assert deployed._deployment_config.logging_config["enable_access_log"] is False
 
 
 @pytest.mark.cluster
