@@ -79,6 +79,16 @@ def run_folder(name: str) -> str:
     return f"{RUNS}/{name}"
 
 
+def probe_name(lang: str) -> str:
+    """What a probe says of one language, inside a ``probe`` stage."""
+    return f"{lang}.npy"
+
+
+def probe_layers_name(lang: str) -> str:
+    """How much a short training on one language changes each layer, inside a ``probe`` stage."""
+    return f"layers/{lang}.npy"
+
+
 def shard_folder(lang: str, split: str) -> str:
     """Parquet parts of one language and split, inside a ``shards`` stage."""
     return f"{lang}/{split}"

@@ -9,13 +9,13 @@ from app.allocation.base import Allocator
 from app.allocation.storage import load_allocator, save_allocator
 from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, PROBE_FOUND, SAMPLE, TOKENIZER, TOP_TERMS
 from app.artifacts.store import StageFolder
-from app.core.records import DocumentBatch, JsonObject
+from app.core.records import DocumentBatch, JsonObject, JsonValue
 from app.lineage.clusters import fit_config, language_clusters
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
 from app.pipelines.assign import assign_all, assignment_counts
 from app.pipelines.document_batches import DocumentSource, draw_sample
-from app.pipelines.probe import make_probes
+from app.pipelines.probe import make_probes, measured_layers
 from app.tokens.tokenizer import load_tokenizer
 
 
@@ -39,6 +39,10 @@ def make_allocation(lineage: Lineage) -> Made:
             stage.write_json(TOP_TERMS, _top_terms(fitted, sample, lineage.tokenizer.finished()))
         for name, distances in probes.items():
             found: JsonObject = {"probe": name, "languages": list(languages), "distances": distances.tolist()}
+            if layers := measured_layers(lineage.probes[name], languages):
+                chosen: JsonValue = [*layers.chosen]
+                numbers: JsonObject = {"mean": layers.mean.tolist(), "scaled": layers.scaled.tolist()}
+                found["layers"] = {**numbers, "chosen": chosen, "least": layers.least}
             stage.write_json(PROBE_FOUND, found)
         # After all files of the fit: a job that is killed while documents are assigned does not fit again. The sample
         # goes only now, so that a fit that is killed need not draw it again.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from app.core.records import FloatArray, IntArray
 from app.models.causal import CausalLM
@@ -26,14 +27,26 @@ def deviation(before: CausalLM, after: CausalLM) -> FloatArray:
     Source: DMoE, arXiv 2506.12388: after a short training on one language alone.
     """
     layers = zip(before.layers[-LAST_LAYERS:], after.layers[-LAST_LAYERS:], strict=True)
-    parts = []
-    for one, other in layers:
-        trained = dict(other.named_parameters())
-        for name, weight in one.named_parameters():
-            if _FEED_FORWARD.search(name) and not _ATTENTION.search(name):
-                parts.append((trained[name] - weight).detach().float().flatten())
+    found: FloatArray = torch.cat([_change(*pair) for pair in layers]).cpu().numpy()
+    return found
+
+
+def layer_deviation(before: CausalLM, after: CausalLM) -> FloatArray:
+    """(L,) Euclidean norm of the change of each layer's feed-forward weight matrices, float64 (as ``deviation``)."""
+    layers = zip(before.layers, after.layers, strict=True)
+    return np.array([_change(*pair).norm().item() for pair in layers])
+
+
+def _change(before: nn.Module, after: nn.Module) -> torch.Tensor:
+    """Of one layer's feed-forward weight matrices, one after the other, float32; biases are not among them."""
+    trained = dict(after.named_parameters())
+    parts = [
+        (trained[name] - weight).detach().float().flatten()
+        for name, weight in before.named_parameters()
+        if _FEED_FORWARD.search(name) and not _ATTENTION.search(name)
+    ]
     assert parts, "an architecture whose feed-forward matrices have other names: add them to _FEED_FORWARD"
-    return torch.cat(parts).cpu().numpy().astype(np.float32)
+    return torch.cat(parts)
 
 
 def mean_gradient(model: CausalLM, rows: IntArray, chunk_tokens: int, at_once: int) -> FloatArray:

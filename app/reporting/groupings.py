@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.core.records import JsonObject
+from app.core.records import JsonObject, JsonValue
 from app.reporting.cells import Cell, Section, Table, mapping, number, sequence
 
 _AGREEMENT = (
@@ -24,6 +24,12 @@ _PROBES = {
     "transfer": "change of loss on one after a short training on the other, mean of both directions in nats per token;"
     " below 0 they help each other",
 }
+
+_LAYERS = (
+    "Change of a layer: the norm of what a short training on one language changes in its feed-forward weights, the mean"
+    " over the languages; scaled so that the least is 0 and the most 1. DMoE would split the layers of at least"
+    " {least} into experts inside one model; nothing here is built on it."
+)
 
 
 def groupings_section(found: JsonObject) -> Section | None:
@@ -70,8 +76,27 @@ def probe_section(found: JsonObject) -> Section | None:
         [Cell(lang), *(Cell(f"{value:+.3f}") for value in values)]
         for lang, values in zip(languages, sequence(found["distances"]), strict=True)
     ]
-    notes = [f"Distance of two languages: {_PROBES[str(found['probe'])]}."]
-    return Section(f"Probe of the seed: {found['probe']}", [Table(["language", *languages], rows)], notes)
+    tables, notes = (
+        [Table(["language", *languages], rows)],
+        [f"Distance of two languages: {_PROBES[str(found['probe'])]}."],
+    )
+    if layers := mapping(found.get("layers")):
+        tables.append(_layers_table(layers))
+        notes.append(_LAYERS.format(least=number(layers["least"])))
+    return Section(f"Probe of the seed: {found['probe']}", tables, notes)
+
+
+def _layers_table(layers: Mapping[str, JsonValue]) -> Table:
+    chosen = sequence(layers["chosen"])
+    rows = [
+        [Cell(str(layer + 1)), Cell(f"{number(mean):.3g}"), Cell(f"{number(scaled):.2f}"), Cell(_yes(layer in chosen))]
+        for layer, (mean, scaled) in enumerate(zip(sequence(layers["mean"]), sequence(layers["scaled"]), strict=True))
+    ]
+    return Table(["layer", "mean change", "scaled", "split"], rows, "Change of each layer")
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "no"
 
 
 def _figures(row: Mapping[str, object], *names: str) -> list[Cell]:

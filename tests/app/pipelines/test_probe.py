@@ -43,7 +43,8 @@ def test_what_was_measured_before_a_kill_is_kept_and_the_cut_follows_the_distanc
     (distances,) = make_probes(lineage).values()
     tokens, seed = lineage.tokens.finished(), lineage.seed.finished()
     rows = [sentinel]
-    rows += [measured(lineage.config, "transfer", tokens, seed, lineage.languages, lang) for lang in ("en", "hi", "ja")]
+    others = ("en", "hi", "ja")
+    rows += [measured(lineage.config, "transfer", tokens, seed, lineage.languages, lang).vector for lang in others]
     table = np.stack(rows)
     expected = (table + table.T) / 2
     np.fill_diagonal(expected, 0.0)
@@ -56,3 +57,21 @@ def test_what_was_measured_before_a_kill_is_kept_and_the_cut_follows_the_distanc
         "hi",
         "ja",
     ]  # type: ignore[union-attr, arg-type]
+
+
+@pytest.mark.timeout(600)
+def test_the_deviation_of_each_layer_is_kept_beside_the_distances(
+    tiny_run: tuple[Config, Store], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_run[1].root, tmp_path / "root")
+    overrides = [*TINY, *FAST, f"artifacts.root={tmp_path / 'root'}", "allocation.strategy=parameter_deviation"]
+    lineage = Lineage(load_config("demo", overrides=overrides), Store(str(tmp_path / "root")))
+    found = make_allocation(lineage)["allocation"].read_json("probe.json")["layers"]
+    tokens, seed = lineage.tokens.finished(), lineage.seed.finished()
+    each = [measured(lineage.config, "deviation", tokens, seed, lineage.languages, lang) for lang in lineage.languages]
+    assert isinstance(found, dict)
+    assert found["mean"] == pytest.approx(np.mean([one.layers for one in each if one.layers is not None], axis=0))
+    # The last layers' vector has the norms of the last layers in it.
+    for one in each:
+        assert one.layers is not None
+        assert np.linalg.norm(one.vector) == pytest.approx(np.linalg.norm(one.layers[-3:]), rel=1e-4)

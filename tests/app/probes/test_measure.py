@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.models.causal import CausalLM
-from app.probes.measure import deviation, losses, mean_gradient, mean_representation, trained_copy
+from app.probes.measure import deviation, layer_deviation, losses, mean_gradient, mean_representation, trained_copy
 from tests.support.tiny_models import some_rows, tiny_model
 
 ROWS = some_rows(rows=5, length=9).numpy()
@@ -28,6 +28,18 @@ def test_deviation_is_the_change_of_feed_forward_matrices_of_the_last_layers_alo
     found = deviation(before, after)
     assert len(found) == sum(dict(after.named_parameters())[name].numel() for name in matrices)
     assert found == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_layers_deviation_is_the_norm_of_what_its_own_matrices_change() -> None:
+    before = tiny_model("llama").eval()
+    after = copy.deepcopy(before)
+    with torch.no_grad():
+        for number, layer in enumerate(after.layers):
+            for name, weight in layer.named_parameters():
+                weight += (number + 1.0) if "proj" in name and "attn" not in name else 7.0
+    numbers = [sum(w.numel() for n, w in layer.named_parameters() if "mlp" in n) for layer in before.layers]
+    expected = [(number + 1.0) * size**0.5 for number, size in enumerate(numbers)]
+    assert layer_deviation(before, after) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_mean_gradient_does_not_depend_on_how_many_rows_pass_at_once() -> None:

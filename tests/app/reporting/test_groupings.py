@@ -27,3 +27,12 @@ def test_a_probe_is_a_table_of_pairs() -> None:
     assert section is not None and "help each other" in section.notes[0]
     assert texts(section) == [["de", "+0.000", "-0.500"], ["en", "-0.500", "+0.000"]]
     assert probe_section({}) is None
+
+
+def test_a_probe_of_layers_says_which_ones_dmoe_would_split() -> None:
+    layers: JsonObject = {"mean": [0.5, 2.0], "scaled": [0.0, 1.0], "chosen": [1], "least": 0.6}
+    found: JsonObject = {"probe": "deviation", "languages": ["de"], "distances": [[0.0]], "layers": layers}
+    section = probe_section(found)
+    assert section is not None and "at least 0.6" in section.notes[1]
+    rows = [[cell.text for cell in row] for row in section.tables[1].rows]
+    assert rows == [["1", "0.5", "0.00", "no"], ["2", "2", "1.00", "yes"]]
