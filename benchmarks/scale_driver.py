@@ -9,12 +9,13 @@ import numpy as np
 from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import save_allocator
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, MANIFEST, SIZES, TOKEN_META
+from app.artifacts.manifest import Manifest
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.core.records import JsonObject
 from app.core.seeding import generator
-from app.lineage.parts import expert_weights, mixture_weights, whole_part
-from app.pipelines.assign import assignment_counts
+from app.lineage.parts import expert_weights, mixture_weights, read_parts, whole_part
+from app.pipelines.assign import sum_assignment
 from app.tokens.counts import PartCount, counts_to_json
 from app.tokens.dataset import TokenCorpus
 from app.training.budget import split_budget
@@ -28,7 +29,7 @@ _PART_DOCUMENTS, _DOCUMENT_TOKENS, _DOCUMENT_BYTES = 100_000, 50, 100
 def alone(documents: int) -> JsonObject:
     """Peak bytes and CPU seconds of a process that reads the manifest, the mixture and the sizes of a cut into 64.
 
-    Parts hold 100,000 documents each. What it would need of assignments and indexes (``read_parts``) is not in it.
+    Parts hold 100,000 documents each.
     """
     parts = max(1, documents // _PART_DOCUMENTS)
     config = load_config("demo", overrides=["training.budget_tokens=1000000000"])
@@ -39,11 +40,15 @@ def alone(documents: int) -> JsonObject:
             corpus = TokenCorpus.open(store.stage("tokens", "t"))
             mixture, totals = mixture_weights(config, corpus), corpus.counts.training_tokens()
             whole = whole_part("dense", corpus, corpus.languages())
-            shares = [sum(expert_weights(whole, mixture, totals, 128).values())] * len(_EXPERTS)
+            allocation = store.stage("allocation", "a")
+            counts = sum_assignment(allocation, LANGUAGES)
+            allocation.publish(
+                Manifest("allocation", "a", {}, {}, {**counts, "experts": [*_EXPERTS], "unit": "document"})
+            )
+            held = read_parts(allocation, corpus)
+            shares = [sum(expert_weights(part, mixture, totals, 128).values()) for part in held]
             budgets = split_budget(config.training.budget_tokens, shares, config.training.tokens_per_step)
-            counts = assignment_counts(store.stage("allocation", "a"), LANGUAGES)
-    held = counts["documents_per_expert"]
-    assert isinstance(held, list) and np.sum(held) == parts * _PART_DOCUMENTS and len(budgets) == len(_EXPERTS)
+    assert sum(sum(part.tokens.values()) for part in held) == sum(whole.tokens.values()) and len(budgets) == len(held)
     return {"parts": parts, "driver_peak_bytes": usage.peak_bytes, "cpu_seconds": usage.cpu_seconds}
 
 
@@ -58,6 +63,8 @@ def write_stages(store: Store, parts: int) -> None:
             (lang, "train", PartCount(name, *(_PART_DOCUMENTS * n for n in (1, _DOCUMENT_TOKENS, _DOCUMENT_BYTES))))
         )
         sizes = random.multinomial(_PART_DOCUMENTS, np.full(len(_EXPERTS), 1 / len(_EXPERTS)))
-        cut.write_json(f"{SIZES}/{ASSIGNMENT}/{lang}/{name}.json", {"expert": sizes.tolist()})
+        found = {"expert": sizes.tolist(), "tokens": (_DOCUMENT_TOKENS * sizes).tolist()}
+        digests = [f"{number:016x}{expert:016x}" for expert in range(len(_EXPERTS))]
+        cut.write_json(f"{SIZES}/{ASSIGNMENT}/{lang}/{name}.json", {**found, "digests": [*digests]})
     tokens.write_json(TOKEN_META, {"dtype": "uint16", "vocab_size": 512, "start_id": 0, "end_id": 0, "pad_id": 1})
     tokens.write_json(MANIFEST, {"counts": counts_to_json(LANGUAGES, made)})

@@ -53,8 +53,9 @@ class ScoresCounts:
 class AllocationCounts:
     """A cut: names of the experts, and whether languages or documents are given to them.
 
-    ``clusters``: languages of each expert of a language-level cut. ``documents``: language -> documents of each expert,
-    ``documents_per_expert`` their sums, ``max_over_mean`` the balance, of a document-level one. ``owner_agreement``:
+    ``clusters``: languages of each expert of a language-level cut. Of a document-level one, language -> what each
+    expert holds of it: ``documents``, ``tokens`` and ``digests`` (which documents); ``documents_per_expert`` are sums,
+    ``max_over_mean`` the balance. ``owner_agreement``:
     language -> share of its held-out documents to which the expert that holds most of it is nearest, and the same after
     a document's first tokens; empty where no expert is nearer than another.
     """
@@ -63,6 +64,8 @@ class AllocationCounts:
     unit: str
     clusters: tuple[tuple[str, ...], ...] | None = None
     documents: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     documents_per_expert: tuple[int, ...] = ()
     max_over_mean: float | None = None
     owner_agreement: Mapping[str, float] = field(default_factory=dict)

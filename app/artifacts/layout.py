@@ -37,6 +37,7 @@ ALLOCATOR = "allocator"
 ASSIGNMENT = "documents"
 HELD_OUT = "held_out"
 SIZES = "sizes"
+PART_TOKENS = "part_tokens"
 SAMPLE = "sample"
 ALLOCATOR_DONE = "allocator.DONE"
 TOP_TERMS = "top_terms.json"
@@ -87,6 +88,11 @@ def probe_name(lang: str) -> str:
 def probe_layers_name(lang: str) -> str:
     """How much a short training on one language changes each layer, inside a ``probe`` stage."""
     return f"layers/{lang}.npy"
+
+
+def part_tokens_name(lang: str) -> str:
+    """Tokens of each expert in each training part of a language, inside an ``allocation`` stage that cuts documents."""
+    return f"{PART_TOKENS}/{lang}.npy"
 
 
 def shard_folder(lang: str, split: str) -> str:

@@ -127,9 +127,10 @@ class Lineage:
 
     @cached_property
     def evidence(self) -> dict[str, PlannedStage]:
-        """The stages that the strategy looks at, by the name of its need."""
+        """The stages that the strategy looks at, by the name of its need. A cut of documents counts their tokens."""
         sources = {"documents": self.shards, "tokens": self.tokens}
-        found = {name: stage for name, stage in sources.items() if name in self._needs}
+        looked_at = self._needs | ({"tokens"} if "documents" in self._needs else frozenset())
+        found = {name: stage for name, stage in sources.items() if name in looked_at}
         return found | {f"{PROBE}{name}": stage for name, stage in self.probes.items()}
 
     @cached_property

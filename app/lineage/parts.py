@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from app.artifacts.counts import AllocationCounts
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
+from app.core.errors import StaleArtifact
 from app.corpora.mixture import language_weights
 from app.lineage.settings import language_quality
 from app.tokens.dataset import TokenCorpus
-from app.training.assignment import held_by_experts
 
 ALL = "all"
 """Stands for the digest of a language's documents where none are left out."""
@@ -50,18 +50,25 @@ def whole_part(name: str, corpus: TokenCorpus, languages: Sequence[str]) -> Part
 
 
 def read_parts(allocation: StageFolder, corpus: TokenCorpus) -> list[Part]:
-    """The parts of a finished allocation in expert order; of a document-level one the assignments are read once."""
+    """The parts of a finished allocation in expert order, from its manifest: no assignment or token is read.
+
+    Raises StaleArtifact for a document-level cut whose manifest does not say what each expert holds.
+    """
     counts = allocation.counts(AllocationCounts)
     if counts.clusters is not None:
         return [
             whole_part(name, corpus, cluster) for name, cluster in zip(counts.experts, counts.clusters, strict=True)
         ]
-    held = {lang: held_by_experts(allocation, corpus, lang, len(counts.experts)) for lang in corpus.languages()}
+    if not counts.digests:
+        raise StaleArtifact(
+            f"{allocation.uri} is of an earlier version and does not say what its experts hold; delete its folder and"
+            f" run {allocation.made_by} again"
+        )
     parts = []
     for number, name in enumerate(counts.experts):
-        mine = {lang: found[number] for lang, found in held.items() if found[number].documents}
-        documents = {lang: found.digest for lang, found in mine.items()}
-        parts.append(Part(name, documents, {lang: found.tokens for lang, found in mine.items()}))
+        mine = [lang for lang, documents in counts.documents.items() if documents[number]]
+        digests = {lang: counts.digests[lang][number] for lang in mine}
+        parts.append(Part(name, digests, {lang: counts.tokens[lang][number] for lang in mine}))
     return parts
 
 

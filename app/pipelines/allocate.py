@@ -13,7 +13,7 @@ from app.core.records import DocumentBatch, JsonObject, JsonValue
 from app.lineage.clusters import fit_config, language_clusters
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
-from app.pipelines.assign import assign_all, assignment_counts
+from app.pipelines.assign import assign_all, sum_assignment
 from app.pipelines.document_batches import DocumentSource, draw_sample
 from app.pipelines.probe import make_probes, measured_layers
 from app.tokens.tokenizer import load_tokenizer
@@ -53,17 +53,17 @@ def make_allocation(lineage: Lineage) -> Made:
     if source is None:
         counts["clusters"] = language_clusters(allocator, languages)
     else:
-        assign_all(config, source, languages, stage)
-        counts |= assignment_counts(stage, languages)
+        assign_all(config, source, lineage.tokens.finished(), languages, stage)
+        counts |= sum_assignment(stage, languages)
     lineage.allocation.publish(counts, time.monotonic() - started)
     return {"allocation": stage}
 
 
 def _source(evidence: Mapping[str, StageFolder]) -> DocumentSource | None:
     """Where the documents are read from; None where whole languages are cut."""
-    if "tokens" in evidence:
-        return DocumentSource(evidence["tokens"], "tokens")
-    return DocumentSource(evidence["documents"], "texts") if "documents" in evidence else None
+    if "documents" in evidence:
+        return DocumentSource(evidence["documents"], "texts")
+    return DocumentSource(evidence["tokens"], "tokens") if "tokens" in evidence else None
 
 
 def _top_terms(allocator: Allocator, sample: DocumentBatch, tokenizer: StageFolder) -> JsonObject:

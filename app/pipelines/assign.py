@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +14,15 @@ import pyarrow.parquet as pq
 
 from app.allocation.agreement import owner_agreement, warn_of_low_agreement
 from app.allocation.base import Allocator
+from app.allocation.holdings import Holdings, part_holdings, summed_holdings
 from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import load_allocator
-from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT, SIZES
+from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT, SIZES, part_tokens_name
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.records import DocumentBatch, IntArray, JsonObject
 from app.fleet.ray_session import ray_session
-from app.pipelines.document_batches import READERS, DocumentSource
+from app.pipelines.document_batches import READERS, DocumentSource, opened_corpus
 from app.pipelines.part_tasks import run_part_tasks
 
 log = logging.getLogger(__name__)
@@ -29,10 +31,14 @@ _UNEVEN = 1.5
 """Largest part over the mean from which on the log warns."""
 
 
-def assign_all(config: Config, source: DocumentSource, languages: Sequence[str], stage: StageFolder) -> None:
+def assign_all(
+    config: Config, source: DocumentSource, tokens: StageFolder, languages: Sequence[str], stage: StageFolder
+) -> None:
     """Write ``documents/<lang>/part-*.parquet`` (doc_id, expert) for every training part, and for every held-out one
     ``held_out/<lang>/part-*.parquet`` (doc_id, nearest expert, and nearest after the first tokens); beside each, under
-    ``sizes/``, how many of its documents each expert has.
+    ``sizes/``, how many of its documents each expert has, and what it holds of a training part.
+
+    tokens: the tokens stage of the documents.
     """
     parts = [*source.parts(languages, "train"), *source.parts(languages, "validation")]
     # By the sizes, which are written last: a part without them may be half there after a kill.
@@ -43,11 +49,16 @@ def assign_all(config: Config, source: DocumentSource, languages: Sequence[str],
     waiting = [number for number, name in enumerate(names) if name not in done]
 
     def assign_part(number: int) -> dict[str, int]:
-        batch, allocator = source.read(*parts[number]), _allocator(stage)
-        columns = {"expert": allocator.assign(batch)}
-        if parts[number][1] == "validation":
-            columns = {"expert": columns["expert"], "expert_early": allocator.assign(_beginnings(batch))}
-        write_part(stage, _target(*parts[number]), batch.doc_ids, columns, len(allocator.experts))
+        lang, split, part = parts[number]
+        batch, allocator = source.read(lang, split, part), _allocator(stage)
+        owner = allocator.assign(batch)
+        if split == "train":
+            corpus = opened_corpus(tokens)
+            index = corpus.index(lang, split, corpus.counts.part(lang, split, part.removesuffix(".parquet")))
+            write_training_part(stage, lang, part, batch.doc_ids, owner, index["length"], len(allocator.experts))
+        else:
+            columns = {"expert": owner, "expert_early": allocator.assign(_beginnings(batch))}
+            write_held_out_part(stage, lang, part, batch.doc_ids, columns, len(allocator.experts))
         return {"documents": len(batch)}
 
     if waiting:
@@ -57,16 +68,33 @@ def assign_all(config: Config, source: DocumentSource, languages: Sequence[str],
             )
 
 
-def write_part(
-    stage: StageFolder, name: str, doc_ids: Sequence[str], columns: dict[str, IntArray], experts: int
+def write_training_part(
+    stage: StageFolder, lang: str, part: str, doc_ids: Sequence[str], owner: IntArray, lengths: IntArray, experts: int
+) -> None:
+    """Write the expert of each of a part's documents, and then what each of ``experts`` holds of it. lengths: tokens of
+    each document.
+    """
+    name, held = f"{ASSIGNMENT}/{lang}/{part}", part_holdings(owner, lengths, experts)
+    _write_columns(stage, name, doc_ids, {"expert": owner})
+    sizes = {"expert": held.documents.tolist(), "tokens": held.tokens.tolist(), "digests": [*held.digests]}
+    stage.write_json(sizes_name(name), sizes)
+
+
+def write_held_out_part(
+    stage: StageFolder, lang: str, part: str, doc_ids: Sequence[str], columns: dict[str, IntArray], experts: int
 ) -> None:
     """Write the experts of a part's documents, and then how many documents each of ``experts`` has by each column."""
+    name = f"{HELD_OUT}/{lang}/{part}"
+    _write_columns(stage, name, doc_ids, columns)
+    sizes = {column: np.bincount(of, minlength=experts).tolist() for column, of in columns.items()}
+    stage.write_json(sizes_name(name), sizes)
+
+
+def _write_columns(stage: StageFolder, name: str, doc_ids: Sequence[str], columns: dict[str, IntArray]) -> None:
     out = pa.table({"doc_id": list(doc_ids), **{column: pa.array(of, pa.int64()) for column, of in columns.items()}})
     sink = pa.BufferOutputStream()
     pq.write_table(out, sink, compression="zstd")
     stage.write(name, sink.getvalue().to_pybytes())
-    sizes = {column: np.bincount(of, minlength=experts).tolist() for column, of in columns.items()}
-    stage.write_json(sizes_name(name), sizes)
 
 
 def sizes_name(part: str) -> str:
@@ -74,29 +102,36 @@ def sizes_name(part: str) -> str:
     return f"{SIZES}/{part.removesuffix('.parquet')}.json"
 
 
-def assignment_counts(stage: StageFolder, languages: Sequence[str]) -> JsonObject:
-    """Documents of each expert, by language and in all, the balance (largest part over the mean), and how often the
+def sum_assignment(stage: StageFolder, languages: Sequence[str]) -> JsonObject:
+    """What each expert holds, by language and in all, the balance (largest part over the mean), and how often the
     nearest expert to held-out text is its language's owner: for whole documents and after their first tokens.
 
-    Adds up the sizes that the parts say, one part at a time; no document is read. Logs a warning where parts are uneven
-    or the owner is found too seldom.
+    Adds up what the parts say, one part at a time; no document is read. Writes ``part_tokens/<lang>.npy``, (k, parts)
+    tokens of each expert in each part. Logs a warning where parts are uneven or the owner is found too seldom.
     """
     k = len(_allocator(stage).experts)
-    held, _ = _by_language(stage, ASSIGNMENT, languages, k)
-    totals = np.sum(list(held.values()), axis=0)
-    ratio = float(totals.max() / totals.mean())
-    if ratio > _UNEVEN:
-        log.warning("allocate: parts are uneven, of %s documents: whole groups of like documents stay together", totals)
-    counts: JsonObject = {
-        "documents": dict(held),
-        "documents_per_expert": [int(count) for count in totals],
-        "max_over_mean": ratio,
-    }
-    if isinstance(_allocator(stage), RandomAllocator):
-        return counts  # no expert is nearer than another
-    nearest, nearest_early = _by_language(stage, HELD_OUT, languages, k)
-    whole, early = owner_agreement(held, nearest), owner_agreement(held, nearest_early)
-    warn_of_low_agreement(whole, held)
+    with ThreadPoolExecutor(READERS) as pool:
+        held = {lang: _held(stage, lang, k, pool) for lang in languages}
+        documents = {lang: found.documents.tolist() for lang, found in held.items()}
+        totals = np.sum(list(documents.values()), axis=0)
+        ratio = float(totals.max() / totals.mean())
+        if ratio > _UNEVEN:
+            log.warning(
+                "allocate: parts are uneven, of %s documents: whole groups of like documents stay together", totals
+            )
+        counts: JsonObject = {
+            "documents": dict(documents),
+            "tokens": {lang: found.tokens.tolist() for lang, found in held.items()},
+            "digests": {lang: [*found.digests] for lang, found in held.items()},
+            "documents_per_expert": [int(count) for count in totals],
+            "max_over_mean": ratio,
+        }
+        if isinstance(_allocator(stage), RandomAllocator):
+            return counts  # no expert is nearer than another
+        nearest = {lang: _nearest(stage, lang, k, pool) for lang in languages}
+    whole = owner_agreement(documents, {lang: found["expert"] for lang, found in nearest.items()})
+    early = owner_agreement(documents, {lang: found["expert_early"] for lang, found in nearest.items()})
+    warn_of_low_agreement(whole, documents)
     return {**counts, "owner_agreement": dict(whole), "owner_agreement_early": dict(early)}
 
 
@@ -107,22 +142,35 @@ def read_columns(stage: StageFolder, folder: str, lang: str, column: str) -> Ite
         yield np.asarray(table[column].to_numpy(), dtype=np.int64)
 
 
-def _by_language(
-    stage: StageFolder, folder: str, languages: Iterable[str], experts: int
-) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
-    """Documents by language and expert of all parts, whole and after their first tokens."""
-    whole: dict[str, list[int]] = {}
-    early: dict[str, list[int]] = {}
-    with ThreadPoolExecutor(READERS) as pool:
-        for lang in languages:
-            sums = {column: np.zeros(experts, np.int64) for column in ("expert", "expert_early")}
-            sizes = stage.child(f"{SIZES}/{folder}/{lang}")
-            # From the store, and not from what the tasks returned: earlier attempts have done parts too.
-            for found in pool.map(sizes.read_json, sizes.names()):
-                for column, counts in found.items():
-                    sums[column] += np.asarray(counts, dtype=np.int64)
-            whole[lang], early[lang] = sums["expert"].tolist(), sums["expert_early"].tolist()
-    return whole, early
+def _held(stage: StageFolder, lang: str, experts: int, pool: Executor) -> Holdings:
+    """What the experts hold of a language; writes their tokens in each part."""
+    sizes = stage.child(f"{SIZES}/{ASSIGNMENT}/{lang}")
+    # From the store, and not from what the tasks returned: earlier attempts have done parts too.
+    names = sizes.names()
+    tokens = np.zeros((experts, len(names)), np.int64)
+
+    def parts() -> Iterator[tuple[str, Holdings]]:
+        for number, found in enumerate(pool.map(sizes.read_json, names)):
+            documents, digests = np.asarray(found["expert"], dtype=np.int64), found["digests"]
+            tokens[:, number] = np.asarray(found["tokens"], dtype=np.int64)
+            assert isinstance(digests, list)
+            yield names[number], Holdings(documents, tokens[:, number], tuple(map(str, digests)))
+
+    held = summed_holdings(parts(), experts)
+    sink = io.BytesIO()
+    np.save(sink, tokens, allow_pickle=False)
+    stage.write(part_tokens_name(lang), sink.getvalue())
+    return held
+
+
+def _nearest(stage: StageFolder, lang: str, experts: int, pool: Executor) -> dict[str, list[int]]:
+    """Held-out documents by their nearest expert, whole and after their first tokens."""
+    sums = {column: np.zeros(experts, np.int64) for column in ("expert", "expert_early")}
+    sizes = stage.child(f"{SIZES}/{HELD_OUT}/{lang}")
+    for found in pool.map(sizes.read_json, sizes.names()):
+        for column, counts in found.items():
+            sums[column] += np.asarray(counts, dtype=np.int64)
+    return {column: of.tolist() for column, of in sums.items()}
 
 
 def _target(lang: str, split: str, part: str) -> str:

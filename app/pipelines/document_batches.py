@@ -47,8 +47,8 @@ class DocumentSource:
             table = read_part(self.stage, lang, split, part, ["doc_id", "lang", "text"])
             doc_ids, langs, texts = (tuple(table[name].to_pylist()) for name in ("doc_id", "lang", "text"))
             return DocumentBatch(doc_ids, langs, texts)
-        corpus = _corpus(self.stage)
-        count = corpus.counts.parts(lang, split)[self._names(lang, split).index(part)]
+        corpus = opened_corpus(self.stage)
+        count = corpus.counts.part(lang, split, part.removesuffix(".parquet"))
         # Without start and end token: a request to be routed comes without them too, and both must be measured alike.
         head = 0 if corpus.start_id == corpus.end_id else 1
         documents = list(corpus.documents_of(lang, split, count))
@@ -59,7 +59,7 @@ class DocumentSource:
         """About how many bytes of text each of these parts has, by its place."""
         if self.column == "texts":
             return part_bytes(self.stage, parts)
-        counts = _corpus(self.stage).counts
+        counts = opened_corpus(self.stage).counts
         splits = dict.fromkeys((lang, split) for lang, split, _ in parts)
         held = {(*where, f"{part.name}.parquet"): part.bytes for where in splits for part in counts.parts(*where)}
         return {at: float(held[item]) for at, item in enumerate(parts)}
@@ -67,7 +67,7 @@ class DocumentSource:
     def _names(self, lang: str, split: str) -> list[str]:
         if self.column == "texts":
             return part_names(self.stage, lang, split)
-        return [f"{part.name}.parquet" for part in _corpus(self.stage).counts.parts(lang, split)]
+        return [f"{part.name}.parquet" for part in opened_corpus(self.stage).counts.parts(lang, split)]
 
 
 def draw_sample(
@@ -145,5 +145,6 @@ def _sample_name(number: int) -> str:
 
 # A worker reads many parts of one stage, whose manifest is read for the first one only.
 @functools.lru_cache(maxsize=1)
-def _corpus(stage: StageFolder) -> TokenCorpus:
+def opened_corpus(stage: StageFolder) -> TokenCorpus:
+    """The tokens of a stage, opened once in a process."""
     return TokenCorpus.open(stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.artifacts.layout import shard_folder
 from app.core.errors import CorruptArtifact
@@ -35,6 +36,14 @@ class TokenCounts:
     def parts(self, lang: str, split: str) -> tuple[PartCount, ...]:
         """The parts of a language and split; none if it has no text there."""
         return self.by_split.get((lang, split), ())
+
+    def part(self, lang: str, split: str, name: str) -> PartCount:
+        """The part of this name. Raises KeyError where there is none."""
+        return self._by_name[lang, split, name]
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str, str], PartCount]:
+        return {(*where, part.name): part for where, parts in self.by_split.items() for part in parts}
 
     def documents(self, lang: str, split: str) -> int:
         """Documents of a language and split."""

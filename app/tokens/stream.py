@@ -19,8 +19,16 @@ from app.core.seeding import generator
 from app.tokens.counts import PartCount
 from app.tokens.dataset import TokenCorpus
 
-Chosen = Callable[[str, PartCount], IntArray]
-"""(language, part of its training text) -> the documents to read, ascending places in the part."""
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some of the training documents. ``documents``: (language, part) -> ascending places in the part; ``tokens``:
+    language -> (parts,) how many tokens those of each part have, which is asked for before any part is read.
+    """
+
+    documents: Callable[[str, PartCount], IntArray]
+    tokens: Callable[[str], IntArray]
+
 
 WINDOW_BYTES = 64 << 20
 # A window's parts are open and, of a remote store, fetched together: small ones are bounded by number.
@@ -52,15 +60,13 @@ class _Window:
 
 
 class LanguageStream:
-    """The stream of one language. ``tokens``: of an epoch.
-
-    chosen: restricts it to some documents; their lengths are then read once, a part at a time.
-    """
+    """The stream of one language. ``tokens``: of an epoch. chosen: restricts it to some documents."""
 
     def __init__(self, corpus: TokenCorpus, lang: str, length: int, seed: int, chosen: Chosen | None = None) -> None:
         self._corpus, self._lang, self._length, self._seed, self._chosen = corpus, lang, length, seed, chosen
         self._parts = corpus.counts.parts(lang, "train")
-        self._part_tokens = np.asarray([self._held_tokens(part) for part in self._parts], dtype=np.int64)
+        every = np.asarray([part.tokens for part in self._parts], dtype=np.int64)
+        self._part_tokens = every if chosen is None else chosen.tokens(lang)
         self.tokens = int(self._part_tokens.sum())
         # Two, since the last row of an epoch may run on into the next.
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
@@ -113,10 +119,7 @@ class LanguageStream:
 
     def _held(self, part: PartCount) -> Array:
         index = self._corpus.index(self._lang, "train", part)
-        return index if self._chosen is None else index[self._chosen(self._lang, part)]
-
-    def _held_tokens(self, part: PartCount) -> int:
-        return part.tokens if self._chosen is None else int(self._held(part)["length"].sum())
+        return index if self._chosen is None else index[self._chosen.documents(self._lang, part)]
 
     def _read_epoch(self, epoch: int) -> _Epoch:
         order = generator(self._seed, "parts", self._lang, epoch).permutation(len(self._parts))

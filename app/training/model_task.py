@@ -34,7 +34,7 @@ from app.tokens.counts import PartCount
 from app.tokens.dataset import TokenCorpus
 from app.tokens.rows import BlockDataset
 from app.tokens.stream import Chosen
-from app.training.assignment import part_experts
+from app.training.assignment import part_experts, part_tokens
 from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
 from app.training.loop import TrainingSpec, choose_device, device_name, train
 from app.training.parallel import gathered, open_workers
@@ -187,14 +187,14 @@ def task_blocks(task: ModelTask) -> BlockDataset:
 
 def task_documents(task: ModelTask, corpus: TokenCorpus) -> Chosen | None:
     """Which documents of a part belong to the task's expert; None where all do."""
-    if task.allocation is None:
+    if task.allocation is None or task.expert is None:
         return None
-    allocation = task.store.stage("allocation", task.allocation)
+    allocation, expert = task.store.stage("allocation", task.allocation), task.expert
 
-    def chosen(lang: str, part: PartCount) -> IntArray:
-        return np.flatnonzero(part_experts(allocation, corpus, lang, part) == task.expert)
+    def documents(lang: str, part: PartCount) -> IntArray:
+        return np.flatnonzero(part_experts(allocation, corpus, lang, part) == expert)
 
-    return chosen
+    return Chosen(documents, lambda lang: part_tokens(allocation, corpus, lang, expert))
 
 
 def _parent_model(task: ModelTask) -> CausalLM:

@@ -14,6 +14,7 @@ from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.core.records import IntArray
 from app.tokens.counts import counts_to_json
+from app.tokens.dataset import TokenCorpus
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import Tokenizer
 from app.training.hooks import StepMetrics, StopRequest
@@ -116,9 +117,16 @@ def doc_ids(language: int, start: int, stop: int) -> list[str]:
 
 def write_assignment(store: Store, lang: str, number: int, experts: Sequence[int]) -> None:
     """Who holds the documents that ``write_tokens`` wrote of the language with this number, as allocation ``a``."""
-    stage = store.stage("allocation", "a")
+    stage, corpus = store.stage("allocation", "a"), TokenCorpus.open(store.stage("tokens", "t"))
+    held = np.zeros((max(experts) + 1, 2), np.int64)
     for part, (start, stop) in enumerate(((0, 5), (5, len(experts)))):
         sink = io.BytesIO()
         table = pa.table({"doc_id": doc_ids(number, start, stop), "expert": pa.array(experts[start:stop], pa.int64())})
         pq.write_table(table, sink)
         stage.write(f"documents/{lang}/part-00000-{part:03d}.parquet", sink.getvalue())
+        lengths = corpus.index(lang, "train", corpus.counts.parts(lang, "train")[part])["length"]
+        for owner, length in zip(experts[start:stop], lengths.tolist(), strict=False):
+            held[owner, part] += length
+    sink = io.BytesIO()
+    np.save(sink, held)
+    stage.write(f"part_tokens/{lang}.npy", sink.getvalue())

@@ -1,8 +1,40 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from app.lineage.parts import Part, expert_weights
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import StageFolder, Store
+from app.core.errors import StaleArtifact
+from app.core.records import JsonValue
+from app.lineage.parts import Part, expert_weights, read_parts
+from tests.support.token_store import numbered, write_corpus
+
+
+def cut(store: Store, **counts: JsonValue) -> StageFolder:
+    stage = store.stage("allocation", "a", "python -m jobs.allocate")
+    experts: dict[str, JsonValue] = {"experts": ["expert-00", "expert-01"], "unit": "document"}
+    stage.publish(Manifest("allocation", "a", {}, {}, {**experts, **counts}))
+    return stage
+
+
+def test_what_experts_hold_is_read_from_the_manifest_alone(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "tokens", numbered({"de": [[3, 4]], "en": [[5]]}))
+    documents: JsonValue = {"de": [1, 1], "en": [0, 1]}
+    tokens: JsonValue = {"de": [3, 4], "en": [0, 5]}
+    digests: JsonValue = {"de": ["x", "y"], "en": ["none", "z"]}
+    stage = cut(Store(str(tmp_path)), documents=documents, tokens=tokens, digests=digests)
+    assert read_parts(stage, corpus) == [
+        Part("expert-00", {"de": "x"}, {"de": 3}),
+        Part("expert-01", {"de": "y", "en": "z"}, {"de": 4, "en": 5}),
+    ]
+
+
+def test_a_cut_of_an_earlier_version_is_refused_with_the_cure(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "tokens", numbered({"de": [[3, 4]]}))
+    with pytest.raises(StaleArtifact, match=r"is of an earlier version .* run python -m jobs\.allocate again"):
+        read_parts(cut(Store(str(tmp_path)), documents={"de": [1, 1]}), corpus)
 
 
 def test_an_experts_share_of_the_mixture_is_the_weight_times_the_tokens_it_holds() -> None:

@@ -15,14 +15,22 @@ from app.allocation.tfidf import TfidfAllocator
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT
 from app.artifacts.store import StageFolder, Store
 from app.core.records import IntArray
-from app.pipelines.assign import assignment_counts, read_columns, write_part
+from app.pipelines.assign import read_columns, sum_assignment, write_held_out_part, write_training_part
 
 TWO = ("expert-00", "expert-01")
 
 
 def write(stage: StageFolder, name: str, **columns: Sequence[int]) -> None:
-    ids = [str(row) for row in range(len(columns["expert"]))]
-    write_part(stage, name, ids, {column: np.array(of) for column, of in columns.items()}, len(TWO))
+    """A part as tasks write it; a training document has as many tokens as its place says, from 1 on."""
+    folder, lang, part = name.split("/")
+    of, ids = (
+        {column: np.array(found) for column, found in columns.items()},
+        [str(row) for row in range(len(columns["expert"]))],
+    )
+    if folder == ASSIGNMENT:
+        write_training_part(stage, lang, part, ids, of["expert"], 1 + np.arange(len(ids)), len(TWO))
+    else:
+        write_held_out_part(stage, lang, part, ids, of, len(TWO))
 
 
 def assigned(store: Store, key: str, allocator: Allocator) -> StageFolder:
@@ -46,8 +54,9 @@ def test_counts_are_those_of_all_parts_and_low_agreement_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        counts = assignment_counts(assigned(Store(str(tmp_path)), "a", by_meaning()), ["de", "en"])
+        counts = sum_assignment(assigned(Store(str(tmp_path)), "a", by_meaning()), ["de", "en"])
     assert counts["documents"] == {"de": [1, 3], "en": [6, 0]}
+    assert counts["tokens"] == {"de": [3, 1 + 2 + 1], "en": [21, 0]}
     assert counts["documents_per_expert"] == [7, 3] and counts["max_over_mean"] == pytest.approx(1.4)
     assert counts["owner_agreement"] == {"de": 0.75, "en": 1.0}
     assert counts["owner_agreement_early"] == {"de": 0.25, "en": 1.0}
@@ -65,7 +74,7 @@ def test_counts_are_to_the_bit_those_of_reading_every_document(tmp_path: Path) -
         write(stage, f"documents/{lang}/part-2.parquet", expert=random.integers(2, size=documents))
         found = {column: random.integers(2, size=documents) for column in ("expert", "expert_early")}
         write(stage, f"held_out/{lang}/part-2.parquet", **found)
-    counts = assignment_counts(stage, ["de", "en"])
+    counts = sum_assignment(stage, ["de", "en"])
     train = {lang: np.bincount(column_of(stage, ASSIGNMENT, lang, "expert"), minlength=2) for lang in ("de", "en")}
     assert counts["documents"] == {lang: held.tolist() for lang, held in train.items()}
     for name, column in (("owner_agreement", "expert"), ("owner_agreement_early", "expert_early")):
@@ -76,7 +85,7 @@ def test_counts_are_to_the_bit_those_of_reading_every_document(tmp_path: Path) -
 def test_a_language_without_held_out_text_has_no_agreement(tmp_path: Path) -> None:
     stage = assigned(Store(str(tmp_path)), "a", by_meaning())
     write(stage, "documents/sw/part-0.parquet", expert=[0, 1])
-    counts = assignment_counts(stage, ["en", "sw"])
+    counts = sum_assignment(stage, ["en", "sw"])
     assert counts["documents"] == {"en": [6, 0], "sw": [1, 1]} and counts["owner_agreement"] == {"en": 1.0}
 
 
@@ -84,11 +93,11 @@ def test_no_document_is_read_for_the_counts(tmp_path: Path) -> None:
     stage = assigned(Store(str(tmp_path)), "a", by_meaning())
     for folder in (ASSIGNMENT, HELD_OUT):
         stage.remove(folder)
-    assert assignment_counts(stage, ["de", "en"])["documents_per_expert"] == [7, 3]
+    assert sum_assignment(stage, ["de", "en"])["documents_per_expert"] == [7, 3]
 
 
 def test_a_cut_by_chance_has_no_owner_to_find(tmp_path: Path) -> None:
-    counts = assignment_counts(assigned(Store(str(tmp_path)), "a", RandomAllocator(TWO, 0)), ["de", "en"])
+    counts = sum_assignment(assigned(Store(str(tmp_path)), "a", RandomAllocator(TWO, 0)), ["de", "en"])
     assert "owner_agreement" not in counts
 
 
@@ -96,5 +105,12 @@ def test_uneven_parts_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFix
     stage = assigned(Store(str(tmp_path)), "a", RandomAllocator(TWO, 0))
     write(stage, "documents/en/part-1.parquet", expert=[0] * 6)
     with caplog.at_level(logging.WARNING):
-        assignment_counts(stage, ["de", "en"])
+        sum_assignment(stage, ["de", "en"])
     assert "parts are uneven, of [13  3] documents" in caplog.messages[0]
+
+
+def test_the_tokens_of_each_expert_in_each_part_are_written_in_the_order_of_the_parts(tmp_path: Path) -> None:
+    stage = assigned(Store(str(tmp_path)), "a", by_meaning())
+    sum_assignment(stage, ["de", "en"])
+    assert np.load(stage.local("part_tokens/de.npy")).tolist() == [[3, 0], [3, 1]]
+    assert np.load(stage.local("part_tokens/en.npy")).tolist() == [[21], [0]]

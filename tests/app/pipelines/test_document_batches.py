@@ -26,6 +26,7 @@ from app.pipelines.part_tasks import Task, bundle
 from app.tokens.counts import counts_to_json
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import load_tokenizer
+from tests.support.token_store import numbered, write_corpus
 
 CONFIG = load_config("demo")
 TEXTS = {"de": [["Der Fluss", "war kalt"], ["und breit"]], "en": [[f"river {number}" for number in range(200)]]}
@@ -156,10 +157,12 @@ def test_small_parts_share_tasks_and_none_is_looked_for_by_itself(
         store = Store(str(tmp_path / str(count)))
         source, stage = many_parts(store.stage("shards", "s"), count), store.stage("allocation", "a")
         save_allocator(RandomAllocator(("expert-00", "expert-01"), 0), stage.child(ALLOCATOR).write)
+        corpus = write_corpus(tmp_path / f"tokens-{count}", numbered({"de": [[3]] * count}))
+        monkeypatch.setattr(assign, "opened_corpus", lambda _stage, made=corpus: made)
         before = len(looked)
         assert len(draw_sample(CONFIG, source, ["de"], count, count, stage.child("sample"))) == count
-        assign.assign_all(CONFIG, source, ["de"], stage)
-        assert sum(assign.assignment_counts(stage, ["de"])["documents_per_expert"]) == count
+        assign.assign_all(CONFIG, source, store.stage("tokens", "t"), ["de"], stage)
+        assert sum(assign.sum_assignment(stage, ["de"])["documents_per_expert"]) == count
         times.append(len(looked) - before)
     assert times[0] == times[1] and len(tasks) == 4
 

@@ -9,7 +9,7 @@ from app.artifacts.store import Folder
 from app.core.errors import CorpusError
 from app.tokens.dataset import TokenCorpus
 from app.tokens.rows import BlockDataset
-from app.tokens.stream import LanguageStream
+from app.tokens.stream import Chosen, LanguageStream
 from tests.support.token_store import numbered, write_corpus
 
 
@@ -57,6 +57,7 @@ def test_a_language_with_less_than_one_row_is_refused_by_name(tmp_path: Path) ->
 
 def test_only_the_chosen_documents_count(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path, numbered({"de": [[10, 10], [10]]}))
-    blocks = BlockDataset(corpus, {"de": 1.0}, 5, 12, seed=0, chosen=lambda *_: np.array([0]))
+    first = Chosen(lambda *_: np.array([0]), lambda _lang: np.array([10, 10]))
+    blocks = BlockDataset(corpus, {"de": 1.0}, 5, 12, seed=0, chosen=first)
     assert blocks.tokens() == {"de": 20} and blocks.epochs() == {"de": 3.0}
     assert set(blocks.rows(0, 12).ravel().tolist()) == {*range(1, 11), *range(21, 31)}

@@ -15,7 +15,7 @@ from app.core.seeding import generator
 from app.tokens import stream
 from app.tokens.counts import PartCount
 from app.tokens.dataset import TokenCorpus
-from app.tokens.stream import LanguageStream
+from app.tokens.stream import Chosen, LanguageStream
 from tests.support.token_store import Texts, numbered, write_corpus
 
 
@@ -159,6 +159,7 @@ def test_only_the_chosen_documents_are_read(tmp_path: Path) -> None:
         "part-00001-000": np.array([0]),
         "part-00002-000": np.zeros(0, np.int64),
     }
-    language = LanguageStream(corpus, "de", 5, 0, lambda _, part: chosen[part.name])
+    some = Chosen(lambda _, part: chosen[part.name], lambda _: np.array([10, 10, 0]))
+    language = LanguageStream(corpus, "de", 5, 0, some)
     assert language.tokens == 20
     assert {token for row in rows_of(language, 5, 40) for token in row} == set(range(11, 31))

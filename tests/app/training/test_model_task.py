@@ -207,6 +207,7 @@ def test_a_task_with_an_allocation_uses_only_its_experts_documents(task: ModelTa
 
 def test_an_allocation_of_other_documents_is_refused(task: ModelTask) -> None:
     write_assignment(task.store, "de", 1, [0] * 12)
+    write_assignment(task.store, "en", 1, [0] * 12)
     with pytest.raises(StaleArtifact, match=r"documents/de/part-00000-000\.parquet does not list"):
         run_model_task(replace(task, allocation="a", expert=0))
 
