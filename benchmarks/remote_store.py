@@ -36,6 +36,8 @@ class CountedFileSystem(LocalFileSystem):
     def __init__(self, server: str, latency: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
         self._server, self._latency = server, latency
+        # One connection of each thread stays open, as those of object stores' clients do.
+        self._open_here = threading.local()
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -76,15 +78,21 @@ class CountedFileSystem(LocalFileSystem):
 
     @contextmanager
     def _asked(self, path: str) -> Iterator[HTTPResponse]:
-        connection = HTTPConnection(self._server, timeout=60)
+        connection: HTTPConnection | None = getattr(self._open_here, "connection", None)
+        if connection is None:
+            connection = self._open_here.connection = HTTPConnection(self._server, timeout=60)
         try:
             connection.request("GET", quote(str(path)))
             response = connection.getresponse()
             if response.status != 200:
                 raise FileNotFoundError(path)
             yield response
-        finally:
+            # What was not read would stand before the next answer.
+            response.read()
+        except BaseException:
+            # The next request opens it again.
             connection.close()
+            raise
 
 
 def register() -> None:
@@ -128,6 +136,9 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
+    protocol_version = "HTTP/1.1"
+    # Else the body of a small file waits for the acknowledgement of its head.
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         """Send a file, or what was sent."""

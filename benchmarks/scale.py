@@ -21,7 +21,8 @@ from benchmarks.scale_documents import CUTS, by_documents
 from benchmarks.scale_fit import WORKER_BYTES, exponent, is_bounded, is_linear
 from benchmarks.scale_training import Sizes, compare
 
-_SMALL, _FULL = Sizes(parts=288, documents=2), Sizes(parts=512, documents=8)
+# As many parts as let a quarter of them hold two windows of each of both languages, and some more.
+_SMALL, _FULL = Sizes(parts=288, documents=2), Sizes(parts=288, documents=16)
 _BASE = 1_000
 _MADE_UP = (1_000_000, 4_000_000, 16_000_000, 64_000_000)
 _SMALL_DOCUMENTS, _FULL_DOCUMENTS = (4_000, 16_000), (250_000, 1_000_000, 4_000_000)
