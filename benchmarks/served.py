@@ -76,6 +76,7 @@ class Served:
 
     def __init__(self, cpus: int, environment: Mapping[str, str] | None = None) -> None:
         self._cpus, self._environment = cpus, environment or {}
+        self.dashboard = ""
 
     def __enter__(self) -> Served:
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
@@ -84,13 +85,13 @@ class Served:
         gcs, dashboard, agent, client, self.port = free_ports(5)
         self._gcs, self._token = gcs, secrets.token_hex(32)
         self._machines: list[subprocess.Popen[bytes]] = []
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers, self.dashboard = {"Authorization": f"Bearer {self._token}"}, f"http://127.0.0.1:{dashboard}"
         self.log = self._folder / "log"
         head = ["--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
         head += [f"--ray-client-server-port={client}", "--include-dashboard=true", f"--temp-dir={self._folder}"]
         self._process = self._start(head, self._cpus)
         try:
-            self._client = self._until(lambda: ServeSubmissionClient(f"http://127.0.0.1:{dashboard}", headers=headers))
+            self._client = self._until(lambda: ServeSubmissionClient(self.dashboard, headers=headers))
         except BaseException:
             self.__exit__()
             raise
@@ -128,10 +129,14 @@ class Served:
     def _start(self, more: list[str], cpus: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--num-cpus={cpus}", *more]
         command += [f"--object-store-memory={100 << 20}"]
-        own = {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **self._environment}
-        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
+        own = {**self.environment, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", **self._environment}
         with self.log.open("a") as log:
-            return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **own}, stdout=log, stderr=log)
+            return subprocess.Popen(command, cwd=ROOT, env=own, stdout=log, stderr=log)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The caller's, with what opens this Ray and its dashboard."""
+        return {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
 
     def deploy(self, config: Mapping[str, Any]) -> None:
         """As ``serve deploy`` does: returns at once, see ``settle``."""

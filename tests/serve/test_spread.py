@@ -67,7 +67,7 @@ def test_a_call_may_be_made_again_unless_the_expert_is_gone_or_has_failed_by_its
     assert type(raised.value) is expected
 
 
-def _packed(root: Path) -> str:
+def packed_text(root: Path) -> str:
     """The text by all models in this process."""
     replica = Replica(load_ensemble(Store(str(root)), "tiny"), slots=1)
     job = Job("ensemble", ("12 ",), Sampling(48, temperature=0.0), mixing=Mixing(weighting="uniform"))
@@ -94,7 +94,7 @@ def test_spread_models_write_what_packed_ones_write_also_when_one_is_killed(whol
     with Served(1, {"XELM_API_KEYS": "key"}) as served:
         served.deploy(serve_config(served.port, **args))
         served.settle()
-        there, expected = Api(served.port), _packed(whole_run.root)
+        there, expected = Api(served.port), packed_text(whole_run.root)
         assert there.text(BODY) == expected and len(expected) > 20
         (expert,) = [name for name in served.deployments() if name.startswith("model-expert-01-")]
         with ThreadPoolExecutor(1) as pool:
