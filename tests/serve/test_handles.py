@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.exceptions import DeploymentUnavailableError
 
+from app.artifacts.ensemble import write_ensemble
+from app.artifacts.store import Store
 from app.core.errors import Overloaded
 from app.ensemble.remote_client import Unreachable
 from app.ensemble.sampling import Sampling
@@ -164,3 +167,46 @@ class Api:
         """A number of /metrics."""
         lines = self.ask("/metrics").splitlines()
         return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
+
+
+def status(there: Api, body: dict[str, Any]) -> tuple[int, str]:
+    """Of an answer; with its text, or what it says of coming again."""
+    try:
+        return 200, there.text(body)
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("Retry-After") or ""
+
+
+@pytest.mark.rare
+@pytest.mark.timeout(900)
+def test_more_than_fits_is_429_and_a_change_to_what_cannot_start_is_503_until_the_next(
+    whole_run: WholeRun, tmp_path: Path
+) -> None:
+    root, record = two_versions(whole_run.root, "tiny", tmp_path)
+    lost = replace(record, version=0, experts=(replace(record.experts[0], key="gone"), *record.experts[1:]))
+    third = write_ensemble(Store(root).run("tiny"), lost).version
+    limits = {"waiting": 2, "loading_s": 2}
+    args = {"run": "tiny", "root": root, "replicas": 1, "slots": 1, "cpus": 0.25, "limits": limits}
+    with Served(1, {"XELM_API_KEYS": "key"}) as served:
+        served.deploy(serve_config(served.port, version=1, **args))
+        served.settle()
+        there, one = Api(served.port), {**BODY, "prompt": "1 "}
+        undisturbed = there.text(one)
+        with ThreadPoolExecutor(16) as pool:
+            found = list(pool.map(lambda _: status(there, one), range(16)))
+        assert {code for code, _ in found} == {200, 429}
+        assert all(said == undisturbed if code == 200 else said for code, said in found)
+
+        served.deploy(serve_config(served.port, version=third, **args))
+        deadline, seen = time.monotonic() + 400, {200}
+        while 503 not in seen and time.monotonic() < deadline:
+            seen.add(status(there, one)[0])
+            time.sleep(1)
+        assert seen == {200, 503}
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+            there.ask("/ready")
+        assert "Traceback" not in refused.value.read().decode()
+
+        served.deploy(serve_config(served.port, version=2, **args))
+        served.settle()
+        assert status(there, one)[0] == 200
