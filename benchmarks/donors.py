@@ -17,8 +17,8 @@ from statistics import mean
 from typing import Any
 
 from app.adaptation.rounds import NewExpert, require_new
-from app.artifacts.ensemble import EnsembleRecord, read_ensemble
-from app.artifacts.store import Store
+from app.artifacts.ensemble import EnsembleRecord, ensemble_versions, read_ensemble
+from app.artifacts.store import Folder, Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.errors import XelmError
@@ -70,9 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def try_donors(config: Config, store: Store, languages: Sequence[str], nearest: int = NEAREST) -> list[Row]:
     """Train and score every language from its donors; a row each, written to ``donors/results.jsonl`` as they come.
 
-    Raises MissingArtifact without a finished run, AllocationError for a language that it holds already.
+    From the newest version without these languages. Raises MissingArtifact without a finished run, AllocationError for
+    a language that all versions hold.
     """
-    record = read_ensemble(store.run(config.run.name), f"run {EVALUATE} with this config first")
+    record = version_without(store.run(config.run.name), languages)
     owners, groups = owners_of(record), [(lang,) for lang in languages]
     require_new(owners, groups)
     rows: list[Row] = []
@@ -94,6 +95,13 @@ def try_donors(config: Config, store: Store, languages: Sequence[str], nearest: 
             rows += made
             log.info("donors: %s\n%s", lang, donors_text(made))
     return rows
+
+
+def version_without(run: Folder, languages: Sequence[str]) -> EnsembleRecord:
+    """The newest version that holds none of the languages, for they may have joined since; else the current one."""
+    current = read_ensemble(run, f"run {EVALUATE} with this config first")
+    known = (read_ensemble(run, "", version) for version in reversed(ensemble_versions(run)))
+    return next((found for found in known if not set(languages) & owners_of(found).keys()), current)
 
 
 def tried_donors(ranked: Ranked, nearest: int = NEAREST) -> list[str]:
@@ -178,8 +186,10 @@ def _trained_from(
 
 
 def _row(config: Config, lang: str, new: NewExpert, nats: float, ranked: Ranked) -> Row:
-    places = {name: [donor for donor, _ in row].index(new.donor) + 1 for name, row in ranked.items() if row}
-    figures = {name: dict(row)[new.donor] for name, row in ranked.items() if row}
+    # A ranking may leave out a donor that another one has chosen.
+    known = {name: [donor for donor, _ in row] for name, row in ranked.items()}
+    places = {name: donors.index(new.donor) + 1 for name, donors in known.items() if new.donor in donors}
+    figures = {name: dict(ranked[name])[new.donor] for name in places}
     return {
         "run": config.run.name,
         "random_seed": config.run.seed,

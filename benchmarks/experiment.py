@@ -87,11 +87,13 @@ def run_experiment(configs: dict[Cut, Config], store: Store) -> str:
 
 
 def run_cuts(configs: Mapping[Cut, Config], store: Store) -> dict[Cut, JsonObject]:
-    """Run every cut, add its row to ``experiment/results.jsonl`` as it ends; the summaries."""
+    """Run every cut, add its row to ``experiment/results.jsonl`` as it ends; the summaries. A run that was finished
+    before has its row already.
+    """
     folder = store.folder("")
     summaries: dict[Cut, JsonObject] = {}
     for cut, config in configs.items():
-        begun = time.monotonic()
+        begun, was_finished = time.monotonic(), store.run(config.run.name).exists(SUMMARY)
         run_everything(config, store)
         summary = summaries[cut] = store.run(config.run.name).read_json(SUMMARY)
         log.info("%s", headline_text(summary))
@@ -102,8 +104,15 @@ def run_cuts(configs: Mapping[Cut, Config], store: Store) -> dict[Cut, JsonObjec
             **_figures(summary),
         }
         before = folder.read(RESULTS) if folder.exists(RESULTS) else b""
-        folder.write(RESULTS, before + json.dumps(row).encode() + b"\n")
+        if not (was_finished and _has_row(before, row)):
+            folder.write(RESULTS, before + json.dumps(row).encode() + b"\n")
     return summaries
+
+
+def _has_row(lines: bytes, row: JsonObject) -> bool:
+    """Whether there is a row of this run with these figures."""
+    known = (json.loads(line) for line in lines.splitlines())
+    return any({**found, "seconds": row["seconds"]} == row for found in known)
 
 
 def experiment_config(cut: Cut, random_seed: int, overrides: Sequence[str]) -> Config:

@@ -42,11 +42,14 @@ class ModelCounts:
 
 @dataclass(frozen=True)
 class ScoresCounts:
-    """Scores of one model: what was scored, in how many blocks."""
+    """Scores of one model: what was scored, in how many blocks. ``last_tokens``: those of the last attempt alone, which
+    the manifest's seconds are of.
+    """
 
     tokens: int
     documents: int
     blocks: int
+    last_tokens: int = 0
 
 
 @dataclass(frozen=True)

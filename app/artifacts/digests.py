@@ -8,6 +8,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from app.artifacts.store import Folder
+
 MEMORY = "digests.json"
 
 
@@ -17,13 +19,13 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def weights_digest(folder: Path) -> str:
-    """SHA-256 over all safetensors files of a model's folder, in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
+def weights_digest(folder: Folder | Path) -> str:
+    """SHA-256 over all safetensors files of a model's folder, in the order of their names; as they are stored now."""
+    place, digest = folder if isinstance(folder, Folder) else Folder(str(folder)), hashlib.sha256()
+    for name in place.names():
+        if name.endswith(".safetensors"):
             # hashlib.file_digest takes one file; this is one digest over several, and none may fit into memory.
-            for block in iter(lambda: stream.read(1 << 20), b""):
+            for block in place.read_blocks(name, 1 << 20):
                 digest.update(block)
     return digest.hexdigest()
 

@@ -39,8 +39,8 @@ class EnsembleRecord:
     """All that serving needs. ``models``: name -> key of single models beside the experts (seed, dense, ...).
 
     ``mixing``: the fields of ``app.ensemble.rules.WeightingSettings``, its name perhaps ``auto``. ``shares``:
-    language -> weight of each expert before the first token of a text in it; empty: all equal. ``version``
-    counts from 1.
+    language -> share of its text that each expert holds; empty where nobody knows. ``starts_equal``: whether a text
+    begins with equal weights though its language is told. ``version`` counts from 1.
     """
 
     run: str
@@ -50,8 +50,14 @@ class EnsembleRecord:
     models: Mapping[str, str]
     mixing: Mapping[str, object] = field(default_factory=dict)
     shares: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    starts_equal: bool = False
     version: int = 0
     format: int = FORMAT
+
+    @property
+    def start(self) -> Mapping[str, tuple[float, ...]]:
+        """Language -> weight of each expert before the first token of a text in it; empty: all equal."""
+        return {} if self.starts_equal else self.shares
 
 
 def write_ensemble(run: Folder, record: EnsembleRecord, grown_from: int | None = None) -> EnsembleRecord:
@@ -103,7 +109,8 @@ def regrown(
     later = current.experts[n:]
     if current.experts[:n] != first.experts or current.tokenizer != first.tokenizer or not all(e.round for e in later):
         return None
-    return replace(current, mixing=dict(first.mixing), models={**current.models, **first.models}, shares=dict(shares))
+    anew = replace(current, mixing=dict(first.mixing), shares=dict(shares), starts_equal=first.starts_equal)
+    return replace(anew, models={**current.models, **first.models})
 
 
 def ensemble_versions(run: Folder) -> list[int]:

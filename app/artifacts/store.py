@@ -73,10 +73,14 @@ class Folder:
             return bool(fs.exists(where))
 
     def names(self, name: str = "") -> list[str]:
-        """Names directly below a folder, sorted; empty if there is no such folder."""
+        """Names directly below a folder, sorted; empty if there is no such folder.
+
+        What a killed writer left is not among them.
+        """
         fs, where = self._anew(name)
         with self._using("list", name), suppress(FileNotFoundError):
-            return sorted(PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
+            names = (PurePosixPath(str(entry)).name for entry in fs.ls(where, detail=False))
+            return sorted(name for name in names if not name.endswith(_TEMPORARY))
         return []
 
     def modified(self, name: str) -> float | None:
@@ -93,6 +97,16 @@ class Folder:
         try:
             with self._using("read", name), fs.open(where, "rb") as file:
                 return bytes(file.read())
+        except FileNotFoundError:
+            raise MissingArtifact(f"{self.uri}/{name} is missing") from None
+
+    def read_blocks(self, name: str, size: int) -> Iterator[bytes]:
+        """A file's bytes, ``size`` at a time, as the storage holds them now. Raises MissingArtifact."""
+        fs, where = self._anew(name)
+        try:
+            with self._using("read", name), fs.open(where, "rb") as file:
+                while block := file.read(size):
+                    yield bytes(block)
         except FileNotFoundError:
             raise MissingArtifact(f"{self.uri}/{name} is missing") from None
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from app.config.fields import Names, NonNegativeInt, Section
+from app.config.fields import Names, NonNegativeInt, PositiveInt, Section
 
 
 class AdaptationConfig(Section):
@@ -25,7 +25,7 @@ class AdaptationConfig(Section):
     """Training tokens of each new expert; 0 means an equal share of `training.budget_tokens`, as the first ones had."""
     lapt: bool = True
     """Train `dense` on each new language alone too, with as many tokens in all and with as many of the new language."""
-    sample_documents: NonNegativeInt = 100
+    sample_documents: PositiveInt = 100
     """Held-out documents per new language by which donors are ranked."""
     remove: Names = ()
     """Languages whose added experts leave the ensemble; their models stay in the store."""

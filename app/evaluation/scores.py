@@ -19,6 +19,8 @@ from app.artifacts.layout import scores_index_name, scores_values_name
 from app.artifacts.store import Folder, StageFolder
 from app.core.records import IntArray
 
+CELLS_AT_ONCE = 1 << 23
+"""Tokens times experts of one piece: 64 MiB for each of the arrays that a mixture is computed in."""
 BLOCK_TOKENS = 1 << 20
 """A block closes with the document that brings it to so many: 4 MiB of log-probabilities a model, few files for any
 text, and the preset experiments are one block."""

@@ -18,8 +18,9 @@ from app.allocation.holdings import Holdings, part_holdings, summed_holdings
 from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import load_allocator
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT, SIZES, part_tokens_name
-from app.artifacts.store import StageFolder
+from app.artifacts.store import Folder, StageFolder
 from app.config.schema import Config
+from app.core.errors import StaleArtifact
 from app.core.records import DocumentBatch, IntArray, JsonObject
 from app.fleet.ray_session import ray_session
 from app.pipelines.document_batches import READERS, DocumentSource, opened_corpus
@@ -27,6 +28,8 @@ from app.pipelines.part_tasks import run_part_tasks
 
 log = logging.getLogger(__name__)
 
+_AHEAD = 16 * READERS
+"""Parts whose sizes are read before they are added up."""
 _UNEVEN = 1.5
 """Largest part over the mean from which on the log warns."""
 
@@ -150,10 +153,13 @@ def _held(stage: StageFolder, lang: str, experts: int, pool: Executor) -> Holdin
     tokens = np.zeros((experts, len(names)), np.int64)
 
     def parts() -> Iterator[tuple[str, Holdings]]:
-        for number, found in enumerate(pool.map(sizes.read_json, names)):
-            documents, digests = np.asarray(found["expert"], dtype=np.int64), found["digests"]
+        for number, found in enumerate(_each(sizes, names, pool)):
+            if not isinstance(digests := found.get("digests"), list):
+                raise StaleArtifact(
+                    f"{stage.uri} was begun by an earlier version; delete its folder and run {stage.made_by} again"
+                )
             tokens[:, number] = np.asarray(found["tokens"], dtype=np.int64)
-            assert isinstance(digests, list)
+            documents = np.asarray(found["expert"], dtype=np.int64)
             yield names[number], Holdings(documents, tokens[:, number], tuple(map(str, digests)))
 
     held = summed_holdings(parts(), experts)
@@ -167,10 +173,17 @@ def _nearest(stage: StageFolder, lang: str, experts: int, pool: Executor) -> dic
     """Held-out documents by their nearest expert, whole and after their first tokens."""
     sums = {column: np.zeros(experts, np.int64) for column in ("expert", "expert_early")}
     sizes = stage.child(f"{SIZES}/{HELD_OUT}/{lang}")
-    for found in pool.map(sizes.read_json, sizes.names()):
+    for found in _each(sizes, sizes.names(), pool):
         for column, counts in found.items():
             sums[column] += np.asarray(counts, dtype=np.int64)
     return {column: of.tolist() for column, of in sums.items()}
+
+
+def _each(folder: Folder, names: Sequence[str], pool: Executor) -> Iterator[JsonObject]:
+    """The JSON files of these names, in order."""
+    # A pool takes all that it is given at once, and holds every answer that is not asked for yet.
+    for start in range(0, len(names), _AHEAD):
+        yield from pool.map(folder.read_json, names[start : start + _AHEAD])
 
 
 def _target(lang: str, split: str, part: str) -> str:

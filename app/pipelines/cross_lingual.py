@@ -8,7 +8,8 @@ from dataclasses import asdict
 from statistics import median
 
 from app.allocation.uriel import distances_between
-from app.artifacts.counts import ModelCounts
+from app.artifacts.counts import ModelCounts, ScoresCounts
+from app.artifacts.ensemble import read_ensemble
 from app.artifacts.layout import ADAPTATIONS, CONFUSION, CROSS_LINGUAL, FINAL_MODEL, SUMMARY
 from app.artifacts.store import Folder, Store
 from app.config.schema import Config
@@ -80,17 +81,25 @@ def _together(lineage: Lineage, distances: Distances) -> JsonObject | str:
 
 
 def _rounds(config: Config, run: Folder) -> JsonObject | str:
-    """Of all rounds so far; a language that several reports have scored counts by the last one."""
+    """Of all rounds so far that the current version has experts of; a language that several reports have scored counts
+    by the last one. What was scored of other models than the current version's is left out.
+    """
     # The oldest first, so that the newest report's figures stand.
-    names = sorted(name for name in run.names(ADAPTATIONS) if name.endswith(".json"))
+    names = run.names(ADAPTATIONS)
+    if not names:
+        return f"no round of new languages has scored its experts alone: {_ADAPT}"
+    now = read_ensemble(run, "")
+    current = {**now.models, **{expert.name: expert.model for expert in now.experts}}
     reports = [run.read_json(f"{ADAPTATIONS}/{name}") for name in names]
     alone: dict[str, dict[str, float]] = {}
     added: dict[str, Added] = {}
     for report in reports:
-        for part in ("old", "new"):
-            for lang, row in _objects(_objects(report)[part].get("alone", {})).items():
-                alone.setdefault(lang, {}).update({name: float(str(value)) for name, value in row.items()})
-        added |= {one.expert: one for one in _added(report)}
+        same = {name for name, key in _objects(report).get("models", {}).items() if current.get(name) == key}
+        for part in ("old", "earlier", "new"):
+            for lang, row in _objects(_objects(report).get(part, {}).get("alone", {})).items():
+                kept = {name: float(str(value)) for name, value in row.items() if name in same}
+                alone.setdefault(lang, {}).update(kept)
+        added |= {one.expert: one for one in _added(report) if one.expert in same}
     if not alone:
         return f"no round of new languages has scored its experts alone: {_ADAPT}"
     distances = distances_between(list(alone), config.allocation.min_features)
@@ -179,8 +188,7 @@ def _costs(lineage: Lineage, summary: JsonObject) -> JsonObject:
         scores = lineage.scores(stage.key).folder
         scored = (0, 0.0)
         if scores.is_complete:
-            made = scores.manifest()
-            scored = int(str(made.counts["tokens"])), made.seconds
+            scored = scores.counts(ScoresCounts).last_tokens, scores.manifest().seconds
         recorded[name] = ModelCost(stage.counts(ModelCounts).parameters, stage.child(FINAL_MODEL).size_bytes(), scored)
     passes = {name: float(str(how["passes_per_token"])) for name, how in _objects(summary["made"]).items()}
     rows = system_costs(recorded, experts, passes, _written(lineage))

@@ -19,7 +19,7 @@ from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, JsonObject
 from app.core.units import format_seconds
 from app.evaluation.document_rows import row_writer
-from app.evaluation.scores import ScoredBlock, read_blocks, write_array
+from app.evaluation.scores import CELLS_AT_ONCE, ScoredBlock, read_blocks, write_array
 from app.evaluation.systems import (
     DENSE,
     ENSEMBLE,
@@ -44,9 +44,6 @@ from app.pipelines.score import score_models
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
-
-_CELLS_AT_ONCE = 1 << 23
-"""Tokens times experts of one piece: 64 MiB for each of the arrays that a mixture is computed in."""
 
 
 def make_evaluation(lineage: Lineage) -> Made:
@@ -119,8 +116,9 @@ def ensemble_record(lineage: Lineage) -> EnsembleRecord:
             **{name: stage.key for name, stage in merged.items()},
         },
         mixing=asdict(weighting_settings(lineage.config)),
-        # Serving starts texts of a named language from these, and without any from equal weights, as evaluated.
-        shares=held if lineage.config.evaluation.prior == "language" else {},
+        shares=held,
+        # Serving starts texts as they were evaluated.
+        starts_equal=lineage.config.evaluation.prior != "language",
     )
 
 
@@ -189,7 +187,7 @@ class _Measured:
     ) -> dict[str, FloatArray]:
         """Compute every system on a block, piece by piece; returns system -> (documents,) nats. See ExpertEvidence."""
         sums: dict[str, list[FloatArray]] = {system.name: [] for system in self.systems}
-        for documents, tokens in block.documents.pieces(max(1, _CELLS_AT_ONCE // len(self.experts))):
+        for documents, tokens in block.documents.pieces(max(1, CELLS_AT_ONCE // len(self.experts))):
             # (tokens,) each: kept as float32, mixed and added up in float64.
             log_probs = {name: values[tokens].astype(np.float64) for name, values in block.log_probs.items()}
             # (tokens, k)

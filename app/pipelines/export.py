@@ -74,7 +74,7 @@ def _write_ensemble(store: Store, ensemble: EnsembleRecord, target: Folder) -> N
         held = zip(allocator.experts, allocator.clusters, strict=True)
         owners = {lang: name for name, languages in held for lang in languages}
     target.upload(allocation.local(ALLOCATOR), ALLOCATOR)
-    target.write_json(EXPORTED_ENSEMBLE, {**asdict(ensemble), "owners": owners})
+    target.write_json(EXPORTED_ENSEMBLE, {**asdict(ensemble), "shares": dict(ensemble.start), "owners": owners})
     target.write(MIXTURE_PROGRAM, (resources.files("app.ensemble") / "exported.py").read_bytes())
 
 

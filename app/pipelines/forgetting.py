@@ -14,7 +14,7 @@ from app.artifacts.store import StageFolder
 from app.core.records import FloatArray, JsonObject
 from app.core.typed import from_json
 from app.ensemble.rules import WeightingSettings
-from app.evaluation.scores import ScoredDocuments, read_blocks
+from app.evaluation.scores import CELLS_AT_ONCE, ScoredDocuments, read_blocks
 from app.evaluation.systems import DENSE, SEED, ExpertEvidence, System, use_experts
 from app.evaluation.totals import Totals
 from app.evaluation.win_rate import compare, headline
@@ -35,8 +35,8 @@ def forgetting_report(
     text: that of the round. Untold, both ensembles are the running posterior from equal weights. ``old`` and ``new``,
     and ``earlier`` for the languages of earlier rounds, where there are any: ``systems`` (mean log ratio to dense, and
     ``against`` the ensemble before), ``per_language``, and ``alone`` (language -> perplexity of the seed and of each
-    expert by itself); ``unchanged``: the weights of the old experts, read again, have the digests that were recorded;
-    ``text``: the same for people.
+    expert by itself); ``models``: key of the seed and of each expert; ``unchanged``: the weights of the old experts,
+    read again, have the digests that were recorded; ``text``: the same for people.
     """
     config, store = text.config, text.store
     models = {name: store.stage("model", key) for name, key in after.models.items() if name in (DENSE, SEED)}
@@ -58,12 +58,14 @@ def forgetting_report(
         scored = ScoredText(config, store, theirs.tokens, theirs.tokenizer)
         parts["earlier"] = _compared(scored, models, before, after, sorted(lapt))
     unchanged = weights_are_as_recorded(models, before.experts)
-    return {**parts, "unchanged": unchanged, "text": report_text(parts, unchanged)}
+    keys: JsonObject = {name: model.key for name, model in models.items() if name not in lapt}
+    return {**parts, "models": keys, "unchanged": unchanged, "text": report_text(parts, unchanged)}
 
 
 def weights_are_as_recorded(models: Mapping[str, StageFolder], experts: Sequence[ExpertRecord]) -> bool:
     """Whether the weights of each expert, read from the store now, have the digest in its record. models: by name."""
-    return all(weights_digest(models[expert.name].local(FINAL_MODEL)) == expert.weights_sha256 for expert in experts)
+    # Not by `local`: this machine's copy would be read, and all experts would be copied here.
+    return all(weights_digest(models[expert.name].child(FINAL_MODEL)) == expert.weights_sha256 for expert in experts)
 
 
 def _compared(
@@ -79,10 +81,10 @@ def _compared(
     scores, totals, of_models = score_models(text, models), Totals(), Totals()
     names = [name for name in alone if name in scores]
     for block in read_blocks(scores):
-        tokens = {name: values.astype(np.float64) for name, values in block.log_probs.items()}
-        systems = _systems(block.documents, tokens, before, after, lapt, new=bool(only))
-        totals.add_tokens(block.documents, systems)
-        of_models.add_tokens(block.documents, {name: tokens[name] for name in names})
+        for documents, part in block.documents.pieces(max(1, CELLS_AT_ONCE // len(after.experts))):
+            tokens = {name: values[part].astype(np.float64) for name, values in block.log_probs.items()}
+            totals.add_tokens(documents, _systems(documents, tokens, before, after, lapt, new=bool(only)))
+            of_models.add_tokens(documents, {name: tokens[name] for name in names})
     found = {
         name: {lang: of for lang, of in by_language.items() if not only or lang in only}
         for name, by_language in totals.by_system().items()

@@ -57,7 +57,7 @@ def groupings(store: Store, runs: Sequence[ComparedRun]) -> JsonObject:
             _pair(one, other) for one, other in itertools.combinations(distinct, 2) if one.text == other.text
         ],
         "balance": {cut.run: balance(_sizes(cut)) for cut in cuts},
-        "predicted": _predicted(cuts),
+        "predicted": _predicted(list({_what_predicts(cut): cut for cut in reversed(cuts)}.values())[::-1]),
     }
 
 
@@ -170,6 +170,11 @@ def _predicted(cuts: Sequence[RunCut]) -> JsonObject:
                 shown = name if alone else f"{name}, as {same[0].run}"
                 found[shown] = {"correlation": result.correlation, "cases": result.cases, "runs": len(same)}
     return found
+
+
+def _what_predicts(cut: RunCut) -> tuple[str, ...]:
+    """Runs of one cut and one training, evaluated in several ways, are one case."""
+    return cut.stage.key, cut.text, cut.seed, cut.dense
 
 
 def _but_for_the_cut(cut: RunCut) -> tuple[str, str, str, int]:

@@ -123,7 +123,7 @@ def measured(
         return Measured(deviation(model, after), layer_deviation(model, after))
     # The losses of one language for all: one row of the table, see probe_distances.
     text: Mapping[str, IntArray] = {other: _rows(config, corpus, other, rows) for other in languages}
-    before, now = (losses(each, text, training.loss_chunk_tokens) for each in (model, after))
+    before, now = (losses(each, text, training.loss_chunk_tokens, training.micro_batch_rows) for each in (model, after))
     return Measured(np.array([now[other] - before[other] for other in languages]))
 
 

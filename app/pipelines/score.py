@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import Protocol, TypeAlias
 
@@ -96,7 +96,7 @@ def _score_one(
     counts, scored = score_blocks(config, corpus, blocks, model_scorer(config, model), stage.folder)
     seconds = time.monotonic() - started
     # In the task: what is scored stays scored if another model's task fails.
-    stage.publish(asdict(counts), seconds)
+    stage.publish(asdict(replace(counts, last_tokens=scored)), seconds)
     return seconds, scored
 
 

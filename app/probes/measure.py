@@ -81,9 +81,15 @@ def mean_representation(model: CausalLM, rows: IntArray, at_once: int) -> FloatA
 
 
 @torch.inference_mode()
-def losses(model: CausalLM, rows: Mapping[str, IntArray], chunk_tokens: int) -> dict[str, float]:
-    """Mean loss in nats per token on the rows of each language."""
-    return {lang: float(next_token_loss(model, _on(model, found), chunk_tokens)) for lang, found in rows.items()}
+def losses(model: CausalLM, rows: Mapping[str, IntArray], chunk_tokens: int, at_once: int) -> dict[str, float]:
+    """Mean loss in nats per token on the rows of each language. at_once: rows per pass."""
+    return {lang: _loss(model, found, chunk_tokens, at_once) for lang, found in rows.items()}
+
+
+def _loss(model: CausalLM, rows: IntArray, chunk_tokens: int, at_once: int) -> float:
+    parts = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+    # The loss is a mean over its own rows, so a shorter last pass must count for less.
+    return sum(float(next_token_loss(model, _on(model, part), chunk_tokens)) * len(part) for part in parts) / len(rows)
 
 
 def _on(model: CausalLM, rows: IntArray) -> torch.Tensor:

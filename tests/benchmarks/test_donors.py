@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from app.adaptation.rounds import NewExpert
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, write_ensemble
 from app.artifacts.store import Store
-from benchmarks.donors import RESULTS, _keep, donors_text, tried_donors, verdict, verdict_text
+from app.config.load import load_config
+from benchmarks.donors import RESULTS, _keep, _row, donors_text, tried_donors, verdict, verdict_text, version_without
 
 RANKED = {
     "typology": [("a", 0.1), ("b", 0.2), ("c", 0.3), ("d", 0.4), ("e", 0.9)],
@@ -65,6 +68,25 @@ def test_a_ranking_that_does_not_know_a_language_is_judged_by_the_others() -> No
     found = verdict(rows)
     assert found["typology"]["languages"] == found["perplexity"]["languages"] == 1
     assert donors_text(rows).splitlines()[1].split()[:3] == ["z", "a", "1.0000"]
+
+
+def test_a_donor_that_a_ranking_leaves_out_has_no_place_in_it() -> None:
+    ranked = {"typology": [("pl", 0.1), ("de", 0.2)], "representation": [("de", 0.5)], "perplexity": []}
+    rows = [
+        _row(load_config("demo"), "cs", NewExpert("n", ("cs",), donor, "p", 1), 2.0, ranked) for donor in ("pl", "de")
+    ]
+    assert rows[0]["places"] == {"typology": 1} and rows[0]["figures"] == {"typology": 0.1}
+    assert rows[1]["places"] == {"typology": 2, "representation": 1}
+
+
+def test_after_the_languages_have_joined_the_version_before_them_is_asked(tmp_path: Path) -> None:
+    run = Store(str(tmp_path)).run("r")
+    first = ExpertRecord("expert-00", "k0", None, 0, ("de",), "")
+    later = [ExpertRecord(f"expert-0{n}", f"k{n}", "k0", n, (lang,), "") for n, lang in ((1, "sv"), (2, "az"))]
+    for count in range(3):
+        write_ensemble(run, EnsembleRecord("r", (first, *later[:count]), "a", "t", {}))
+    for languages, version in ((["az"], 2), (["az", "sv"], 1), (["he"], 3), (["de"], 3)):
+        assert version_without(run, languages).version == version
 
 
 def test_rows_of_an_earlier_time_are_replaced(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_a_record_made_anew_keeps_later_experts_and_added_models_unless_its_own_
     grown = regrown(current, anew, {"de": (1.0, 0.0)})
     assert grown is not None and grown.experts == EXPERTS and grown.mixing == {"name": "uniform"}
     assert grown.models == {"seed": "seed0", "dense": "d1", "merged": "m"} and grown.shares == {"de": (1.0, 0.0)}
+    equal = regrown(current, replace(anew, starts_equal=True), {"de": (1.0, 0.0)})
+    assert equal is not None and equal.shares == grown.shares and equal.start == {} and grown.start == grown.shares
     other = replace(EXPERTS[0], model="k1")
     assert regrown(current, replace(first, experts=(other,)), {}) is None
     assert regrown(current, replace(first, tokenizer="t1"), {}) is None

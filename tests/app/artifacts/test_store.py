@@ -48,7 +48,25 @@ def test_publishing_removes_what_killed_writers_left(store: Store) -> None:
     stage.write("b.json.4567.tmp", b"1")
     stage.write("final.89.tmp/config.json", b"{}")
     stage.publish(Manifest("tokens", "k1", {}, {}))
-    assert stage.names("de/train") == ["a.bin"] and stage.names() == ["DONE", "de", "manifest.json"]
+    fs, path = fsspec.core.url_to_fs(stage.uri)
+    assert sorted(str(file).rpartition("/")[2] for file in fs.find(path)) == ["DONE", "a.bin", "manifest.json"]
+
+
+def test_what_a_killed_writer_left_is_in_no_listing(store: Store) -> None:
+    stage = store.stage("tokens", "k1")
+    stage.write("sizes/a.json", b"{}")
+    stage.write("sizes/a.json.0123.tmp", b"{}")
+    assert stage.names("sizes") == ["a.json"]
+
+
+def test_a_file_is_read_block_by_block_as_it_is_stored_now(store: Store) -> None:
+    stage = store.stage("model", "k1")
+    stage.write("final/w", b"12345")
+    assert stage.local("final/w").read_bytes() == b"12345"
+    stage.write("final/w", b"678")
+    assert list(stage.read_blocks("final/w", 2)) == [b"67", b"8"]
+    with pytest.raises(MissingArtifact):
+        next(stage.read_blocks("final/x", 2))
 
 
 def test_publishing_takes_memory_for_one_folder_and_not_for_all_files(tmp_path: Path) -> None:

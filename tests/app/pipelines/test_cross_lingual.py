@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.artifacts.ensemble import EnsembleRecord, ExpertRecord, write_ensemble
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
@@ -27,12 +28,21 @@ def test_rounds_are_read_from_all_reports_each_with_the_experts_that_it_added(tm
     sv = {"expert": "expert-02", "languages": ["sv"], "donor": "az", "parent": "expert-01", "round": 2}
     old: JsonObject = {"tr": {"seed": 8.0, "expert-00": 4.0, "expert-01": 2.0}}
     new: JsonObject = {"az": {"seed": 8.0, "expert-00": 16.0, "expert-01": 4.0}}
-    report: JsonObject = {"family_tree": [first, az], "old": {"alone": old}, "new": {"alone": new}}
+    keys: JsonObject = {"seed": "s", "expert-00": "k0", "expert-01": "k1"}
+    report: JsonObject = {"family_tree": [first, az], "old": {"alone": old}, "new": {"alone": new}, "models": keys}
     run.write_json("adaptation/0002.json", report)
     later: JsonObject = {"sv": {"seed": 9.0, "expert-01": 9.0, "expert-02": 3.0}}
     again: JsonObject = {"tr": {"seed": 8.0, "expert-01": 2.0, "expert-02": 2.0}}
     report = {"family_tree": [first, {**az, "donor": "tr"}, sv], "old": {"alone": again}, "new": {"alone": later}}
-    run.write_json("adaptation/0003.json", report)
+    theirs: JsonObject = {"az": {"seed": 8.0, "expert-01": 4.0, "expert-02": 8.0}}
+    run.write_json(
+        "adaptation/0003.json", {**report, "earlier": {"alone": theirs}, "models": {**keys, "expert-02": "k2"}}
+    )
+    # A report of another ensemble, whose experts had the same names.
+    other: JsonObject = {"tr": {"seed": 8.0, "expert-00": 99.0}, "de": {"expert-00": 99.0}}
+    run.write_json("adaptation/0001.json", {**report, "old": {"alone": other}, "models": {"expert-00": "gone"}})
+    experts = [ExpertRecord(f"expert-0{n}", f"k{n}", None, n, (), "") for n in range(3)]
+    write_ensemble(run, EnsembleRecord("demo", tuple(experts), "a", "t", {"seed": "s"}))
     found = _rounds(config, run)
     assert isinstance(found, dict) and found["rounds"] == 2
     rows = {row["expert"]: row for row in found["rows"]}  # type: ignore[union-attr,index,call-overload]
@@ -40,7 +50,9 @@ def test_rounds_are_read_from_all_reports_each_with_the_experts_that_it_added(tm
     two = math.log(2)
     assert rows["expert-01"]["own"] == pytest.approx(-2 * two) and rows["expert-01"]["donor"] == pytest.approx(-two)
     assert rows["expert-01"]["before"] == pytest.approx(two) and rows["expert-02"]["before"] == 0.0
-    assert rows["expert-02"]["own"] == pytest.approx(-math.log(3)) and rows["expert-02"]["donor"] is None
+    assert rows["expert-02"]["own"] == pytest.approx(-math.log(3))
+    # Its donor is a language of an earlier round: 8 of this expert, 4 of its parent.
+    assert rows["expert-02"]["donor"] == pytest.approx(two)
     assert rows["expert-02"]["relatives"] == 0.0 and rows["expert-02"]["related"] == ["tr"]
 
 

@@ -79,3 +79,12 @@ def test_experts_count_as_untouched_only_if_their_files_say_so(tmp_path: Path) -
     assert weights_are_as_recorded({"expert-00": model}, [expert])
     model.write("final/model.safetensors", b"trained on")
     assert not weights_are_as_recorded({"expert-00": model}, [expert])
+
+
+def test_the_stores_own_files_are_looked_at_and_not_this_machines_copy(tmp_path: Path) -> None:
+    model = Store(f"memory://{tmp_path.name}", str(tmp_path / "cache")).stage("model", "k0")
+    model.write("final/model.safetensors", b"trained")
+    model.local("final")
+    expert = ExpertRecord("expert-00", "k0", None, 0, ("de",), hashlib.sha256(b"trained").hexdigest())
+    model.write("final/model.safetensors", b"trained on")
+    assert not weights_are_as_recorded({"expert-00": model}, [expert])

@@ -101,6 +101,10 @@ def test_a_probe_of_one_run_is_tried_on_all(store: Store) -> None:
     told = groupings(store, [near, far])["predicted"]
     assert isinstance(told, dict)
     assert told["gradient"]["correlation"] > 0.8 and told["gradient"]["cases"] == 8, "nearer company gained more"
+    # The same models, evaluated in another way.
+    again = ComparedRun("again", near.summary, {})
+    store.run("again").write_json("run.json", store.run("near").read_json("run.json"))
+    assert groupings(store, [near, far, again])["predicted"] == told
 
 
 def test_what_only_the_number_of_experts_changes_is_not_predicted_by_nearness(store: Store) -> None:

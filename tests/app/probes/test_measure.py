@@ -50,6 +50,12 @@ def test_the_mean_gradient_does_not_depend_on_how_many_rows_pass_at_once() -> No
     assert all(weight.grad is None or not weight.grad.any() for weight in model.parameters())
 
 
+def test_losses_do_not_depend_on_how_many_rows_pass_at_once() -> None:
+    model = tiny_model().eval()
+    whole, parts = (losses(model, {"x": ROWS}, 512, at_once)["x"] for at_once in (5, 2))
+    assert parts == pytest.approx(whole, abs=1e-6) and whole > 0
+
+
 def test_the_gradient_is_the_slope_of_the_loss() -> None:
     model = tiny_model().double()
     direction = mean_gradient(model, ROWS, 512, at_once=5).astype(np.float64)
@@ -63,7 +69,7 @@ def test_the_gradient_is_the_slope_of_the_loss() -> None:
                 part = direction[place : place + weight.numel()].reshape(weight.shape)
                 weight += step * torch.from_numpy(part)
                 place += weight.numel()
-        return losses(other, {"x": ROWS}, 512)["x"]
+        return losses(other, {"x": ROWS}, 512, 5)["x"]
 
     assert sum(weight.numel() for weight in weights) == len(direction)
     slope = (moved(0.2) - moved(-0.2)) / 0.4  # wide, as the loss has seven digits
@@ -99,14 +105,14 @@ def test_on_a_gpu_the_figures_are_those_of_the_cpu() -> None:
         mean_gradient(model, ROWS, 512, 2),
         mean_representation(model, ROWS, 2),
         deviation(model, other),
-        np.array([losses(model, {"x": ROWS}, 512)["x"]]),
+        np.array([losses(model, {"x": ROWS}, 512, 5)["x"]]),
     ]
     model, other = model.cuda(), other.cuda()
     there = [
         mean_gradient(model, ROWS, 512, 2),
         mean_representation(model, ROWS, 2),
         deviation(model, other),
-        np.array([losses(model, {"x": ROWS}, 512)["x"]]),
+        np.array([losses(model, {"x": ROWS}, 512, 5)["x"]]),
     ]
     for one, same in zip(here, there, strict=True):
         assert same == pytest.approx(one, abs=1e-4)
