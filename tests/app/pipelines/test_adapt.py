@@ -205,3 +205,33 @@ def test_a_round_that_is_killed_while_its_expert_trains_ends_like_one_that_was_n
     weights = fleets.weights(killed)
     assert weights == fleets.weights(quiet) and len(weights) == len(before) + 1
     assert {key: weights[key] for key in before} == before
+
+
+@pytest.mark.rare
+@pytest.mark.timeout(900)
+def test_of_two_rounds_started_at_once_none_is_lost(tiny_run: tuple[Config, Store], tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(tiny_run[1].root, root)
+    before = fleets.weights(root)
+    settings = ("adaptation.budget_tokens=9000", "adaptation.lapt=false", f"artifacts.root={root}")
+
+    def round_of(lang: str) -> subprocess.Popen[str]:
+        options = [f"--set={item}" for item in (*TINY, f"adaptation.languages={lang}", *settings)]
+        command = [sys.executable, "-m", "jobs.adapt", "--preset", "demo", *options]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    started = {lang: round_of(lang) for lang in ("sv", "pl")}
+    try:
+        said = {lang: process.communicate(timeout=600)[1] for lang, process in started.items()}
+        refused = [lang for lang, process in started.items() if process.returncode]
+        assert len(refused) <= 1 and all("Traceback" not in words for words in said.values())
+        for lang in refused:
+            again = round_of(lang)
+            assert again.communicate(timeout=600) and again.returncode == 0, said[lang][-3000:]
+    finally:
+        for process in started.values():
+            kill_family(process)
+    record = read_ensemble(Store(str(root)).run("tiny"), "")
+    assert record.version == 3 and {lang for expert in record.experts[2:] for lang in expert.languages} == {"sv", "pl"}
+    weights = fleets.weights(root)
+    assert len(weights) == len(before) + 2 and {key: weights[key] for key in before} == before
