@@ -23,10 +23,14 @@ def daly_interval(stall: float, between: float) -> float:
 
 
 def slowdown(interval: float, stall: float, lost: float, between: float) -> float:
-    """Expected time with saves and interruptions as a multiple of the time without either (Daly, equation 20).
+    """Expected time with saves and interruptions as a multiple of the time without either (Daly, equation 20); infinite
+    where it is more than a float can hold.
 
     lost: what an interruption costs beside the steps since the last save was begun: the time until training goes on
     elsewhere, and, as saves are written beside training, the time until a save counts.
     """
-    # expm1, as exp(x) - 1 loses its digits where interruptions are rare and x is nearly 0.
-    return between * math.exp(lost / between) * math.expm1((interval + stall) / between) / interval
+    try:
+        # expm1, as exp(x) - 1 loses its digits where interruptions are rare and x is nearly 0.
+        return between * math.exp(lost / between) * math.expm1((interval + stall) / between) / interval
+    except OverflowError:
+        return math.inf

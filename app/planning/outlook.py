@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from app.core.errors import ConfigError
 from app.core.records import JsonObject
+from app.core.units import format_seconds
 from app.planning.costs import Gpu, gpu_seconds, money, slot_counts
 from app.planning.interval import slowdown
 from app.planning.makespan import makespan
@@ -13,6 +15,8 @@ from app.planning.makespan import makespan
 _HOUR = 3600.0
 SEED, DENSE = "seed", "dense"
 """Names of the two models that are no experts: a trained seed is first and alone."""
+HOPELESS = 100.0
+"""What takes so many times as long as undisturbed counts as never ending: nobody would wait, nor simulate it."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,17 @@ class Assumptions:
 def gpu_outlook(works: Sequence[Work], assumed: Assumptions, best: float, every_steps: int) -> JsonObject:
     """GPU-hours of each run, what saving every so many steps costs, and a row for each number of GPUs.
 
-    best: the best interval in seconds, to compare ``every_steps`` with.
+    best: the best interval in seconds, to compare ``every_steps`` with. Raises ConfigError where saves are so rare, or
+    interruptions so frequent, that training would not end on spot machines.
     """
     seconds = {work.name: assumed.seconds(work) for work in works}
     step = seconds[DENSE] / next(work.steps for work in works if work.name == DENSE)
     best_steps = max(1, round(best / step))
-    spot = assumed.slower(every_steps * step)
+    # The end of a run saves it too: none ever goes longer without a save than it takes.
+    every = min(every_steps, max(work.steps for work in works)) * step
+    spot = assumed.slower(every)
+    if spot > HOPELESS:
+        raise ConfigError(_never(every, best_steps, assumed))
     interruptions = sum(seconds.values()) * spot / assumed.between
     slots = slot_counts(sum(work.name != SEED for work in works))
     return {
@@ -75,10 +84,19 @@ def gpu_outlook(works: Sequence[Work], assumed: Assumptions, best: float, every_
             "slowdown": spot,
             "interruptions": interruptions,
             # On average half an interval has passed since a save, and the newest counts only when it is written.
-            "hours_redone": interruptions * (every_steps * step / 2 + assumed.save) / _HOUR,
+            "hours_redone": interruptions * (every / 2 + assumed.save) / _HOUR,
         },
         "wall": [_row(works, seconds, assumed, number, spot) for number in slots],
     }
+
+
+def _never(every: float, best_steps: int, assumed: Assumptions) -> str:
+    return (
+        f"with a save every {format_seconds(every)} (training.checkpoint_every_steps) and an interruption every"
+        f" {format_seconds(assumed.between)} (planning.interruptions_per_hour) training on spot machines would take"
+        f" more than {HOPELESS:g} times as long; set training.checkpoint_every_steps={best_steps}, the best by"
+        " formula, or plan with fewer interruptions or a shorter planning.restart_seconds"
+    )
 
 
 def _row(

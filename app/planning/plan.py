@@ -58,7 +58,9 @@ def make_plan(config: Config, store: Store) -> JsonObject:
         record |= gpu_outlook(works, assumed, best, config.training.checkpoint_every_steps)
         if config.planning.simulate:
             dense = next(work for work in works if work.name == DENSE)
-            interval = config.training.checkpoint_every_steps * assumed.seconds(dense) / dense.steps
+            # No run has more steps than the longest, and its end saves it too.
+            every = min(config.training.checkpoint_every_steps, max(work.steps for work in works))
+            interval = every * assumed.seconds(dense) / dense.steps
             daly = float(str(saving["daly_seconds"]))
             record["spot"] = spot_outlook(works, assumed, daly, interval, config.planning.draws)
     elif config.planning.simulate:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from app.fleet.fleet import Fleet
+from app.planning.interval import slowdown
 
 _NEVER = math.inf
 # Times are sums of floats: two that mean one moment differ in their last digits.
@@ -46,9 +47,21 @@ class Conditions:
         late = max(self.save, self.stall) - self.stall
         return self.interval * max(0, math.floor((seconds - late) / (self.interval + self.stall) + _AT_ONCE))
 
+    def done(self, seconds: float) -> float:
+        """Training time done, saved or not, ``seconds`` after the loop began: without its waits for saves."""
+        saves, rest = divmod(seconds, self.interval + self.stall)
+        return self.interval * saves + min(rest, self.interval)
+
     def takes(self, work: float) -> float:
         """Undisturbed time of the loop for so much training; the last save is the model itself."""
         return work + self.stall * max(0, math.ceil(work / self.interval - _AT_ONCE) - 1)
+
+    def expected_slowdown(self, work: float) -> float:
+        """Of one run of so much training, by formula; one that ends before its first save has none to wait for."""
+        if work <= self.interval:
+            return slowdown(work, 0.0, self.replaced, self.between)
+        late = max(self.save, self.stall) - self.stall
+        return slowdown(self.interval, self.stall, self.replaced + late, self.between)
 
 
 @dataclass(frozen=True)
@@ -174,7 +187,7 @@ def _lose(state: _State, left: dict[str, float], conditions: Conditions) -> None
         state.returning.append((state.now + conditions.noticed, run.key))
         if run.began is not None:
             loop = state.now - run.began
-            done = min(loop, left[run.key])
+            done = min(conditions.done(loop), left[run.key])
             saved = min(conditions.trained(loop), left[run.key])
             state.redone += max(0.0, done - saved)
             left[run.key] -= saved

@@ -11,7 +11,7 @@ from app.core.records import FloatArray, JsonObject
 from app.core.seeding import generator
 from app.fleet.fleet import plan_fleet
 from app.planning.costs import money, slot_counts
-from app.planning.outlook import DENSE, Assumptions, Work
+from app.planning.outlook import DENSE, HOPELESS, Assumptions, Work
 from app.planning.simulation import Conditions, Outcome, simulate
 
 _HOUR = 3600.0
@@ -24,7 +24,8 @@ def spot_outlook(works: Sequence[Work], assumed: Assumptions, daly: float, inter
     """Hours and money by number of GPUs, and the best interval between saves by simulation.
 
     works: experts, and the model ``dense``; others are left out. daly, interval: seconds of training between two saves,
-    the best by formula and the configured one. draws: fleets simulated for each figure. Percentiles of the draws.
+    the best by formula and the configured one. draws: fleets simulated for each figure. Percentiles of the draws; None
+    in place of the figures of what is not expected to end (``HOPELESS``), which a simulation would not either.
     """
     experts = [work for work in works if work.name.startswith("expert")]
     dense = next(work for work in works if work.name == DENSE)
@@ -35,9 +36,8 @@ def spot_outlook(works: Sequence[Work], assumed: Assumptions, daly: float, inter
 def _row(
     experts: Sequence[Work], dense: Work, assumed: Assumptions, interval: float, slots: int, draws: int
 ) -> JsonObject:
-    apart = _drawn(
-        experts, {work.name: assumed.seconds(work) for work in experts}, _on(assumed, interval, slots), draws
-    )
+    seconds = {work.name: assumed.seconds(work) for work in experts}
+    apart = _drawn(experts, seconds, _on(assumed, interval, slots), draws)
     # A dense model on all machines waits for each of them: it is stopped as often as all of them together.
     together = replace(_on(assumed, interval / slots, 1), between=assumed.between / slots)  # as many steps, sooner
     in_step = _drawn([dense], {dense.name: assumed.seconds(dense) / slots}, together, draws)
@@ -63,13 +63,20 @@ def _on(assumed: Assumptions, interval: float, slots: int) -> Conditions:
 
 
 def _drawn(works: Sequence[Work], seconds: Mapping[str, float], conditions: Conditions, draws: int) -> list[Outcome]:
+    """None are drawn of what is not expected to end."""
+    if max(conditions.expected_slowdown(work) for work in seconds.values()) > HOPELESS:
+        return []
     fleet = plan_fleet([(work.name, work.tokens, False) for work in works], max_failures=0)
     # The same random numbers for every row and interval: what differs between them is not the luck of a draw.
     return [simulate(fleet, seconds, conditions, generator(0, "spot", str(draw))) for draw in range(draws)]
 
 
-def _figures(outcomes: Sequence[Outcome], assumed: Assumptions, machines: float) -> JsonObject:
-    """Percentiles of hours and money. machines: GPUs' machines that work as long as one slot is busy."""
+def _figures(outcomes: Sequence[Outcome], assumed: Assumptions, machines: float) -> JsonObject | None:
+    """Percentiles of hours and money; None where none were drawn. machines: GPUs' machines that work as long as one
+    slot is busy.
+    """
+    if not outcomes:
+        return None
     hours = np.array([outcome.makespan for outcome in outcomes]) / _HOUR
     used = np.array([outcome.busy for outcome in outcomes]) / _HOUR * machines * assumed.gpus_each
     spent = np.array(
@@ -90,20 +97,18 @@ def _percentiles(values: FloatArray) -> JsonObject:
 def _best_interval(experts: Sequence[Work], assumed: Assumptions, daly: float, draws: int) -> JsonObject:
     """Mean time of the longest expert on one machine by interval, as a multiple of the undisturbed; the least is best.
 
-    The same machines are taken at the same times for each interval.
+    The same machines are taken at the same times for each interval. Those with which it would not end are left out.
     """
     longest = max(experts, key=lambda work: work.flops)
     seconds = assumed.seconds(longest)
-    tried = sorted({max(factor * daly, assumed.save) for factor in _FACTORS})
-    slower = []
-    for interval in tried:
-        found = _drawn([longest], {longest.name: seconds}, _on(assumed, interval, 1), draws)
-        slower.append(float(np.mean([outcome.makespan for outcome in found])) / seconds)
-    best = int(np.argmin(slower))
+    slower = {}
+    for interval in sorted({max(factor * daly, assumed.save) for factor in _FACTORS}):
+        if found := _drawn([longest], {longest.name: seconds}, _on(assumed, interval, 1), draws):
+            slower[interval] = float(np.mean([outcome.makespan for outcome in found])) / seconds
     return {
-        "seconds": list(tried),
-        "slowdown": list(slower),
-        "best_seconds": tried[best],
+        "seconds": list(slower),
+        "slowdown": list(slower.values()),
+        "best_seconds": min(slower, key=lambda interval: slower[interval]),
         "daly_seconds": daly,
-        "at_daly": slower[tried.index(max(daly, assumed.save))],
+        "at_daly": slower[max(daly, assumed.save)],
     }

@@ -91,6 +91,9 @@ def _spot(plan: dict[str, Any]) -> str:
     for row in plan["spot"]["rows"]:
         cells = [f"{row['gpus']:g}"]
         for name in ("experts", "dense_in_step"):
+            if row[name] is None:  # not expected to end
+                cells += ["never", "never", "–"]
+                continue
             hours, spent = row[name]["hours"], row[name]["money"]
             cells += [format_seconds(hours["p50"] * _HOUR), format_seconds(hours["p90"] * _HOUR), f"{spent['p50']:.0f}"]
         rows.append(cells)

@@ -50,6 +50,10 @@ def test_where_saves_cost_more_than_interruptions_they_come_as_seldom() -> None:
     assert daly_interval(stall=500.0, between=100.0) == 100.0
 
 
+def test_what_would_never_end_is_infinitely_slow_and_no_error() -> None:
+    assert slowdown(1e6, 1.0, 0.0, between=1.0) == math.inf == slowdown(1.0, 1.0, 1e6, between=1.0)
+
+
 def simulated(interval: float, stall: float, save: float, restart: float, between: float, seed: int) -> float:
     """Time to train 2,000 intervals over the undisturbed time; a save counts only when it has been written.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import ConfigError
 from app.planning.costs import Gpu
 from app.planning.interval import slowdown
 from app.planning.outlook import Assumptions, Work, gpu_outlook
@@ -52,6 +53,20 @@ def test_an_interruption_costs_the_new_start_and_the_time_until_a_save_counts() 
 
 def test_saves_are_never_closer_than_one_takes() -> None:
     assert ASSUMED.slower(1.0) == ASSUMED.slower(60.0) > 1
+
+
+def test_no_run_goes_longer_without_a_save_than_it_takes() -> None:
+    # dense has 400 steps of 36 s, the longest run
+    at_its_end, beyond = outlook(every=400)["checkpoints"], outlook(every=10**9)["checkpoints"]
+    assert {**beyond, "steps": 400} == at_its_end and beyond["steps"] == 10**9
+    assert at_its_end["slowdown"] == ASSUMED.slower(4 * 3600.0)
+
+
+def test_a_plan_that_would_never_end_on_spot_names_the_settings_and_a_better_one() -> None:
+    # an interruption a minute and a save in four hours: e to the power of 240
+    often = replace(ASSUMED, between=60.0, restart=0.0, save=1.0, stall=1.0)
+    with pytest.raises(ConfigError, match=r"save every 4h 00m .*interruption every 1m 00s .*every_steps=17"):
+        outlook(assumed=often, every=10**9)
 
 
 def test_two_gpus_for_a_run_halve_its_time_and_leave_gpu_hours() -> None:

@@ -41,6 +41,21 @@ def test_a_slot_that_goes_sends_its_run_back_to_its_last_save() -> None:
     assert found.busy == 60.0 + 25.0 + 30.0
 
 
+def test_what_is_done_again_is_training_without_its_waits_for_saves() -> None:
+    # two intervals of 10 s and a second, two waits of 2 s; of the saves begun at 10 and 22 only the first counts by 25
+    conditions = Conditions(((0.0, 2), (25.0, 1)), interval=10.0, stall=2.0, save=5.0)
+    assert [conditions.done(at) for at in (9.0, 11.0, 13.0, 25.0)] == [9.0, 10.0, 11.0, 21.0]
+    seconds = {"a": 60.0, "b": 50.0}
+    found = simulate(fleet(seconds), seconds, conditions, NONE)
+    assert (found.redone, found.interruptions) == (21.0 - 10.0, 1)
+
+
+def test_a_run_is_as_slow_as_the_formula_says_and_a_short_one_waits_for_no_save() -> None:
+    conditions = Conditions(((0.0, 1),), interval=10.0, between=100.0, replaced=3.0, stall=2.0, save=5.0)
+    assert conditions.expected_slowdown(50.0) == slowdown(10.0, 2.0, 3.0 + 5.0 - 2.0, 100.0)
+    assert conditions.expected_slowdown(4.0) == slowdown(4.0, 0.0, 3.0, 100.0)
+
+
 def test_starts_share_the_cores_they_have() -> None:
     seconds = dict.fromkeys("abcd", 100.0)
     shared = Conditions(((0.0, 4),), interval=1000.0, start=10.0, cores=2.0)

@@ -45,6 +45,15 @@ def test_an_idle_machine_does_not_make_the_restart_of_an_interrupted_run_free() 
     assert [outcome.makespan for outcome in one] == pytest.approx([outcome.makespan for outcome in two])
 
 
+def test_what_is_not_expected_to_end_is_told_and_not_simulated() -> None:
+    # a restart of 15 minutes and a machine lost every 10: e to the power of 1.5 alone, of 6 for dense on four of them
+    found = outlook(between=600.0, save=1.0, stall=1.0, restart=900.0)
+    assert found["rows"][-1]["dense_in_step"] is None and found["rows"][-1]["experts"]["interruptions"] > 0
+    # eight times the best interval is hopeless too where it comes near the time between two losses
+    long = outlook(between=100.0, save=90.0, stall=90.0, restart=0.0)["interval"]
+    assert len(long["seconds"]) == len(long["slowdown"]) < 7 and long["best_seconds"] in long["seconds"]
+
+
 def test_the_best_interval_tried_is_near_dalys() -> None:
     found = outlook(between=7200.0)["interval"]
     assert min(found["slowdown"]) <= found["at_daly"] <= 1.03 * min(found["slowdown"])
