@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from app.artifacts.counts import ModelCounts
 from app.artifacts.ensemble import read_ensemble
@@ -11,8 +11,6 @@ from app.artifacts.layout import SUMMARY
 from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.records import JsonObject, JsonValue
-from app.fleet.control import metrics_rows
-from app.training.progress import training_progress
 
 LOWEST = "mean_log_perplexity"
 LEAST = "mean_log_ratio"
@@ -24,8 +22,9 @@ def trial_figures(config: Config, store: Store) -> JsonObject:
 
     mean_log_ratio with its interval; mean_log_perplexity of the ensemble itself, over languages; worst_language and its
     log ratio; wins and clear wins; experts per token, and active and total parameters of the experts; seconds of
-    training of all its models, shared ones included, and hours of slots (of GPUs, where they train) that all attempts
-    at them have taken.
+    training of all its models, shared ones included, and hours of slots (of GPUs, where they train): both of all
+    attempts at them, lost work included, as far as their metrics tell: not what a killed attempt did before its first
+    line or after its last.
     """
     folder = store.run(config.run.name)
     summary = folder.read_json(SUMMARY)
@@ -41,8 +40,7 @@ def trial_figures(config: Config, store: Store) -> JsonObject:
     # By key: the one expert of k = 1 is the dense model, and was trained once.
     trained = {record.models[name]: made for name, made in counts.items()}
     trained |= {expert.model: made for expert, made in zip(firsts, experts, strict=True)}
-    slots = {key: slot_hours(metrics_rows(store.stage("model", key)), made.workers) for key, made in trained.items()}
-    on_gpus = sum(slots[key] for key, made in trained.items() if made.device != "cpu")
+    on_gpus = [made for made in trained.values() if made.device != "cpu"]
     return {
         LEAST: summary["mean_log_perplexity_ratio"],
         "low": summary["mean_log_perplexity_ratio_low"],
@@ -57,16 +55,15 @@ def trial_figures(config: Config, store: Store) -> JsonObject:
         "active_parameters": run_at_once * size,
         "total_parameters": sum(expert.parameters for expert in experts),
         "training_seconds": sum(made.training_seconds for made in trained.values()),
-        "slot_hours": sum(slots.values()),
-        "gpu_hours": on_gpus * config.training.gpus_per_expert,
+        "slot_hours": slot_hours(trained.values()),
+        "gpu_hours": slot_hours(on_gpus) * config.training.gpus_per_expert,
         "tokens": summary["tokens_total"],
     }
 
 
-def slot_hours(rows: Sequence[JsonObject], workers: int) -> float:
-    """Hours of slots that all attempts at a model took, from its metrics; 0 for one that was not trained here."""
-    progress = training_progress(rows)
-    return progress.worker_seconds * workers / 3600 if progress else 0.0
+def slot_hours(models: Iterable[ModelCounts]) -> float:
+    """Hours of slots that these models' training took, every worker counted."""
+    return sum(made.training_seconds * made.workers for made in models) / 3600
 
 
 def _worst(table: Mapping[str, JsonValue]) -> tuple[str, float]:

@@ -19,8 +19,9 @@ class ModelCounts:
     """A model: name, weights, and what its training took; a copied or imported one has trained nothing.
 
     ``epochs``: how often training went through each language's documents. ``final_loss`` in nats per token;
-    ``training_seconds`` are the last attempt's, ``saving_seconds`` the part of them that waited for its ``saves``,
-    ``save_seconds`` the last save's; ``workers`` those of the last attempt.
+    ``training_seconds`` are those of all attempts, as far as their metrics tell; ``attempt_seconds`` the last one's,
+    ``saving_seconds`` the part of them that waited for its ``saves``, ``save_seconds`` the last save's; ``workers``
+    those of the last attempt.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelCounts:
     epochs: Mapping[str, float] = field(default_factory=dict)
     final_loss: float | None = None
     training_seconds: float = 0.0
+    attempt_seconds: float = 0.0
     saving_seconds: float = 0.0
     saves: int = 0
     save_seconds: float | None = None

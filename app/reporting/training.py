@@ -111,5 +111,7 @@ def _speed(model: JsonObject) -> str:
 
 
 def _waiting(model: JsonObject) -> str:
-    saving, seconds = number(model.get("saving_seconds")), number(model.get("training_seconds"))
+    # A manifest of an earlier version holds the last attempt's time under the other name.
+    attempt = model.get("attempt_seconds", model.get("training_seconds"))
+    saving, seconds = number(model.get("saving_seconds")), number(attempt)
     return f"{saving / seconds:.1%}" if saving is not None and seconds else "–"

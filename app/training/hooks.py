@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from app.core.errors import Preempted, StorageError
+from app.training.progress import training_progress
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class Hook(Protocol):
 class MetricsFile:
     """Appends one JSON line per logged step; on resume, lines beyond the resumed step are dropped.
 
+    Each line also holds ``seconds_before``: what the attempts before this one have trained, what is dropped included,
+    up to the last line of each; what a killed one did after it is not known.
+
     The file is replaced at the start and held open: an orphaned attempt goes on writing into the one that it replaced.
     What a full disk refuses is kept in memory and written with the next step.
     """
@@ -56,14 +60,23 @@ class MetricsFile:
         self._path = path
         self._file: IO[bytes] | None = None
         self._unwritten = b""
+        self.seconds_before = 0.0
+        """Training of all attempts before this one."""
 
     def start(self, step: int) -> None:
         """Keep only what the resumed state has seen."""
         rows = self._path.read_text().splitlines() if self._path.exists() else []
         # A kill may tear the last line. Rows are flat, so only a whole one ends with a brace.
-        kept = [row for row in rows if row.endswith("}") and json.loads(row)["step"] <= step]
+        whole = [json.loads(row) for row in rows if row.endswith("}")]
+        # Before any is dropped: work that has to be done again has taken its time too.
+        before = training_progress(whole)
+        self.seconds_before = before.worker_seconds if before else 0.0
+        kept = [row for row in whole if row["step"] <= step]
+        if kept:
+            # So that the next attempt finds it if this one ends before its first line.
+            kept[-1]["seconds_before"] = self.seconds_before - kept[-1]["seconds"]
         partial = self._path.with_suffix(".tmp")
-        partial.write_text("".join(f"{row}\n" for row in kept))
+        partial.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
         # Opened before the rename, so what is held is surely our file. Without a buffer a kill loses no finished line,
         # and a full disk says how many bytes it took.
         self._file = partial.open("ab", buffering=0)
@@ -71,7 +84,8 @@ class MetricsFile:
 
     def step(self, metrics: StepMetrics) -> None:
         """Append one line."""
-        self._unwritten += (json.dumps(asdict(metrics)) + "\n").encode()
+        row = {**asdict(metrics), "seconds_before": self.seconds_before}
+        self._unwritten += (json.dumps(row) + "\n").encode()
         self._write()
 
     def close(self) -> None:

@@ -105,6 +105,7 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
         logs = _logs(task, Path(temporary), more, checkpoints.check_lease)
         with nullcontext(()) if workers.rank else logs as hooks:
             result = train(task.spec, model, blocks, checkpoints, hooks, stop, workers)
+            earlier = sum(hook.seconds_before for hook in hooks if isinstance(hook, MetricsFile))
         # Before all but the first worker leave: it takes every worker's part of the weights.
         model = gathered(model, workers, partial(_parent_model, task))
         exposure: JsonObject = dict(blocks.exposure())
@@ -116,7 +117,8 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
             "exposure_tokens": exposure,
             "epochs": epochs,
             "final_loss": result.final_loss,
-            "training_seconds": result.seconds,
+            "training_seconds": earlier + result.seconds,
+            "attempt_seconds": result.seconds,
             "saving_seconds": result.saving_seconds,
             "saves": result.saves,
             "save_seconds": result.save_seconds,

@@ -13,8 +13,8 @@ from app.core.records import JsonObject
 class TrainingProgress:
     """Newest row of the metrics and what all of them add up to; times in seconds, ``time`` Unix.
 
-    ``wall_seconds``: from the first step's begin to the newest row; ``worker_seconds``: without what lies between two
-    attempts.
+    ``wall_seconds``: from the first step's begin to the newest row; ``worker_seconds``: training of all attempts, work
+    that was lost and done again included, without what lies between two of them.
     """
 
     step: int
@@ -52,6 +52,8 @@ def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
     # Not below zero: clocks of two machines may differ, and the new one may be faster.
     lost = sum(max(0.0, times[j] - times[i] - pace * (steps[j] - steps[i])) for i, j in breaks)
     last = rows[-1]
+    # Rows that an earlier version wrote do not hold it, and there what was lost is unknown.
+    before = last.get("seconds_before", sum(seconds[i] for i, _ in breaks))
     return TrainingProgress(
         step=int(str(last["step"])),
         tokens_seen=int(str(last["tokens_seen"])),
@@ -61,5 +63,5 @@ def training_progress(rows: Sequence[JsonObject]) -> TrainingProgress | None:
         attempts=len(breaks) + 1,
         seconds_lost=lost,
         wall_seconds=times[-1] - times[0] + seconds[0],
-        worker_seconds=sum(seconds[i] for i, _ in breaks) + seconds[-1],
+        worker_seconds=float(str(before)) + seconds[-1],
     )

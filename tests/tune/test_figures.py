@@ -9,7 +9,6 @@ from app.artifacts.counts import ModelCounts
 from app.artifacts.ensemble import read_ensemble, write_ensemble
 from app.artifacts.store import Store
 from app.config.schema import Config
-from app.core.records import JsonObject
 from tune.figures import slot_hours, trial_figures
 from tune.run import FIGURES
 
@@ -43,17 +42,11 @@ def test_a_model_that_is_dense_and_the_only_expert_was_trained_once(tiny_run: tu
     assert found["training_seconds"] == pytest.approx(sum(counts.training_seconds for counts in made))
 
 
-def test_hours_of_slots_count_every_attempt_and_each_worker() -> None:
-    def row(step: int, time: float, seconds: float) -> JsonObject:
-        return {
-            "step": step,
-            "time": time,
-            "seconds": seconds,
-            "tokens_seen": step,
-            "loss": 1.0,
-            "tokens_per_second": 1.0,
-        }
-
-    lost, again = [row(1, 100.0, 900.0), row(2, 1000.0, 1800.0)], [row(2, 9000.0, 600.0), row(3, 9600.0, 1800.0)]
-    assert slot_hours([*lost, *again], 2) == 2 * (1800 + 1800) / 3600
-    assert slot_hours([], 2) == 0
+def test_hours_of_slots_count_the_workers_of_each_model() -> None:
+    models = [
+        ModelCounts("seed", 9, "", training_seconds=3600.0, workers=2),
+        ModelCounts("dense", 9, "", training_seconds=1800.0, attempt_seconds=600.0),
+        ModelCounts("copied", 9, ""),
+    ]
+    assert slot_hours(models) == 2 * 1 + 0.5
+    assert slot_hours([]) == 0

@@ -5,12 +5,14 @@ import math
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.core.errors import Preempted, StorageError
 from app.training.hooks import MetricsFile, NowAndThen, StepMetrics, StopRequest, running
+from app.training.progress import training_progress
 from tests.support.tiny_training import Recorder
 
 
@@ -37,6 +39,7 @@ def test_each_logged_step_is_one_line_with_every_field(tmp_path: Path) -> None:
         "tokens_per_second": 1000.0,
         "seconds": 0.5,
         "time": 1.7e9 + 1,
+        "seconds_before": 0.0,
     }
     assert written(tmp_path / "metrics.jsonl") == [1, 2]
 
@@ -53,6 +56,20 @@ def test_rows_beyond_the_resumed_step_are_dropped(tmp_path: Path, resumed: int, 
         assert written(path) == kept
         again.step(metrics(resumed + 1))
     assert written(path) == [*kept, resumed + 1]
+
+
+def test_lost_work_counts_among_the_seconds_of_all_attempts(tmp_path: Path) -> None:
+    """One attempt is killed after 2 s, having saved step 1; one after 1.5 s that saved nothing; one before a step."""
+    path = tmp_path / "metrics.jsonl"
+    for resumed, steps in ((0, (1, 2, 3, 4)), (1, (2, 3)), (1, ())):
+        with running([file := MetricsFile(path)], resumed):
+            for step in steps:
+                file.step(metrics(step))
+    with running([last := MetricsFile(path)], 1):
+        last.step(replace(metrics(2), seconds=0.25))
+    assert last.seconds_before == 2.0 + 1.5
+    found = training_progress([json.loads(line) for line in path.read_text().splitlines()])
+    assert found is not None and found.worker_seconds == 2.0 + 1.5 + 0.25
 
 
 @contextmanager

@@ -122,6 +122,17 @@ def test_an_interrupted_task_ends_with_the_weights_of_one_that_was_not(task: Mod
     assert steps == sorted(set(steps)) and steps[-1] == 8
 
 
+def test_training_seconds_are_those_of_all_attempts(task: ModelTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_SECONDS_BETWEEN_LOGGED_STEPS", 0.0)
+    attempts = []
+    for _ in range(2):
+        stopped_after_a_step(task)
+        attempts.append(json.loads(task.stage.read("metrics.jsonl").splitlines()[-1])["seconds"])
+    counts = run_model_task(task)
+    attempts.append(float(str(counts["attempt_seconds"])))
+    assert counts["training_seconds"] == pytest.approx(sum(attempts)) and min(attempts) > 0
+
+
 def test_a_task_starts_from_its_parents_weights(task: ModelTask) -> None:
     run_model_task(task)
     still = replace(task.spec, key="child", learning_rate=0.0)
