@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from app.artifacts.store import Store
 from app.config.schema import Config
+from app.core.errors import ConfigError
 from app.core.records import FloatArray, JsonObject
 from app.ensemble.many import Candidate, Prior, document_log_probs
 from app.ensemble.prior import fit_prior
@@ -31,10 +33,10 @@ _SHOWN = 10
 def best_weighting(config: Config, store: Store) -> JsonObject:
     """The weighting that is best on one half of the documents, with its figure on the other half beside the run's own.
 
-    Raises MissingArtifact where the run is not evaluated.
+    Raises MissingArtifact where the run is not evaluated, ConfigError where it has too few documents for two halves.
     """
     own, kept, priors = read_kept(config, store)
-    halves = [kept.half(half) for half in (0, 1)]
+    halves, left_out = halved(kept)
     priors["em"] = fitted_prior(halves[0])
     tried = list(candidates(kept.unit, kept.scores.shape[1], own, priors))
     started = time.monotonic()
@@ -57,7 +59,10 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
         f" {len(halves[1].documents)} held back{_drawn_text(kept)}; no language told",
         f"told     the posterior from a prior of each document's language, on the other half: {_told_text(told)}",
     ]
+    if left_out:
+        text.append(f"left out {', '.join(left_out)}: a single document, which has no halves")
     return {
+        "left_out": list(left_out),
         "tried": len(tried),
         "seconds": seconds,
         "settings_per_second": len(tried) / seconds,
@@ -68,6 +73,22 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
         "told": told,
         "text": "\n".join(text),
     }
+
+
+def halved(kept: Kept) -> tuple[list[Kept], list[str]]:
+    """Both halves of the documents, and the languages that are in neither, since they have a single document.
+
+    Raises ConfigError if every language has.
+    """
+    counts = Counter(kept.documents.langs)
+    single = sorted(lang for lang, count in counts.items() if count == 1)
+    if len(single) == len(counts):
+        raise ConfigError(
+            f"one document of {', '.join(single)} was scored, and a weighting is chosen on one half and reported on the"
+            " other: evaluate the run again with evaluation.max_documents_per_language=2 or more, and text enough"
+        )
+    several = kept.only([n for n, lang in enumerate(kept.documents.langs) if counts[lang] > 1])
+    return [several.half(half) for half in (0, 1)], single
 
 
 def candidates(

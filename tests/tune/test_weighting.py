@@ -8,12 +8,12 @@ import pytest
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
-from app.core.errors import MissingArtifact
+from app.core.errors import ConfigError, MissingArtifact
 from app.ensemble.many import Candidate
 from app.ensemble.rules import WeightingSettings
 from app.evaluation.scores import scored_documents
 from tune.kept import Kept, read_kept
-from tune.weighting import best_weighting, candidates, fitted_prior, mean_log_ratios, told_priors
+from tune.weighting import best_weighting, candidates, fitted_prior, halved, mean_log_ratios, told_priors
 
 
 def test_the_runs_own_weighting_has_the_figure_that_evaluation_found(tiny_run: tuple[Config, Store]) -> None:
@@ -60,6 +60,25 @@ def test_a_languages_own_prior_is_learned_on_one_half_and_pays_on_the_other() ->
     untold = mean_log_ratios(halves[1], [Candidate(WeightingSettings())]).item()
     assert told["em"] < untold < told["shares"]  # type: ignore[operator]
     assert told["em"] == pytest.approx(-np.log(2.5 / 3) / 2, abs=1e-3)
+
+
+def some_documents(*langs: str) -> Kept:
+    """One-token documents of these languages, under two experts."""
+    count = len(langs)
+    documents = scored_documents([f"d{n}" for n in range(count)], list(langs), [1] * count, [9] * count)
+    return Kept(documents, np.zeros((count, 2)), np.ones((count, 2)), np.zeros(count), "document", {}, count)
+
+
+def test_a_language_of_a_single_document_is_in_no_half_and_is_named() -> None:
+    halves, left_out = halved(some_documents("de", "fr", "de", "sw", "de"))
+    assert left_out == ["fr", "sw"]
+    assert [half.documents.langs for half in halves] == [("de", "de"), ("de",)]
+    assert sorted([*halves[0].documents.doc_ids, *halves[1].documents.doc_ids]) == ["d0", "d2", "d4"]
+
+
+def test_one_document_of_each_language_is_an_error_that_names_the_setting() -> None:
+    with pytest.raises(ConfigError, match=r"one document of de, fr .*evaluation\.max_documents_per_language=2"):
+        halved(some_documents("de", "fr"))
 
 
 def test_rules_by_distance_are_tried_only_where_no_language_is_needed_for_it() -> None:
