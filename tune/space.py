@@ -66,12 +66,17 @@ class Outcome:
 
 
 def axes_of(config: Config) -> dict[str, tuple[Setting, ...]]:
-    """The axes that have values. Raises ConfigError if none has."""
+    """The axes that have values. Raises ConfigError if none has, or if one of them would change nothing."""
     # A value typed twice would be two trials of one run.
     values = {name: tuple(dict.fromkeys(getattr(config.sweep, name))) for name in AXES}
     found = {name: tried for name, tried in values.items() if tried}
     if not found:
         raise ConfigError("the sweep tries nothing; give values, e.g. --set sweep.k=2,4")
+    if "seed_width" in found and config.seed.source != "trained":
+        raise ConfigError(
+            f"sweep.seed_width tries widths of a seed that is trained, and seed.source={config.seed.source} has the"
+            " width of its model; set seed.source=trained, or take sweep.seed_width out"
+        )
     return found
 
 

@@ -120,7 +120,7 @@ def test_optuna_is_given_no_value_that_the_configuration_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
-    config = load_config("demo", overrides=["sweep.seed_width=32,33", "sweep.searcher=optuna"])
+    config = load_config("demo", overrides=["seed.source=trained", "sweep.seed_width=32,33", "sweep.searcher=optuna"])
     with pytest.raises(ConfigError, match="width 33 is not a multiple"):
         run_sweep(config, Store(str(tmp_path)))
 

@@ -44,6 +44,13 @@ def test_a_name_holds_only_what_a_folder_may() -> None:
     assert trial_name("s", {"learning_rate": 1e-05, "mixture": "a b/c"}) == "s.learning_rate-1e-05.mixture-a-b-c"
 
 
+def test_widths_of_a_seed_that_is_not_trained_are_refused() -> None:
+    widths = "sweep.seed_width=32,64"
+    with pytest.raises(ConfigError, match=r"seed\.source=pretrained .* seed\.source=trained, or take"):
+        axes_of(load_config("demo", overrides=[widths]))
+    assert axes_of(load_config("demo", overrides=[widths, "seed.source=trained"])) == {"seed_width": (32, 64)}
+
+
 def test_a_sweep_that_tries_nothing_says_how() -> None:
     with pytest.raises(ConfigError, match=r"--set sweep\.k=2,4"):
         axes_of(load_config("demo"))
