@@ -60,7 +60,8 @@ def _identities(trial: Trial, works: Sequence[Work]) -> list[Identity]:
         if work.name == SEED:
             found.append((SEED, *seed))
         elif not work.name.startswith("expert"):
-            found.append((work.name, *training))
+            # By its steps too: with baselines.*.equal_steps they are those of an expert, and another k has others.
+            found.append((work.name, work.steps, *training))
         else:
             number = int(work.name.removeprefix("expert-"))
             # By its languages and not its number: two cuts may number the same cluster differently.

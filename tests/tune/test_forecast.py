@@ -36,6 +36,12 @@ def test_equal_clusters_of_different_cuts_are_one_expert_and_other_rates_are_oth
     assert rates["models"] == 1 + 2 + 2  # one seed
 
 
+def test_a_dense_model_of_as_many_steps_as_an_expert_is_another_for_each_k() -> None:
+    base = ("sweep.k=2,4", "sweep.strategy=random")
+    assert forecast(*base)["models"] == 1 + 1 + 2 + 4
+    assert forecast(*base, "baselines.dense_wide.equal_steps=true")["models"] == 1 + 1 + 2 + (2 + 4)
+
+
 def test_on_gpus_the_hours_are_those_of_the_planner() -> None:
     found = forecast("sweep.k=1", "training.gpus_per_expert=1")
     (one, both) = found["hours"]  # type: ignore[misc]
