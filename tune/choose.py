@@ -25,9 +25,12 @@ COSTS = ("active_parameters", "training_seconds")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Trials that have finished and differ in their random seed alone, in the order of the sweep."""
+    """Trials that have finished and differ in their random seed alone, in the order of the sweep; ``unfinished``: how
+    many others of the same settings have not.
+    """
 
     outcomes: tuple[Outcome, ...]
+    unfinished: int = 0
 
     def mean(self, figure: str) -> float:
         """Of a figure over the seeds."""
@@ -38,26 +41,29 @@ class Recipe:
         return [float(str(outcome.figures[figure])) for outcome in self.outcomes]
 
 
-def recipes(outcomes: Sequence[Outcome]) -> list[Recipe]:
+def recipes(outcomes: Sequence[Outcome], searcher: str) -> list[Recipe]:
     """The finished trials by recipe, the one of the least mean first: the best single seed would be the luckiest.
 
-    A recipe of which a seed has not finished comes after those of which all have.
+    In a grid every recipe is tried with the same seeds, and one of which a seed has not finished comes last. Other
+    searchers try some with more seeds than others, which says nothing of their quality: there the mean alone counts.
     """
     found: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        if outcome.status == "finished":
-            settings = {axis: value for axis, value in outcome.trial.settings.items() if axis != "random_seed"}
-            found.setdefault(repr(sorted(settings.items())), []).append(outcome)
-    grouped = [Recipe(tuple(group)) for group in found.values()]
-    return sorted(grouped, key=lambda recipe: (-len(recipe.outcomes), recipe.mean(LEAST)))
+        settings = {axis: value for axis, value in outcome.trial.settings.items() if axis != "random_seed"}
+        found.setdefault(repr(sorted(settings.items())), []).append(outcome)
+    grouped = []
+    for group in found.values():
+        finished = tuple(outcome for outcome in group if outcome.status == "finished")
+        if finished:
+            grouped.append(Recipe(finished, len(group) - len(finished)))
+    return sorted(grouped, key=lambda recipe: (searcher == "grid" and recipe.unfinished > 0, recipe.mean(LEAST)))
 
 
-def on_one_seed(best: Recipe, next_best: Recipe) -> tuple[Trial, Trial]:
-    """A trial of each, of the same random seed where both have one."""
-    seeds = {outcome.trial.settings.get("random_seed"): outcome.trial for outcome in reversed(next_best.outcomes)}
-    shared = (outcome.trial for outcome in best.outcomes if outcome.trial.settings.get("random_seed") in seeds)
-    first = next(shared, best.outcomes[0].trial)
-    return first, seeds.get(first.settings.get("random_seed"), next_best.outcomes[0].trial)
+def on_shared_seeds(best: Recipe, next_best: Recipe) -> list[tuple[Trial, Trial]]:
+    """A trial of each, for every random seed that both have; without that axis all trials have the same."""
+    seeds = {outcome.trial.settings.get("random_seed"): outcome.trial for outcome in next_best.outcomes}
+    mine = {outcome.trial.settings.get("random_seed"): outcome.trial for outcome in best.outcomes}
+    return [(trial, seeds[seed]) for seed, trial in mine.items() if seed in seeds]
 
 
 def pareto_front(figures: Sequence[Mapping[str, object]]) -> list[int]:
@@ -70,14 +76,26 @@ def pareto_front(figures: Sequence[Mapping[str, object]]) -> list[int]:
     ]
 
 
-def paired_difference(
-    documents: Mapping[str, tuple[FloatArray, IntArray]], samples: int, seed: int
-) -> tuple[float, float, float]:
-    """Mean over languages of log(ppl of the first / ppl of the second) on the same documents, and its 95 % interval.
+Documents = Mapping[str, tuple[FloatArray, IntArray]]
+"""Language -> (documents, 2) nats under two models and (documents,) tokens."""
 
-    documents: language -> (documents, 2) nats of both and (documents,) tokens. Paired bootstrap over the documents of
-    each language.
+
+def paired_difference(seeds: Sequence[Documents], samples: int, seed: int) -> tuple[list[float], float, float]:
+    """Mean over languages of log(ppl of the first / ppl of the second) on the same documents, for each random seed, and
+    the 95 % interval of the mean over them.
+
+    Paired bootstrap over the documents of each language and over the seeds that models were trained with.
     """
+    found = [_drawn_difference(documents, samples, seed) for documents in seeds]
+    # (samples, seeds): of one seed it is always the same that is drawn.
+    drawn = np.stack([values for _, values in found], axis=1)
+    which = generator(seed, "choose", "random seeds").integers(len(seeds), size=drawn.shape)
+    low, high = np.percentile(np.take_along_axis(drawn, which, axis=1).mean(axis=1), [2.5, 97.5])
+    return [mean for mean, _ in found], float(low), float(high)
+
+
+def _drawn_difference(documents: Documents, samples: int, seed: int) -> tuple[float, FloatArray]:
+    """The difference on all documents, and (samples,) on documents drawn of each language."""
     drawn, means = [], []
     for lang in sorted(documents):
         log_probs, tokens = documents[lang]
@@ -86,26 +104,44 @@ def paired_difference(
         drawn.append(values[:, 0] - values[:, 1])
         whole = -log_probs.sum(axis=0) / tokens.sum()
         means.append(whole[0] - whole[1])
-    low, high = np.percentile(np.mean(drawn, axis=0), [2.5, 97.5])
-    return float(np.mean(means)), float(low), float(high)
+    mean: FloatArray = np.mean(drawn, axis=0)
+    return float(np.mean(means)), mean
 
 
-def comparison(store: Store, first: Trial, second: Trial) -> JsonObject:
-    """Whether the first trial's ensemble beats the second's: ``clear``, or has ``worse`` perplexity, if the interval
-    excludes no difference. They need not have the same dense model, to which their figures are ratios.
+def comparison(store: Store, best: Recipe, next_best: Recipe) -> JsonObject:
+    """Whether the first recipe's ensembles beat the second's: ``clear``, or have ``worse`` perplexity, if the interval
+    excludes no difference and all random seeds that both have agree. ``by_seed``: log ratio on each of them. They need
+    not have the same dense models, to which their figures are ratios.
 
-    They must have been scored on the same documents; ``clear`` is None where they were not.
+    They must have been scored on the same documents; ``clear`` is None, with the ``reason``, where nothing can be said.
     """
+    pairs = on_shared_seeds(best, next_best)
+    against = (pairs[0][1] if pairs else next_best.outcomes[0].trial).name
+    if not pairs:
+        return {"against": against, "clear": None, "reason": "no random seed was tried with both"}
+    seeds = [documents for pair in pairs if (documents := _same_documents(store, *pair)) is not None]
+    if len(seeds) < len(pairs):
+        return {"against": against, "clear": None, "reason": "scored on other documents"}
+    config = pairs[0][0].config
+    means, low, high = paired_difference(seeds, config.evaluation.bootstrap_samples, config.run.seed)
+    return {
+        "against": against,
+        "log_ratio": float(np.mean(means)),
+        "low": low,
+        "high": high,
+        "by_seed": list(means),
+        "clear": high < 0 and max(means) < 0,
+        "worse": low > 0 and min(means) > 0,
+    }
+
+
+def _same_documents(store: Store, first: Trial, second: Trial) -> Documents | None:
+    """Both ensembles on the documents that they were scored on; None where those are not the same."""
     found = _side_by_side(*(_evaluation(store, trial) for trial in (first, second)))
     if found is None:
-        return {"against": second.name, "clear": None, "reason": "scored on other documents"}
+        return None
     mine, theirs = found.by_system().values()
-    documents = {
-        lang: (np.stack([mine[lang].log_prob, theirs[lang].log_prob], axis=1), mine[lang].tokens) for lang in mine
-    }
-    evaluation = first.config.evaluation
-    mean, low, high = paired_difference(documents, evaluation.bootstrap_samples, first.config.run.seed)
-    return {"against": second.name, "log_ratio": mean, "low": low, "high": high, "clear": high < 0, "worse": low > 0}
+    return {lang: (np.stack([mine[lang].log_prob, theirs[lang].log_prob], axis=1), mine[lang].tokens) for lang in mine}
 
 
 def _evaluation(store: Store, trial: Trial) -> StageFolder:

@@ -20,7 +20,7 @@ from app.reporting.html import render_sweep
 from app.reporting.sweep import SweepRecords
 from app.reporting.tables import change_of_log, text_table
 from tune.budget import budget_fit
-from tune.choose import Recipe, comparison, on_one_seed, pareto_front, recipes
+from tune.choose import Recipe, comparison, pareto_front, recipes
 from tune.figures import LEAST, LOWEST
 from tune.space import Outcome, axes_of
 
@@ -32,7 +32,7 @@ TRIALS, TABLE, PARQUET, PAGE, CHOSEN = (
 def told(config: Config, store: Store, outcomes: Sequence[Outcome]) -> JsonObject:
     """Write the sweep's files below its run folder; returns trials, best, front, comparison, and the text to print."""
     run = store.run(config.run.name)
-    ranked = recipes(outcomes)
+    ranked = recipes(outcomes, config.sweep.searcher)
     finished = [outcome for recipe in ranked for outcome in recipe.outcomes]
     front = [finished[place].trial.name for place in pareto_front([o.figures for o in finished])] if finished else []
     result: JsonObject = {
@@ -41,11 +41,15 @@ def told(config: Config, store: Store, outcomes: Sequence[Outcome]) -> JsonObjec
         "lowest": _lowest(ranked),
         "front": list(front),
         "budget": budget_fit([outcome.entry() for outcome in finished], config.run.seed),
-        "runner_up": comparison(store, *on_one_seed(*ranked[:2])) if len(ranked) > 1 else None,
+        "runner_up": comparison(store, *ranked[:2]) if len(ranked) > 1 else None,
+        "fewer_seeds": [_fewer_seeds(recipe) for recipe in ranked if recipe.unfinished],
     }
     if finished:
         tree = {**resolved(finished[0].trial.config), "sweep": {}}
         run.write(CHOSEN, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+    else:
+        # That of an earlier sweep of this name would be taken for this one's.
+        run.remove(CHOSEN)
     run.write_json(TRIALS, result)
     _write_tables(run, outcomes)
     records = SweepRecords(
@@ -57,7 +61,9 @@ def told(config: Config, store: Store, outcomes: Sequence[Outcome]) -> JsonObjec
         **result,
         "page": f"{run.uri}/{PAGE}",
         "ok": not failed,
-        "text": _text(result, f"{run.uri}/{CHOSEN}", f"{run.uri}/{PAGE}"),
+        "text": _text(
+            result, f"{run.uri}/{CHOSEN}" if finished else "none: no trial has finished", f"{run.uri}/{PAGE}"
+        ),
     }
 
 
@@ -67,6 +73,14 @@ def _over_seeds(recipe: Recipe) -> JsonObject:
     if len(values) == 1:
         return {}
     return {"seeds": {"count": len(values), "mean": recipe.mean(LEAST), "least": min(values), "most": max(values)}}
+
+
+def _fewer_seeds(recipe: Recipe) -> JsonObject:
+    return {
+        "run": recipe.outcomes[0].trial.name,
+        "unfinished": recipe.unfinished,
+        "of": recipe.unfinished + len(recipe.outcomes),
+    }
 
 
 def _lowest(ranked: Sequence[Recipe]) -> JsonObject | None:
@@ -136,12 +150,28 @@ def _text(result: JsonObject, chosen: str, page: str) -> str:
         if isinstance(seeds := best.get("seeds"), dict):
             mean, least, most = (change_of_log(float(str(seeds[name]))) for name in ("mean", "least", "most"))
             lines.append(f"         mean of {seeds['count']} random seeds {mean}, from {least} to {most}")
-    if isinstance(runner_up, dict) and runner_up.get("clear") is not None:
-        says = "beats" if runner_up["clear"] else "does not clearly beat"
-        says = "HAS A CLEARLY HIGHER perplexity than" if runner_up["worse"] else says
-        low, high = (change_of_log(float(str(runner_up[name]))) for name in ("low", "high"))
-        lines.append(f"         it {says} {runner_up['against']}: [{low}, {high}] on the same documents")
+    if isinstance(runner_up, dict):
+        lines.append(f"         {_verdict(runner_up)}")
+    fewer = result["fewer_seeds"]
+    assert isinstance(fewer, list)
+    for entry in fewer:
+        assert isinstance(entry, dict)
+        lines.append(f"seeds    {entry['run']}: {entry['unfinished']} of {entry['of']} random seeds did not finish")
     if isinstance(lowest := result["lowest"], dict):
         change = change_of_log(float(str(lowest["log_ratio_to_best"])))
         lines.append(f"lowest   {lowest['run']}: perplexity {change} against the best, whose own dense model is weaker")
     return "\n".join([*lines, f"config   {chosen}", f"page     {page}"])
+
+
+def _verdict(runner_up: JsonObject) -> str:
+    """Whether the best beats the next, or why nobody can say."""
+    if runner_up["clear"] is None:
+        return f"nothing can be said against {runner_up['against']}: {runner_up['reason']}"
+    says = "beats" if runner_up["clear"] else "does not clearly beat"
+    says = "HAS A CLEARLY HIGHER perplexity than" if runner_up["worse"] else says
+    low, high = (change_of_log(float(str(runner_up[name]))) for name in ("low", "high"))
+    by_seed = runner_up["by_seed"]
+    assert isinstance(by_seed, list)
+    better = sum(float(str(change)) < 0 for change in by_seed)
+    seeds = f", better with {better} of {len(by_seed)} random seeds" if len(by_seed) > 1 else ""
+    return f"it {says} {runner_up['against']}: [{low}, {high}] on the same documents{seeds}"

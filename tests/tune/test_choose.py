@@ -12,7 +12,7 @@ from app.config.load import load_config
 from app.evaluation.document_rows import row_writer
 from app.evaluation.scores import scored_documents
 from app.evaluation.systems import ENSEMBLE
-from tune.choose import Recipe, _side_by_side, on_one_seed, paired_difference, pareto_front, recipes
+from tune.choose import Recipe, _side_by_side, comparison, on_shared_seeds, paired_difference, pareto_front, recipes
 from tune.space import Outcome, Trial
 
 
@@ -33,14 +33,25 @@ def test_a_better_model_on_the_same_documents_is_found_with_its_interval() -> No
     for lang in ("a", "b"):
         base = -rng.uniform(20, 40, size=200)
         documents[lang] = (np.stack([base + 1.0 + rng.normal(0, 0.1, 200), base], axis=1), np.full(200, 10))
-    mean, low, high = paired_difference(documents, samples=400, seed=0)
+    (mean,), low, high = paired_difference([documents], samples=400, seed=0)
     assert low < mean < high < 0 and mean == pytest.approx(-0.1, abs=0.005)
 
 
 def test_equal_models_do_not_differ() -> None:
     documents = {"a": (np.repeat(-np.arange(1.0, 21.0)[:, None], 2, axis=1), np.full(20, 4))}
-    assert paired_difference(documents, 50, 0) == (0.0, 0.0, 0.0)
+    assert paired_difference([documents], 50, 0) == ([0.0], 0.0, 0.0)
     assert math.isclose(-documents["a"][0].sum(axis=0)[0] / 80, 210 / 80)
+
+
+def test_over_several_seeds_the_interval_is_of_their_mean_and_as_wide_as_they_differ() -> None:
+    """Each seed's difference is the same for all documents, so the interval is that of drawing two of two seeds."""
+    seeds = []
+    for better in (0.4, 0.8):  # nats a document of four tokens: log ratios of -0.1 and -0.2
+        base = -np.arange(1.0, 21.0)
+        seeds.append({"a": (np.stack([base + better, base], axis=1), np.full(20, 4))})
+    means, low, high = paired_difference(seeds, samples=400, seed=0)
+    assert means == pytest.approx([-0.1, -0.2])
+    assert (low, high) == pytest.approx((-0.2, -0.1))  # one draw in four is twice the one, one twice the other
 
 
 def evaluated(store: Store, key: str, blocks: list[tuple[list[str], list[float]]]) -> StageFolder:
@@ -71,19 +82,64 @@ def _finished(ratio: float, **settings: Any) -> Outcome:
     return Outcome(Trial(settings, load_config("demo")), "finished", figures={"mean_log_ratio": ratio})
 
 
+def _failed(**settings: Any) -> Outcome:
+    return Outcome(Trial(settings, load_config("demo")), "failed")
+
+
 def test_the_best_recipe_is_the_one_of_the_least_mean_over_seeds_and_not_of_the_luckiest() -> None:
     steady = [_finished(-0.05, k=2, random_seed=seed) for seed in (1, 2, 3)]
     lucky = [_finished(ratio, k=4, random_seed=seed) for seed, ratio in ((1, 0.0), (2, -0.09), (3, 0.0))]
-    failed = Outcome(Trial({"k": 8, "random_seed": 1}, load_config("demo")), "failed")
-    alone = _finished(-0.2, k=8, random_seed=2)  # one seed of three: nobody knows the others
-    ranked = recipes([failed, *lucky, alone, *steady])
-    assert [recipe.outcomes[0].trial.settings["k"] for recipe in ranked] == [2, 4, 8]
+    ranked = recipes([*lucky, *steady], "grid")
+    assert [recipe.outcomes[0].trial.settings["k"] for recipe in ranked] == [2, 4]
     assert ranked[0].mean("mean_log_ratio") == pytest.approx(-0.05)
     assert ranked[1].values("mean_log_ratio") == [0.0, -0.09, 0.0]
 
 
-def test_recipes_are_compared_on_a_seed_that_both_have() -> None:
-    best = Recipe((_finished(-0.1, k=2, random_seed=1), _finished(-0.1, k=2, random_seed=3)))
-    other = Recipe((_finished(0.0, k=4, random_seed=2), _finished(0.0, k=4, random_seed=3)))
-    assert on_one_seed(best, other) == (best.outcomes[1].trial, other.outcomes[1].trial)
-    assert on_one_seed(best, Recipe(other.outcomes[:1])) == (best.outcomes[0].trial, other.outcomes[0].trial)
+def test_in_a_grid_a_recipe_of_which_a_seed_failed_comes_last_and_in_a_search_its_mean_counts() -> None:
+    whole = [_finished(-0.05, k=2, random_seed=seed) for seed in (1, 2)]
+    found = [_failed(k=8, random_seed=1), _finished(-0.2, k=8, random_seed=2), *whole, _failed(k=1, random_seed=1)]
+    for searcher, order in (("grid", [2, 8]), ("random", [8, 2]), ("optuna", [8, 2])):
+        ranked = recipes(found, searcher)
+        assert [recipe.outcomes[0].trial.settings["k"] for recipe in ranked] == order
+        assert {recipe.outcomes[0].trial.settings["k"]: recipe.unfinished for recipe in ranked} == {2: 0, 8: 1}
+
+
+def test_in_a_search_a_worse_recipe_does_not_win_by_more_seeds() -> None:
+    often = [_finished(0.1, k=2, random_seed=seed) for seed in (1, 2, 3)]
+    ranked = recipes([*often, _finished(-0.1, k=4, random_seed=2)], "random")
+    assert [recipe.outcomes[0].trial.settings["k"] for recipe in ranked] == [4, 2]
+
+
+def test_recipes_are_compared_on_every_seed_that_both_have() -> None:
+    best = Recipe(tuple(_finished(-0.1, k=2, random_seed=seed) for seed in (1, 3, 4)))
+    other = Recipe(tuple(_finished(0.0, k=4, random_seed=seed) for seed in (4, 2, 3)))
+    pairs = on_shared_seeds(best, other)
+    assert [(one.settings["random_seed"], two.settings["random_seed"]) for one, two in pairs] == [(3, 3), (4, 4)]
+    alone = (Recipe((_finished(-0.1, k=2),)), Recipe((_finished(0.0, k=4),)))
+    assert on_shared_seeds(*alone) == [(alone[0].outcomes[0].trial, alone[1].outcomes[0].trial)]
+
+
+def test_without_a_seed_in_common_or_the_same_documents_it_says_why_there_is_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    one, two, other = (Recipe((_finished(0.0, k=k, random_seed=seed),)) for k, seed in ((2, 1), (4, 1), (4, 2)))
+    assert comparison(store, one, other)["reason"] == "no random seed was tried with both"
+    evaluations = {2: evaluated(store, "two", [(["a"], [-1.0])]), 4: evaluated(store, "four", [(["b"], [-1.0])])}
+    monkeypatch.setattr("tune.choose._evaluation", lambda _store, trial: evaluations[trial.settings["k"]])
+    assert comparison(store, one, two)["reason"] == "scored on other documents"
+
+
+def test_a_lead_is_clear_only_if_every_seed_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On each seed the documents agree with one another; the mean over seeds is the same."""
+    store, evaluations = Store(str(tmp_path)), {}
+    for k, seed, nats in ((2, 1, -1.0), (4, 1, -5.0), (2, 2, -1.0), (4, 2, -5.0), (8, 1, 3.0), (8, 2, -13.0)):
+        evaluations[k, seed] = evaluated(store, f"{k}-{seed}", [(["a", "b"], [nats, nats])])
+    monkeypatch.setattr(
+        "tune.choose._evaluation", lambda _s, trial: evaluations[trial.settings["k"], trial.settings["random_seed"]]
+    )
+    two, four, eight = (Recipe(tuple(_finished(0.0, k=k, random_seed=seed) for seed in (1, 2))) for k in (2, 4, 8))
+    found = comparison(store, two, four)
+    assert (found["clear"], found["worse"], found["by_seed"]) == (True, False, [-1.0, -1.0])
+    found = comparison(store, two, eight)
+    assert (found["clear"], found["worse"], found["by_seed"]) == (False, False, [1.0, -3.0])

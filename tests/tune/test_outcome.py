@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -11,8 +12,8 @@ from app.config.schema import Config
 from app.core.records import JsonObject
 from tests.support.tiny import TINY
 from tune.figures import trial_figures
-from tune.outcome import PARQUET, TABLE, _text, told
-from tune.space import Outcome, Trial
+from tune.outcome import CHOSEN, PARQUET, TABLE, _text, _verdict, told
+from tune.space import Outcome, Trial, trial_of
 
 
 def test_files_and_text_of_a_sweep(tiny_run: tuple[Config, Store]) -> None:
@@ -41,9 +42,29 @@ def test_a_best_of_several_seeds_that_is_worse_than_another_recipe_says_both() -
             "seeds": {"count": 3, "mean": -0.03, "least": -0.04, "most": 0},
         },
         "lowest": {"run": "s.k-4", "log_ratio_to_best": -0.02},
-        "runner_up": {"against": "s.k-4", "low": 0.01, "high": 0.03, "clear": False, "worse": True},
+        "runner_up": {"against": "s.k-4", "low": 0.01, "high": 0.03, "clear": False, "worse": True, "by_seed": [0.02]},
+        "fewer_seeds": [{"run": "s.k-8", "unfinished": 1, "of": 3}],
     }
     text = _text(result, "chosen.yaml", "page")
     assert "mean of 3 random seeds -2.96%, from -3.92% to +0.00%" in text
     assert "it HAS A CLEARLY HIGHER perplexity than s.k-4: [+1.01%, +3.05%]" in text and "clearly beat" not in text
     assert "lowest   s.k-4: perplexity -1.98% against the best" in text
+    assert "seeds    s.k-8: 1 of 3 random seeds did not finish" in text
+
+
+def test_a_verdict_says_how_many_seeds_agree_or_why_there_is_none() -> None:
+    found: JsonObject = {"against": "s.k-4", "low": -0.03, "high": -0.01, "clear": True, "worse": False}
+    assert _verdict({**found, "by_seed": [-0.02, -0.01]}) == (
+        "it beats s.k-4: [-2.96%, -1.00%] on the same documents, better with 2 of 2 random seeds"
+    )
+    none: JsonObject = {"against": "s.k-4", "clear": None, "reason": "scored on other documents"}
+    assert _verdict(none) == "nothing can be said against s.k-4: scored on other documents"
+
+
+def test_where_no_trial_finished_no_configuration_is_left_to_take(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    sweep = load_config("demo", overrides=[f"artifacts.root={store.root}", "run.name=s", "sweep.k=2,3"])
+    store.run("s").write(CHOSEN, b"of a sweep before")
+    trials = [Outcome(trial_of(sweep, {"k": k}), "failed", "no text") for k in (2, 3)]
+    found = told(sweep, store, trials)
+    assert "config   none: no trial has finished" in str(found["text"]) and not store.run("s").exists(CHOSEN)
