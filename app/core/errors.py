@@ -12,6 +12,7 @@ XelmError
 ├── AllocationError        the corpus cannot be cut as asked
 ├── TrainingError          a model cannot be trained as asked
 │   ├── NonFiniteLoss      the loss became NaN or infinite
+│   ├── NotTrained         models of a fleet were given up; the others are finished
 │   ├── Preempted          the machine is going away; run the same command again
 │   │   └── Interrupted    the user has asked for it at the terminal
 │   └── LeaseLost          another attempt has taken over this model
@@ -22,6 +23,8 @@ A message names the value, the place and the cure. What only a bug can cause is 
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class XelmError(Exception):
@@ -70,6 +73,14 @@ class TrainingError(XelmError):
 
 class NonFiniteLoss(TrainingError):
     """The loss became NaN or infinite."""
+
+
+class NotTrained(TrainingError):
+    """Models of a fleet were given up; ``reasons``: why, by their keys."""
+
+    def __init__(self, message: str, reasons: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
 
 
 class Preempted(TrainingError):

@@ -10,7 +10,7 @@ from app.artifacts.layout import DRIVER, FLEET, LEASE, METRICS, STOP
 from app.artifacts.lease import is_alive, read_holder
 from app.artifacts.store import Folder, StageFolder, Store
 from app.config.schema import Config
-from app.core.errors import MissingArtifact
+from app.core.errors import MissingArtifact, Preempted
 from app.core.records import JsonObject, JsonValue
 from app.core.units import format_count, format_seconds
 from app.reporting.tables import text_table
@@ -25,6 +25,12 @@ def request_stop(config: Config, store: Store) -> JsonObject:
     reason = f"jobs.stop at {time.strftime('%Y-%m-%d %H:%M:%S')}"
     run.write_json(STOP, {"reason": reason})
     return {"asked": f"{run.uri}/{STOP}", "reason": reason}
+
+
+def obey_stop(run: Folder) -> None:
+    """Raise Preempted if a stop was asked for in this folder: for work between two trainings."""
+    if run.exists(STOP):
+        raise Preempted(f"{run.read_json(STOP)['reason']}; run the same command again to continue")
 
 
 def run_status(config: Config, store: Store) -> JsonObject:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.artifacts.layout import STOP
+from app.artifacts.store import Folder
 from app.config.schema import Config
-from app.core.errors import Interrupted, Preempted, TrainingError
+from app.core.errors import Interrupted, NotTrained, Preempted
 from app.core.units import format_count, format_seconds
 from app.fleet.board import ProgressBoard
 from app.fleet.drive import drive
@@ -45,24 +46,34 @@ def repetition(task: ModelTask, allowed: float | None = None) -> str:
     return f"{task.name}: {', '.join(first)}{more}{why}"
 
 
+def recorded_name(task: ModelTask, run: str) -> str:
+    """What a run's record calls a model: by its own name, or where it is another run's by that too (a sweep's trials
+    have each an ``expert-00``).
+    """
+    return task.name if task.run == run else f"{task.run}/{task.name}"
+
+
 def train_fleet(
     config: Config,
     tasks: Sequence[ModelTask],
     cpus: float | None = None,
     more: Callable[[Fleet], Sequence[str]] | None = None,
+    stops: Folder | None = None,
 ) -> None:
     """Train every unfinished task, each on ``cpus`` cores (default: the experts'); returns when all are finished.
 
-    more: lines to show beside the models' (see ProgressBoard).
+    more: lines to show beside the models' (see ProgressBoard). stops: where a stop is asked for, if not in the run's
+    folder; whoever gives it removes an old one.
     A run that fails is started again up to ``training.max_failures`` times while the others go on.
-    Raises TrainingError naming those given up, after everything else is done, and Preempted after a stop.
+    Raises NotTrained naming those given up, after everything else is done, and Preempted after a stop.
     """
     require_trackers(config.training.trackers)
     # Two tasks with one key are one model.
     unique = {task.key: task for task in tasks}
     work = [(key, task.spec.budget_tokens, task.stage.is_complete) for key, task in unique.items()]
     run = next(iter(unique.values())).store.run(config.run.name)
-    record = FleetRecord(run, {key: task.name for key, task in unique.items()})
+    names = {key: recorded_name(task, config.run.name) for key, task in unique.items()}
+    record = FleetRecord(run, names)
     parents = {key: set(task.parents.values()) for key, task in unique.items()}
     fleet = plan_fleet(work, config.training.max_failures, record.preemptions(), parents)
     record.write(fleet)
@@ -71,10 +82,11 @@ def train_fleet(
     for task in unique.values():
         if told := repetition(task, config.corpus.mixture_max_epochs if config.corpus.mixture == "unimax" else None):
             log.warning("train: %s", told)
-    # A stop that an earlier driver obeyed would end this one at once.
-    run.remove(STOP)
+    if stops is None:
+        # A stop that an earlier driver obeyed would end this one at once.
+        run.remove(STOP)
     started = time.monotonic()
-    with ray_session(config.cluster), ray_machines(config, run, cpus) as machines:
+    with ray_session(config.cluster), ray_machines(config, stops or run, cpus) as machines:
         count = sum(not done for *_, done in work)
         log.info("train: %d model%s, at most %d at once", count, "s" * (count != 1), machines.slots())
         with ProgressBoard(list(unique.values()), fleet, more) as board:
@@ -85,10 +97,11 @@ def train_fleet(
 
             fleet = drive(fleet, unique, machines, changed)
     if lost := fleet.given_up():
-        names = "; ".join(
-            f"{unique[m.key].name}{f' after {m.failures} failures' if m.failures else ''}: {m.reason}" for m in lost
+        told = "; ".join(
+            f"{names[m.key]}{f' after {m.failures} failures' if m.failures else ''}: {m.reason}" for m in lost
         )
-        raise TrainingError(f"not trained: {names}. The others are finished; run the same command again to retry")
+        message = f"not trained: {told}. The others are finished; run the same command again to retry"
+        raise NotTrained(message, {m.key: m.reason for m in lost})
     if not fleet.is_over:
         kind = Interrupted if machines.is_interrupted else Preempted
         raise kind("training stopped as asked, everything is saved; run the same command again to continue")

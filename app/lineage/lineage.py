@@ -43,11 +43,11 @@ from app.training.model_task import ModelTask
 
 
 class Lineage:
-    """The stages of ``config`` in ``store``."""
+    """The stages of ``config`` in ``store``. stops: folder in which a stop is asked for, if not the run's own."""
 
     # A cached_property keeps no exception: what raised MissingArtifact is looked for again when it is next asked for.
-    def __init__(self, config: Config, store: Store) -> None:
-        self.config, self.store = config, store
+    def __init__(self, config: Config, store: Store, stops: Folder | None = None) -> None:
+        self.config, self.store, self.stops = config, store, stops
 
     @property
     def run(self) -> Folder:

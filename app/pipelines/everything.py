@@ -6,10 +6,11 @@ import logging
 import time
 
 from app.artifacts.layout import REPORT, SUMMARY
-from app.artifacts.store import Store
+from app.artifacts.store import Folder, Store
 from app.config.schema import Config
 from app.core.records import JsonObject
 from app.core.units import format_seconds
+from app.fleet.control import obey_stop
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import record
@@ -37,13 +38,18 @@ _STAGES = (
 )
 
 
-def run_everything(config: Config, store: Store) -> JsonObject:
-    """Run what is not done yet; returns the summary's headline and the text to print."""
-    lineage = Lineage(config, store)
+def run_everything(config: Config, store: Store, stops: Folder | None = None) -> JsonObject:
+    """Run what is not done yet; returns the summary's headline and the text to print.
+
+    stops: folder in which a stop is asked for, if not the run's own; one that is there ends this before the next stage.
+    """
+    lineage = Lineage(config, store, stops)
     # The stages' own sessions join this one: Ray, which takes seconds to start, starts once.
     with ray_session(config.cluster):
         began = time.monotonic()
         for number, (name, make) in enumerate(_STAGES, 1):
+            if stops is not None:
+                obey_stop(stops)
             started = time.monotonic()
             log.info("stage %d of %d: %s", number, len(_STAGES), name)
             # After each stage: the run folder of a killed job names what there is.

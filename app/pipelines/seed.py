@@ -13,6 +13,7 @@ from app.artifacts.counts import ModelCounts, TokenizerCounts
 from app.artifacts.digests import weights_digest
 from app.artifacts.layout import FINAL_MODEL, TOKENIZER
 from app.artifacts.store import StageFolder
+from app.config.schema import Config
 from app.corpora.shards import read_documents
 from app.fleet.run_fleet import train_fleet
 from app.lineage.inputs import seed_location
@@ -21,23 +22,33 @@ from app.lineage.runs import Made
 from app.models.load import count_parameters, load_model, save_model
 from app.pipelines.tokenize import make_tokens
 from app.tokens.tokenizer import equal_text, load_tokenizer, train_tokenizer
+from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
 
 
 def make_seed(lineage: Lineage) -> Made:
     """Make tokenizer and seed unless they are there. Tokenizes the shards too: a trained seed is trained on tokens."""
+    tasks = seed_training(lineage)
+    if tasks:
+        train_fleet(lineage.config, tasks, seed_cpus(lineage.config), stops=lineage.stops)
+    elif not lineage.seed.is_complete:
+        _copy_seed(lineage)
+    return {"tokenizer": lineage.tokenizer.folder, "seed": lineage.seed.folder}
+
+
+def seed_training(lineage: Lineage) -> list[ModelTask]:
+    """Make tokenizer and tokens; returns the training of the seed, none where it is copied or there already."""
     _make_tokenizer(lineage)
     make_tokens(lineage)
-    config, stage = lineage.config, lineage.seed.folder
-    if not stage.is_complete:
-        if config.seed.source == "pretrained":
-            _copy_seed(lineage)
-        else:
-            # Ray is asked for cores by worker; those of the seed are shared by as many as there may be.
-            _, most = config.training.workers_per_expert
-            train_fleet(config, [lineage.seed_task], config.seed.cpus / most)
-    return {"tokenizer": lineage.tokenizer.folder, "seed": stage}
+    is_trained = lineage.config.seed.source == "trained"
+    return [lineage.seed_task] if is_trained and not lineage.seed.is_complete else []
+
+
+def seed_cpus(config: Config) -> float:
+    """Cores of each worker of a seed: Ray is asked for them by worker, and as many as there may be share the seed's."""
+    _, most = config.training.workers_per_expert
+    return config.seed.cpus / most
 
 
 def _make_tokenizer(lineage: Lineage) -> None:

@@ -27,5 +27,5 @@ def train_all(lineage: Lineage) -> Made:
 
 
 def _train(lineage: Lineage, tasks: Sequence[ModelTask]) -> Made:
-    train_fleet(lineage.config, tasks)
+    train_fleet(lineage.config, tasks, stops=lineage.stops)
     return named(tasks)

@@ -12,8 +12,8 @@ from app.artifacts.lease import held
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
-from app.core.errors import MissingArtifact
-from app.fleet.control import request_stop, run_status
+from app.core.errors import MissingArtifact, Preempted
+from app.fleet.control import obey_stop, request_stop, run_status
 from app.fleet.fleet import plan_fleet
 from app.fleet.record import FleetRecord
 
@@ -51,6 +51,14 @@ def test_a_stop_is_a_file_in_the_run_folder(tmp_path: Path) -> None:
     config, store = given(tmp_path)
     assert str(request_stop(config, store)["asked"]).endswith("runs/r/stop.json")
     assert "jobs.stop" in str(store.run("r").read_json("stop.json")["reason"])
+
+
+def test_a_stop_ends_work_between_two_trainings_too(tmp_path: Path) -> None:
+    config, store = load_config("demo", overrides=["run.name=r"]), Store(str(tmp_path))
+    obey_stop(store.run("r"))
+    request_stop(config, store)
+    with pytest.raises(Preempted, match=r"jobs\.stop at .*run the same command again"):
+        obey_stop(store.run("r"))
 
 
 def test_a_driver_that_was_killed_is_told_from_one_that_works(tmp_path: Path) -> None:

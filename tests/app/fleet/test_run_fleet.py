@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from app.fleet.run_fleet import repetition
+import pytest
+
+from app.artifacts.store import Folder, Store
+from app.config.load import load_config
+from app.core.errors import NotTrained, Preempted
+from app.fleet import run_fleet
+from app.fleet.fleet import Fleet
+from app.fleet.run_fleet import repetition, train_fleet
 from tests.support.tiny_training import SPEC
 
 
@@ -31,3 +41,63 @@ def test_a_mixture_that_cannot_keep_to_its_epochs_says_so() -> None:
         "expert-03: de is repeated 2 times (1,600 tokens); corpus.mixture_max_epochs is 1: bring more text or lower the"
         " budget"
     )
+
+
+CONFIG = load_config("demo", overrides=["run.name=sweep"])
+
+
+def of_runs(store: Store, *runs: str) -> list[Any]:
+    """An unfinished ``expert-00`` of each run, with a key of its own."""
+    fields = {"name": "expert-00", "weights": {}, "held": {}, "parents": {}, "store": store, "spec": SPEC}
+    return [
+        SimpleNamespace(**fields, key=f"of-{run}", run=run, stage=store.stage("model", f"of-{run}")) for run in runs
+    ]
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Folder]:
+    """The folders in which fleets look for a stop; no Ray. All their models are given up."""
+    folders: list[Folder] = []
+
+    @contextlib.contextmanager
+    def machines(_config: object, run: Folder, _cpus: object) -> Iterator[SimpleNamespace]:
+        folders.append(run)
+        yield SimpleNamespace(slots=lambda: 1, is_interrupted=False)
+
+    def drive(fleet: Fleet, tasks: Mapping[str, Any], _machines: object, _changed: object) -> Fleet:
+        if folders[-1].exists("stop.json"):
+            return fleet
+        for key in tasks:
+            fleet = fleet.started(key).failed(key, f"no text for {key}", try_again=False)
+        return fleet
+
+    monkeypatch.setattr(run_fleet, "ray_session", lambda _cluster: contextlib.nullcontext())
+    monkeypatch.setattr(run_fleet, "ray_machines", machines)
+    monkeypatch.setattr(run_fleet, "drive", drive)
+    return folders
+
+
+def test_what_was_given_up_is_told_with_its_reason_by_key_and_recorded_by_run_and_name(
+    tmp_path: Path, watched: list[Folder]
+) -> None:
+    store = Store(str(tmp_path))
+    with pytest.raises(NotTrained, match=r"sweep\.k-2/expert-00 after 1 failures: no text") as told:
+        train_fleet(CONFIG, of_runs(store, "sweep", "sweep.k-2"))
+    assert told.value.reasons == {"of-sweep": "no text for of-sweep", "of-sweep.k-2": "no text for of-sweep.k-2"}
+    assert set(store.run("sweep").read_json("fleet.json")) == {"expert-00", "sweep.k-2/expert-00"}
+    assert watched == [store.run("sweep")]
+
+
+def test_a_stop_of_before_is_removed_but_not_from_a_folder_that_others_watch_too(
+    tmp_path: Path, watched: list[Folder]
+) -> None:
+    store = Store(str(tmp_path))
+    tasks, run, other = of_runs(store, "sweep"), store.run("sweep"), store.run("other")
+    for folder in (run, other):
+        folder.write_json("stop.json", {"reason": "jobs.stop"})
+    with pytest.raises(Preempted):
+        train_fleet(CONFIG, tasks, stops=other)
+    assert watched == [other] and run.exists("stop.json") and other.exists("stop.json")
+    with pytest.raises(NotTrained):
+        train_fleet(CONFIG, tasks)
+    assert watched == [other, run] and not run.exists("stop.json")
