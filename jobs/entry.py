@@ -111,7 +111,7 @@ def _result(
 
         first = foresee()(config, store) if foresee else {}
         problems = foreseen(config, store, cuts)
-        planned = {**first, "problems": problems, **forecast(config, store), "config": resolved(config)}
+        planned = {**first, "problems": problems, **forecast(config, store, cuts), "config": resolved(config)}
         return {"job": name, "dry_run": True, **planned}, typed
     step = work()
     from app.artifacts.layout import DRIVER

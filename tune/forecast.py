@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.config.schema import Config
+from app.core.errors import XelmError
 from app.core.records import JsonObject
 from app.planning.costs import slot_counts
 from app.planning.forecast import forecast_clusters
@@ -25,19 +26,27 @@ def sweep_forecast(config: Config, trials: Sequence[Trial]) -> JsonObject:
     """Models of all trials, each once, and what the trials would train without sharing; hours only where GPUs train.
 
     Two experts are one where their trainings and their languages are. For cuts of documents only the corpus can tell,
-    so there may be fewer models than forecast, never more. Raises ConfigError if a seed's size cannot be known.
+    so there may be fewer models than forecast, never more. ``impossible``: run -> why, of trials that cannot be cut or
+    trained as they ask; they count nowhere else. Raises ConfigError if a seed's size cannot be known.
     """
     distinct: dict[Identity, tuple[Work, float]] = {}
+    impossible: JsonObject = {}
     apart = tokens_apart = 0
     for trial in trials:
-        works = planned_work(trial.config, seed_size(trial.config))
+        size = seed_size(trial.config)
+        try:
+            works = planned_work(trial.config, size)
+        except XelmError as error:
+            impossible[trial.name] = str(error)
+            continue
         seconds = _seconds(trial.config, works)
         for identity, work, time in zip(_identities(trial, works), works, seconds, strict=True):
             apart, tokens_apart = apart + 1, tokens_apart + work.tokens
             distinct.setdefault(identity, (work, time))
     works = [work for work, _ in distinct.values()]
     result: JsonObject = {
-        "trials": len(trials),
+        "trials": len(trials) - len(impossible),
+        "impossible": impossible,
         "models": len(works),
         "shared": apart - len(works),
         "tokens": sum(work.tokens for work in works),

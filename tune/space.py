@@ -12,6 +12,7 @@ from app.config.schema import Config
 from app.core.errors import ConfigError
 from app.core.records import JsonObject
 from app.core.seeding import generator
+from app.lineage.settings import require_known_names
 
 Setting = int | float | str
 
@@ -95,7 +96,9 @@ def planned_settings(config: Config) -> list[dict[str, Setting]]:
 
 
 def trial_of(config: Config, settings: Mapping[str, Setting]) -> Trial:
-    """The trial of a sweep with these settings. Raises ConfigError for values that the configuration refuses."""
+    """The trial of a sweep with these settings. Raises ConfigError for values that the configuration refuses, or that
+    name nothing that exists.
+    """
     tree = {name: dict(part) if isinstance(part, dict) else part for name, part in resolved(config).items()}
     tree["sweep"] = {}  # a trial is one run, and tries nothing itself
     for axis, value in settings.items():
@@ -105,7 +108,9 @@ def trial_of(config: Config, settings: Mapping[str, Setting]) -> Trial:
             # Else every width would have the feed-forward layers of the configured one.
             tree[section]["ffn_width"] = 4 * int(value)
     tree["run"]["name"] = trial_name(config.run.name, settings)
-    return Trial(dict(settings), load_config_tree(tree))
+    trial = Trial(dict(settings), load_config_tree(tree))
+    require_known_names(trial.config)
+    return trial
 
 
 def trial_name(sweep: str, settings: Mapping[str, Setting]) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep; returns the exit status."""
-    return run_job("sweep", argv, __doc__ or "", _work, is_long=True, foresee=_foresee, package="tune")
+    # The cut of the configuration itself is no trial's.
+    return run_job("sweep", argv, __doc__ or "", _work, is_long=True, cuts=False, foresee=_foresee, package="tune")
 
 
 def _work() -> Step:

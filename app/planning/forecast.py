@@ -17,8 +17,11 @@ from app.lineage.settings import is_language_level, language_quality, probes_of
 from app.training.budget import split_budget
 
 
-def forecast(config: Config, store: Store) -> JsonObject:
-    """The dry run of every job. A corpus that is not there is reported, not an error: plans need none."""
+def forecast(config: Config, store: Store, cuts: bool = True) -> JsonObject:
+    """The dry run of every job. A corpus that is not there is reported, not an error: plans need none.
+
+    cuts: whether the job needs the corpus to be cut; for one that does not, a cut that is not possible is left out.
+    """
     run = run_folder(config.run.name)
     result: JsonObject = {
         "inputs": _inputs(config, store),
@@ -30,12 +33,15 @@ def forecast(config: Config, store: Store) -> JsonObject:
             "gpus_each": config.training.gpus_per_expert,
         },
     }
-    clusters = forecast_clusters(config)
-    if clusters:
-        result["clusters"] = clusters
     if probes := probes_of(config):
         result["probes"] = list(probes)
-    result["tokens_per_expert"] = forecast_tokens(config, clusters)
+    try:
+        clusters = forecast_clusters(config)
+        result |= {"clusters": clusters} if clusters else {}
+        result["tokens_per_expert"] = forecast_tokens(config, clusters)
+    except XelmError:
+        if cuts:
+            raise
     # Through the same rounding to whole steps as the experts' budgets, so that both sums are equal to the token.
     whole = split_budget(config.training.budget_tokens, [1.0], config.training.tokens_per_step)
     result["tokens_dense"] = whole[0]

@@ -38,6 +38,8 @@ def test_a_trial_is_the_config_with_its_settings_and_a_run_of_its_own() -> None:
     assert trial.config.training == BASE.training and not trial.config.sweep.k
     with pytest.raises(ConfigError, match=r"evaluation\.weighting"):
         trial_of(BASE, {"weighting": "fourier"})
+    with pytest.raises(ConfigError, match="did you mean 'typological'"):
+        trial_of(BASE, {"strategy": "typology"})
 
 
 def test_a_name_holds_only_what_a_folder_may() -> None:
