@@ -17,6 +17,14 @@ LEAST = "mean_log_ratio"
 """The figure whose least value is best: mean over languages of log(ppl / ppl(dense)), no language told."""
 
 
+FIGURES = (
+    *(LEAST, "low", "high", LOWEST, "worst_language", "worst_log_ratio", "wins", "clear_wins", "languages"),
+    *("experts_per_token", "active_parameters", "total_parameters"),
+    *("training_seconds", "slot_hours", "gpu_hours", "tokens"),
+)
+"""What is kept of a trial's figures: the rest is Tune's own bookkeeping."""
+
+
 def trial_figures(config: Config, store: Store) -> JsonObject:
     """Figures of the config's run, which is finished.
 

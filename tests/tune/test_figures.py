@@ -9,8 +9,7 @@ from app.artifacts.counts import ModelCounts
 from app.artifacts.ensemble import read_ensemble, write_ensemble
 from app.artifacts.store import Store
 from app.config.schema import Config
-from tune.figures import slot_hours, trial_figures
-from tune.run import FIGURES
+from tune.figures import FIGURES, slot_hours, trial_figures
 
 
 def test_figures_of_a_finished_run_are_those_of_its_summary_and_models(tiny_run: tuple[Config, Store]) -> None:

@@ -9,23 +9,25 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from app.artifacts.store import Store
+from app.artifacts.store import Folder, Store
 from app.config.load import load_config
 from app.config.schema import Config
-from app.core.errors import ConfigError, Preempted
+from app.core.errors import ConfigError, NotTrained, Preempted
 from app.lineage.lineage import Lineage
 from benchmarks.processes import kill_family
 from tests.support.tiny import TINY
-from tune import run
+from tune import run, tuning
 from tune.board import TrialBoard
-from tune.run import _note, run_sweep
+from tune.run import run_sweep
 from tune.space import Outcome, planned_settings, trial_of
+from tune.tuning import Driver
 
 SMALL = (
     "run.name=sweep",
@@ -104,7 +106,7 @@ def test_a_stopped_sweep_ends_as_stopped_and_not_as_failed(tmp_path: Path, monke
     monkeypatch.setattr(run, "_train_together", lambda *_: None)
     stopped = {"sweep.k-4"}
 
-    def evaluate(outcomes: list[Outcome], _store: Store, _board: TrialBoard) -> None:
+    def evaluate(_config: Config, outcomes: list[Outcome], _store: Store, _board: TrialBoard) -> None:
         for outcome in outcomes:
             outcome.status = "stopped" if outcome.trial.name in stopped else "finished"
 
@@ -125,56 +127,122 @@ def test_optuna_is_given_no_value_that_the_configuration_refuses(
         run_sweep(config, Store(str(tmp_path)))
 
 
-def test_a_trial_that_cannot_be_made_is_told_and_the_models_of_the_others_are_one_fleet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = {"random": ["dense", "a"], "tfidf": ["dense", "b"]}
-    fleets: list[list[str]] = []
+@dataclass
+class Task:
+    """A model of a trial; ``done``: whether it is trained."""
 
-    def prepared(lineage: Lineage) -> list[Any]:
-        strategy = lineage.config.allocation.strategy
-        if strategy == "typological":
+    key: str
+    name: str
+    done: bool = False
+
+    @property
+    def stage(self) -> SimpleNamespace:
+        """Its folder."""
+        return SimpleNamespace(is_complete=self.done)
+
+
+@pytest.fixture
+def fleets(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Keys of each fleet. Trials by strategy: `random` and `tfidf` share seed and dense, `transfer` has its own seed.
+    Whatever has "bad" in its key is given up, all else is done.
+    """
+    seeds = {"random": "seed", "tfidf": "seed", "transfer": "bad-seed"}
+    models = {"random": ["dense", "a"], "tfidf": ["dense", "bad-b"], "transfer": ["c"]}
+    tasks = {key: Task(key, f"name-of-{key}") for key in ("seed", "bad-seed", "dense", "a", "bad-b", "c")}
+    told: list[list[str]] = []
+
+    def seed_of(lineage: Lineage) -> list[Any]:
+        if lineage.config.allocation.strategy == "typological":
             raise ValueError("odd\nno such language")
-        return [SimpleNamespace(key=key) for key in models[strategy]]
+        return [tasks[seeds[lineage.config.allocation.strategy]]]
 
-    monkeypatch.setattr(run, "_prepared", prepared)
-    monkeypatch.setattr(run, "train_fleet", lambda _c, tasks, **_: fleets.append([task.key for task in tasks]))
-    config = load_config("demo", overrides=["sweep.strategy=random,typological,tfidf"])
+    def train_fleet(_config: Config, wanted: list[Task], _cpus: object, _more: object, stops: Folder) -> None:
+        told.append([task.key for task in wanted])
+        assert stops.uri.endswith("runs/demo")
+        for task in wanted:
+            task.done = "bad" not in task.key
+        if lost := {task.key: f"no text for {task.key}" for task in wanted if not task.done}:
+            raise NotTrained("not trained", lost)
+
+    monkeypatch.setattr(run, "_seed_of", seed_of)
+    monkeypatch.setattr(
+        run, "_models_of", lambda lineage: [tasks[key] for key in models[lineage.config.allocation.strategy]]
+    )
+    monkeypatch.setattr(run, "train_fleet", train_fleet)
+    return told
+
+
+def trained_together(root: Path, *strategies: str) -> list[Outcome]:
+    config = load_config("demo", overrides=[f"sweep.strategy={','.join(strategies)}"])
     outcomes = [Outcome(trial_of(config, settings)) for settings in planned_settings(config)]
-    run._train_together(config, outcomes, Store(str(tmp_path)), TrialBoard(outcomes))
-    assert fleets == [["dense", "a", "b"]]
+    run._train_together(config, outcomes, Store(str(root)), TrialBoard(outcomes))
+    return outcomes
+
+
+def test_a_trial_that_cannot_be_made_is_told_and_the_models_of_the_others_are_one_fleet(
+    tmp_path: Path, fleets: list[list[str]]
+) -> None:
+    outcomes = trained_together(tmp_path, "random", "typological")
+    assert fleets == [["seed"], ["dense", "a"]]
     assert [(outcome.status, outcome.reason) for outcome in outcomes] == [
         ("stopped", ""),
         ("failed", "no such language"),
-        ("stopped", ""),
     ]
 
 
+def test_a_trial_of_which_a_model_or_the_seed_was_given_up_has_failed_with_the_fleets_reason(
+    tmp_path: Path, fleets: list[list[str]]
+) -> None:
+    outcomes = trained_together(tmp_path, "random", "tfidf", "transfer")
+    # the seeds are one fleet too; nothing is made of the one that failed
+    assert fleets == [["seed", "bad-seed"], ["dense", "a", "bad-b"]]
+    assert [(outcome.status, outcome.reason) for outcome in outcomes] == [
+        ("stopped", ""),
+        ("failed", "name-of-bad-b was not trained: no text for bad-b"),
+        ("failed", "name-of-bad-seed was not trained: no text for bad-seed"),
+    ]
+
+
+def test_a_stop_of_the_sweep_ends_it_before_the_next_trial_is_prepared(tmp_path: Path, fleets: list[list[str]]) -> None:
+    Store(str(tmp_path)).run("demo").write_json("stop.json", {"reason": "jobs.stop at noon"})
+    with pytest.raises(Preempted, match=r"jobs\.stop at noon"):
+        trained_together(tmp_path, "random", "tfidf")
+    assert fleets == []
+
+
+def test_a_stop_that_an_earlier_sweep_obeyed_does_not_end_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
+    store, seen = Store(str(tmp_path)), []
+    store.run("demo").write_json("stop.json", {"reason": "jobs.stop"})
+    monkeypatch.setattr(run, "_train_together", lambda *_: seen.append(store.run("demo").exists("stop.json")))
+    monkeypatch.setattr(run, "_evaluate", lambda *_: None)
+    with pytest.raises(Preempted):  # nothing was evaluated
+        run_sweep(load_config("demo", overrides=["sweep.k=2"]), store)
+    assert seen == [False]
+
+
 def test_optuna_learns_from_the_figures_and_ends_near_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tuned(
-        space: dict[str, Any], work: Callable[[Any], None], told: Any, searcher: Any, samples: int
-    ) -> list[SimpleNamespace]:
+    def tuned(config: Config, space: dict[str, Any], work: Callable[[Any], None], told: Any, searcher: Any) -> None:
         """Tune's loop, in this process."""
         assert searcher.set_search_properties("mean_log_ratio", "min", space)
-        results = []
-        for number in range(samples):
+        for number in range(config.sweep.trials):
             trial = SimpleNamespace(config=searcher.suggest(str(number)), last_result={})
             told.on_trial_start(number, [], trial)
             work(trial.config)
             trial.last_result = reported.pop()
             searcher.on_trial_complete(str(number), trial.last_result)
             told.on_trial_complete(number, [], trial)
-            results.append(SimpleNamespace(config=trial.config, metrics=trial.last_result, error=None))
-        return results
 
-    def worked(config: Config, _store: Store) -> dict[str, Any]:
+    def worked(config: Config, _driver: Driver) -> dict[str, Any]:
         if config.allocation.strategy == "random":
             return {"mean_log_ratio": float("inf"), "failed": "made to fail"}
         return {"mean_log_ratio": abs(config.allocation.k - 6) / 10, "wins": 1, "languages": 2}
 
     reported: list[dict[str, Any]] = []
-    monkeypatch.setattr(run, "_tuned", tuned)
-    monkeypatch.setattr(run, "_worked", worked)
+    monkeypatch.setattr(run, "tuned", tuned)
+    monkeypatch.setattr(tuning, "_worked", worked)
     monkeypatch.setattr("ray.tune.report", reported.append)
     settings = ["sweep.k=1,2,3,4,5,6,7,8", "sweep.strategy=typological,random", "sweep.searcher=optuna"]
     config = load_config("demo", overrides=[*settings, "sweep.trials=25"])
@@ -184,20 +252,3 @@ def test_optuna_learns_from_the_figures_and_ends_near_the_best(monkeypatch: pyte
     best = min((o for o in outcomes if o.status == "finished"), key=lambda o: float(str(o.figures["mean_log_ratio"])))
     assert abs(int(best.trial.settings["k"]) - 6) <= 1
     assert {o.status for o in outcomes if o.trial.settings["strategy"] == "random"} == {"failed"}
-
-
-def test_a_trial_that_raised_or_reported_a_failure_is_failed_with_its_last_line() -> None:
-    trial = trial_of(load_config("demo", overrides=["sweep.k=2"]), {"k": 2})
-    cases: list[tuple[dict[str, Any], Exception | None, str, str]] = [
-        ({"mean_log_ratio": -0.1, "trial_id": "x"}, None, "finished", ""),
-        ({"mean_log_ratio": float("inf"), "failed": "no text"}, None, "failed", "no text"),
-        ({}, RuntimeError("Traceback\nValueError: odd"), "failed", "ValueError: odd"),
-        ({}, None, "stopped", ""),
-        ({"mean_log_ratio": float("inf"), "stopped": "as asked"}, None, "stopped", ""),
-        ({}, ValueError(), "failed", "ValueError"),
-    ]
-    for metrics, error, status, reason in cases:
-        outcome = Outcome(trial)
-        _note(outcome, metrics, error)
-        assert (outcome.status, outcome.reason) == (status, reason)
-        assert "trial_id" not in outcome.entry()

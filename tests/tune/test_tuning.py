@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import tune
+from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
+
+from app.artifacts.store import Folder, Store
+from app.config.load import load_config, resolved
+from app.config.schema import Config
+from app.core.errors import CorpusError, NonFiniteLoss, Preempted, StorageError
+from app.core.records import JsonObject
+from app.lineage.lineage import Lineage
+from tune import tuning
+from tune.board import TrialBoard
+from tune.space import Outcome, trial_of
+from tune.tuning import Driver, Told, chosen_trial, named_trial, note, tuned
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What trials report to Tune."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", found.append)
+    monkeypatch.setattr(tuning, "trial_figures", lambda _config, _store: {"mean_log_ratio": -0.1})
+    return found
+
+
+def driver(root: Path) -> Driver:
+    store = Store(str(root))
+    return Driver(store, str(Path.cwd()), store.run("sweep"))
+
+
+def test_a_relative_corpus_is_the_drivers_although_tune_has_changed_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[dict[str, Any]]
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "of-the-trial"
+    (home / "text/de").mkdir(parents=True)
+    (home / "text/de/a.jsonl").write_text('{"text": "ein Satz"}')
+    elsewhere.mkdir()
+    monkeypatch.chdir(home)
+    config = load_config("demo", overrides=["corpus.source=files", "corpus.path=text", "corpus.languages=de"])
+    here = driver(tmp_path / "artifacts")
+    expected, found = Lineage(config, here.store).shards.key, list[str]()
+
+    def run_everything(config: Config, store: Store, _stops: Folder) -> JsonObject:
+        found.append(Lineage(config, store).shards.key)
+        return {}
+
+    monkeypatch.setattr(tuning, "run_everything", run_everything)
+    monkeypatch.chdir(elsewhere)
+    named_trial(here, {"a": resolved(config)}, {"run": "a"})
+    chosen_trial(here, resolved(config), {"k": 1})
+    assert found == [expected, expected] and reported == [{"mean_log_ratio": -0.1}] * 2
+    assert Path.cwd() == elsewhere, "Tune's own files are where it looks for them"
+
+
+def test_on_a_machine_without_the_drivers_folder_a_trial_runs_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[dict[str, Any]]
+) -> None:
+    store = Store(str(tmp_path))
+    monkeypatch.setattr(tuning, "run_everything", lambda *_: {})
+    named_trial(Driver(store, "/nowhere", store.run("s")), {"a": resolved(load_config("demo"))}, {"run": "a"})
+    assert reported == [{"mean_log_ratio": -0.1}]
+
+
+LOST = RayTaskError("f", "Traceback\nValueError: odd", ValueError("odd"))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (NonFiniteLoss("loss nan"), {"failed": "loss nan"}),
+        (CorpusError("no text"), {"failed": "no text"}),
+        (ValueError("odd"), {"failed": "ValueError: odd"}),
+        (Preempted("as asked"), {"stopped": "as asked"}),
+    ],
+)
+def test_an_error_that_would_come_again_is_a_figure_and_not_tried_again(
+    error: Exception,
+    expected: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reported: list[dict[str, Any]],
+) -> None:
+    def run_everything(*_: object) -> JsonObject:
+        raise error
+
+    monkeypatch.setattr(tuning, "run_everything", run_everything)
+    named_trial(driver(tmp_path), {"a": resolved(load_config("demo"))}, {"run": "a"})
+    assert reported == [{"mean_log_ratio": float("inf"), **expected}]
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (StorageError("the bucket is away"), True),
+        (NodeDiedError("node 7"), True),
+        (ActorDiedError(), True),
+        (LOST, False),
+        (ValueError("odd"), False),
+        (CorpusError("no text"), False),
+    ],
+)
+def test_a_lost_machine_or_a_storage_that_is_away_is_worth_another_try(error: Exception, passes: bool) -> None:
+    assert tuning._may_pass(error) is passes
+
+
+def test_tune_tries_a_lost_trial_again_as_often_as_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Tuner:
+        def __init__(self, _work: object, **settings: Any) -> None:
+            made.append(settings["run_config"].failure_config.max_failures)
+
+        def fit(self) -> None:
+            """Nothing."""
+
+    monkeypatch.setattr(tune, "Tuner", Tuner)
+    monkeypatch.setattr(tune, "with_resources", lambda work, _resources: work)
+    config = load_config("demo", overrides=["training.max_failures=5"])
+    tuned(config, {}, None, Told(TrialBoard([]), lambda _: pytest.fail("no trial")))
+    assert made == [5]
+
+
+def test_a_trial_whose_process_was_lost_is_failed_with_the_last_line_though_it_has_no_result(tmp_path: Path) -> None:
+    outcome = Outcome(trial_of(load_config("demo", overrides=["sweep.k=2"]), {"k": 2}))
+    told = Told(TrialBoard([outcome]), lambda _: outcome)
+    said = tmp_path / "error.txt"
+    said.write_text("Failure # 1 (occurred at noon)\nThe actor died.\nits node has died\n\n")
+    told.on_trial_error(1, [], SimpleNamespace(config={}, error_file=str(said)))
+    assert (outcome.status, outcome.reason) == ("failed", "its node has died")
+    told.on_trial_error(1, [], SimpleNamespace(config={}, error_file=None))
+    assert outcome.reason == "its process was lost"
+
+
+def test_what_a_trial_has_reported_is_entered_once_and_without_tunes_own_figures() -> None:
+    trial = trial_of(load_config("demo", overrides=["sweep.k=2"]), {"k": 2})
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({"mean_log_ratio": -0.1, "trial_id": "x"}, "finished", ""),
+        ({"mean_log_ratio": float("inf"), "failed": "Traceback\nno text"}, "failed", "no text"),
+        ({"mean_log_ratio": float("inf"), "failed": ""}, "failed", "it gave no reason"),
+        ({}, "stopped", ""),
+        ({"mean_log_ratio": float("inf"), "stopped": "as asked"}, "stopped", ""),
+    ]
+    for metrics, status, reason in cases:
+        outcome = Outcome(trial)
+        note(outcome, metrics)
+        note(outcome, {"stopped": "later"})
+        assert (outcome.status, outcome.reason) == (status, reason)
+        assert "trial_id" not in outcome.entry()
