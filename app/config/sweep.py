@@ -33,7 +33,7 @@ class SweepConfig(Section):
     budget_tokens: Whole = ()
     """Of `training.budget_tokens`."""
     seed_width: Whole = ()
-    """Of `seed.width`; the feed-forward stays four times as wide."""
+    """Of `seed.width`, of a seed that is trained; the feed-forward stays four times as wide."""
     mixture: Names = ()
     """Of `corpus.mixture`."""
     random_seed: Counts = ()

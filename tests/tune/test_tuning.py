@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ from app.config.schema import Config
 from app.core.errors import CorpusError, NonFiniteLoss, Preempted, StorageError
 from app.core.records import JsonObject
 from app.lineage.lineage import Lineage
+from app.lineage.runs import Made
+from app.pipelines import everything
 from tune import tuning
 from tune.board import TrialBoard
 from tune.space import Outcome, trial_of
@@ -92,6 +95,27 @@ def test_an_error_that_would_come_again_is_a_figure_and_not_tried_again(
     monkeypatch.setattr(tuning, "run_everything", run_everything)
     named_trial(driver(tmp_path), {"a": resolved(load_config("demo"))}, {"run": "a"})
     assert reported == [{"mean_log_ratio": float("inf"), **expected}]
+
+
+def test_a_stop_of_the_sweep_ends_a_trial_before_its_next_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[dict[str, Any]]
+) -> None:
+    here, made = driver(tmp_path), list[str]()
+
+    def first(lineage: Lineage) -> Made:
+        assert lineage.stops == here.stops
+        made.append("first")
+        here.stops.write_json("stop.json", {"reason": "jobs.stop at noon"})
+        return {}
+
+    def second(_lineage: Lineage) -> Made:
+        made.append("second")
+        return {}
+
+    monkeypatch.setattr(everything, "ray_session", lambda _cluster: contextlib.nullcontext())
+    monkeypatch.setattr(everything, "_STAGES", (("first", first), ("second", second)))
+    named_trial(here, {"a": resolved(load_config("demo"))}, {"run": "a"})
+    assert made == ["first"] and "jobs.stop at noon" in reported[0]["stopped"]
 
 
 @pytest.mark.parametrize(
