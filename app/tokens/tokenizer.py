@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,6 @@ _BYTE_OF = {chr(value): value for value in _PRINTABLE} | {
 _WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s"
 _LEAST_MERGES = 64
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", "vocab.json")
-_LONGEST_CHARACTER_BYTES = 4
 _CONVERT = (
     "a fast tokenizer is needed: where sentencepiece is installed, load it with transformers' AutoTokenizer, save it"
     " with save_pretrained, and put its tokenizer.json into the folder"
@@ -87,7 +87,7 @@ class Tokenizer:
 
     def stream(self) -> TextStream:
         """An incremental decoder for one text."""
-        return TextStream(self._backend)
+        return TextStream(self._backend, self._spelt_bytes, self._left_out)
 
     def name(self, token: int) -> str:
         """The text of one token where it is text, else its name in the vocabulary: ``</s>``, ``<0xE2>``.
@@ -125,13 +125,18 @@ class Tokenizer:
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes of text that a token stands for; of one that is no text, those of its name."""
+        spelt = self._spelt_bytes(token)
+        return self.name(token).encode() if spelt is None else spelt
+
+    def _spelt_bytes(self, token: int) -> bytes | None:
+        """What a token stands for where the vocabulary spells bytes; None for one that is text by itself."""
         spelling = self.spelling(token)
         if "ByteFallback" in self._decoders and spelling in _BYTES:
             return bytes.fromhex(spelling[3:5])
         # What was added to a vocabulary of bytes is spelt as it is.
         if "ByteLevel" in self._decoders and token not in self._added and set(spelling) <= _BYTE_OF.keys():
             return bytes(_BYTE_OF[character] for character in spelling)
-        return self.name(token).encode()
+        return None
 
     @functools.cached_property
     def _decoders(self) -> frozenset[str]:
@@ -144,6 +149,11 @@ class Tokenizer:
     @functools.cached_property
     def _added(self) -> frozenset[int]:
         return frozenset(self._backend.get_added_tokens_decoder())
+
+    @functools.cached_property
+    def _left_out(self) -> frozenset[int]:
+        """Tokens that are no part of a decoded text."""
+        return frozenset(i for i, added in self._backend.get_added_tokens_decoder().items() if added.special)
 
     def description(self) -> dict[str, str | None]:
         """The special tokens and the chat template, by the names that clients of a server ask for."""
@@ -204,40 +214,43 @@ class Tokenizer:
 class TextStream:
     """Text of tokens that come one by one: whole characters only, nothing twice; made by ``Tokenizer.stream``.
 
-    The library's ``DecodeStream`` fails on bytes that are no text, which a model may well make: there a byte decoder
-    takes back what it has said. Here such a byte becomes a replacement character of its own.
+    Together its pieces are what ``decode`` makes of all tokens. Only where a byte fallback decodes bytes that are no
+    text is it more: the library then gives up all bytes that stand together, here the characters among them stay.
+
+    Bytes are decoded as bytes, not token by token: a token may end one character and begin the next.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._before: list[int] = []  # the last complete piece: sentencepiece drops the space of a first token
-        self._pending: list[int] = []
+    def __init__(
+        self, backend: Backend, spelt_bytes: Callable[[int], bytes | None], left_out: Collection[int] = ()
+    ) -> None:
+        """spelt_bytes: of a token, None for one that is text by itself; left_out: tokens that are no text at all."""
+        self._backend, self._spelt_bytes, self._left_out = backend, spelt_bytes, left_out
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._before: list[int] = []  # the last token with text: sentencepiece drops the space of a first one
 
     def step(self, token: int) -> str:
         """Text that is complete with this token; empty while a character is not, and for a special token."""
-        self._pending.append(token)
-        text = self._text(self._pending)
-        if not text.endswith("\ufffd"):
-            self._before, self._pending = self._pending, []
-            return text
-        if len(self._pending) < _LONGEST_CHARACTER_BYTES:
+        if token in self._left_out:
             return ""
-        first, self._pending = self._pending[:1], self._pending[1:]
-        alone: str = self._backend.decode(first, skip_special_tokens=True)
-        return alone  # a character that began with it would be complete by now
+        spelt = self._spelt_bytes(token)
+        text = self._text(token) if spelt is None else self._utf8.decode(spelt)
+        if text or not self._before:
+            self._before = [token]
+        # An id that the vocabulary does not have is no text, and the bytes around it stand together.
+        return self.flush() + text if spelt is None and text else text
 
     def flush(self) -> str:
-        """Bytes that never became a character, as replacement characters."""
-        text = self._text(self._pending)
-        self._before, self._pending = [], []
-        return text
+        """Bytes that never became a character, as a replacement character."""
+        left = self._utf8.decode(b"", final=True)
+        self._utf8.reset()
+        return left
 
-    def _text(self, ids: list[int]) -> str:
+    def _text(self, token: int) -> str:
         known = self._backend.decode(self._before, skip_special_tokens=True) if self._before else ""
-        text: str = self._backend.decode(self._before + ids, skip_special_tokens=True)
-        # New bytes may change how those before them decode; then the new ones are decoded alone.
+        text: str = self._backend.decode([*self._before, token], skip_special_tokens=True)
+        # A token may change how the one before it decodes; then it is decoded alone.
         if not text.startswith(known):
-            known, text = "", self._backend.decode(ids, skip_special_tokens=True)
+            known, text = "", self._backend.decode([token], skip_special_tokens=True)
         return text[len(known) :]
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers, processors
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, XGLMTokenizer
 
 from app.core.errors import ConfigError
@@ -93,7 +94,78 @@ def test_a_character_cut_off_at_the_end_belongs_to_the_last_token(tokenizer: Tok
 def test_a_stream_of_any_tokens_shows_all_that_is_text(tokenizer: Tokenizer, ids: list[int]) -> None:
     stream = tokenizer.stream()
     shown = "".join(stream.step(token) for token in ids) + stream.flush()
+    specials = {tokenizer.start_id, tokenizer.pad_id, tokenizer._unknown_id}
+    spelt = [tokenizer.spelling(token) for token in ids if token not in specials]
+    of_bytes = {f"<0x{value:02X}>": bytes([value]) for value in range(256)}
+    assert shown == b"".join(of_bytes.get(word, word.encode()) for word in spelt).decode("utf-8", "replace")
     assert "".join(tokenizer.pieces(ids)) == shown
+
+
+SCRIPTS = {
+    "Japanese": "すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。人間は、",
+    "Thai": "มนุษย์ทั้งหลายเกิดมามีอิสระและเสมอภาคกันในเกียรติศักดิ์และสิทธิ ต่างมีเหตุผลและมโนธรรม และควรปฏิบัติต่อกัน",
+    "Hindi": TEXTS[2] * 2,
+    "Russian": TEXTS[1],
+    "emoji": "👩‍👩‍👧‍👦🏳️‍🌈👩🏽‍🚀🧑🏿‍🎨👨‍👨‍👦🏴‍☠️🤷🏽‍♀️",
+}
+
+
+@functools.cache
+def across_borders(script: str, words: int) -> Tokenizer:
+    """A byte-level vocabulary of tokens that end one character and begin the next, as GPT-2, Llama 3 and Qwen have."""
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=words, initial_alphabet=alphabet, special_tokens=["</s>"])
+    backend.train_from_iterator([SCRIPTS[script]], trainer)
+    return Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>"))
+
+
+@pytest.mark.parametrize("words", [257, 278, 320])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_piece_of_a_text_is_part_of_a_character_where_tokens_cross_borders(script: str, words: int) -> None:
+    tokenizer = across_borders(script, words)
+    (ids,) = tokenizer.encode_batch([SCRIPTS[script]])
+    pieces = tokenizer.pieces(ids.tolist())
+    assert "".join(pieces) == tokenizer.decode(ids.tolist()) == SCRIPTS[script]
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_there_are_tokens_that_cross_borders() -> None:
+    for script in ("Japanese", "Thai", "Hindi"):
+        tokenizer = across_borders(script, 320)
+        assert any(crosses(tokenizer.bytes_of(token)) for token in range(tokenizer.vocab_size)), script
+
+
+def crosses(spelt: bytes) -> bool:
+    """Whether they begin inside one character and end inside another."""
+    rest = spelt.lstrip(bytes(range(0x80, 0xC0)))
+    return 0 < len(rest) < len(spelt) and rest.decode(errors="ignore") != rest.decode(errors="replace")
+
+
+@given(st.sampled_from(sorted(SCRIPTS)), st.lists(st.integers(0, 319), max_size=40))
+@example("Hindi", [170, 95])
+@settings(max_examples=300, deadline=None)
+def test_a_byte_level_stream_of_any_tokens_is_what_they_decode_to_and_never_waits_longer_than_it_must(
+    script: str, ids: list[int]
+) -> None:
+    tokenizer = across_borders(script, 320)
+    ids = [token for token in ids if token < tokenizer.vocab_size]
+    stream, shown = tokenizer.stream(), ""
+    for place, token in enumerate(ids):
+        shown += stream.step(token)
+        whole = tokenizer.decode(ids[: place + 1])
+        # What waits is what the last character may still become: one replacement character, two of half a surrogate pair.
+        assert shown == whole[: len(shown)] and whole[len(shown) :] in ("", "\ufffd", "\ufffd\ufffd")
+    assert shown + stream.flush() == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("between", [0, 10**6])
+def test_what_is_no_text_does_not_part_the_bytes_of_a_character(between: int) -> None:
+    tokenizer = across_borders("Japanese", 257)
+    first, *others = tokenizer.encode_batch(["語"])[0].tolist()
+    assert tokenizer.pieces([first, between, *others]) == ["", "", "", "語"]
 
 
 def test_a_character_behind_bytes_that_are_no_text_comes_whole(tokenizer: Tokenizer) -> None:
