@@ -185,8 +185,8 @@ def _add_completions(api: FastAPI, answering: Answering) -> None:
 
 def _job(asked: GenerationRequest, max_tokens: int) -> Job:
     """The request without its prompts. A seed is drawn here, so that a replica that takes over has the same numbers."""
-    sampling = asked.sampling(max_tokens)
-    if sampling.seed is None:
+    sampling, drawn = asked.sampling(max_tokens), asked.seed is None
+    if drawn:
         sampling = replace(sampling, seed=secrets.randbits(62))
     return Job(
         model=asked.model,
@@ -196,4 +196,6 @@ def _job(asked: GenerationRequest, max_tokens: int) -> Job:
         stop_ids=tuple(asked.stop_token_ids),
         n=asked.n,
         mixing=asked.xelm.mixing(),
+        # Who gives a seed gets the same text of a prompt whatever stands beside it; who gives none asks for samples.
+        apart=drawn,
     )

@@ -49,7 +49,8 @@ class Progress:
 class Job:
     """One HTTP request: each prompt is continued ``sampling``-wise n times; fields as in ``app.ensemble.requests``.
 
-    whole: nothing of the answer is shown before its end. release: the only one that may answer, None for any.
+    apart: each prompt has random numbers of its own, derived from ``sampling.seed``; else all have the same. whole:
+    nothing of the answer is shown before its end. release: the only one that may answer, None for any.
     going_on: of a job that a replica has begun and lost, the texts that have not ended, by their choice; others are
     left out of the answer. None: all of them, from their beginning.
     """
@@ -63,6 +64,7 @@ class Job:
     logprobs: int | None = None
     echo: bool = False
     mixing: Mixing = field(default_factory=Mixing)
+    apart: bool = False
     whole: bool = False
     release: str | None = None
     going_on: Mapping[int, Progress] | None = None

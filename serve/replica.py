@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from app.core.errors import ServingError
+from app.core.seeding import derive_seed
 from app.ensemble.client import ExpertClient, require_room
 from app.ensemble.engine import Engine, Limits
 from app.ensemble.requests import FinishReason, Request, Update, Work
@@ -172,7 +173,7 @@ class Replica:
 
     def _asked(self, job: Job, plan: Plan, prompt: int, ids: Sequence[int]) -> list[Request]:
         """The requests of one prompt: one for all its texts, or one for each that is to go on."""
-        whole = self._request(job, plan, ids)
+        whole = self._request(job, plan, prompt, ids)
         if job.going_on is None:
             return [whole]
         return [
@@ -201,16 +202,19 @@ class Replica:
             raise ServingError(f"token id {wrong}; ids run from 0 to {self._ensemble.tokenizer.vocab_size - 1}")
         return list(ids)
 
-    def _request(self, job: Job, plan: Plan, ids: Sequence[int]) -> Request:
+    def _request(self, job: Job, plan: Plan, prompt: int, ids: Sequence[int]) -> Request:
         ends = {self._ensemble.tokenizer.end_id, *self._known(job.stop_ids)}
         if _scores_the_last(job):
             ends = set()  # the engine does not report a token that ends a text
+        seed = job.sampling.seed
+        if job.apart and seed is not None:
+            seed = derive_seed(seed, "prompt", prompt)
         return Request(
             prompt=ids,
             experts=plan.experts,
             weigher=plan.weigher,
             decoder=self._ensemble.tokenizer.stream,
-            sampling=job.sampling,
+            sampling=replace(job.sampling, seed=seed),
             stops=job.stops,
             stop_ids=frozenset(ends),
             n=job.n,

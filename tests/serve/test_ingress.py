@@ -72,6 +72,19 @@ def test_a_seed_gives_the_same_text_and_none_gives_another(client: TestClient) -
     assert first == again and len(others) == 4
 
 
+def test_equal_prompts_without_a_seed_are_samples_and_with_one_the_same_text(client: TestClient) -> None:
+    settings = {"prompt": ["12 "] * 6, "n": 2, "temperature": 1.3, "max_tokens": 20}
+    free, seeded = (
+        [choice["text"] for choice in complete(client, **settings, **more).json()["choices"]]
+        for more in ({}, {"seed": 3})
+    )
+    assert len(set(free)) == 12
+    alone = [
+        choice["text"] for choice in complete(client, **{**settings, "prompt": "12 ", "seed": 3}).json()["choices"]
+    ]
+    assert seeded == alone * 6 and len(set(alone)) == 2
+
+
 def test_a_stop_string_ends_the_text_before_itself(client: TestClient) -> None:
     whole = complete(client, model="dense", max_tokens=8).json()["choices"][0]["text"]
     stop = whole[2:4]

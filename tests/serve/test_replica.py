@@ -18,7 +18,7 @@ from app.ensemble.remote_client import Unreachable
 from app.ensemble.sampling import Sampling
 from app.ensemble.text_output import Step
 from app.tokens.tokenizer import load_tokenizer
-from serve.messages import Accepted, Batch, Job, Mixing, Piece, TextLanguage
+from serve.messages import Accepted, Batch, Job, Mixing, Piece, Progress, TextLanguage
 from serve.replica import Replica
 from tests.support.ensembles import demo_ensemble
 
@@ -175,6 +175,18 @@ def test_jobs_at_once_are_each_answered_as_alone(replica: Replica) -> None:
         return await asyncio.gather(*map(one, jobs))
 
     assert asyncio.run(together()) == alone
+
+
+def test_prompts_that_are_drawn_apart_go_on_elsewhere_with_their_own_numbers(replica: Replica) -> None:
+    sampling = Sampling(20, seed=5, logit_bias={0: -100.0})
+    job = Job("dense", ("12 ", "12 "), sampling, apart=True)  # a model alone makes no drafts: the same token for token
+    texts: dict[int, list[int]] = {0: [], 1: []}
+    for piece in pieces_of(all_of(replica, job)):
+        texts[piece.choice] += [token.id for token in piece.tokens]
+    assert texts[0] != texts[1]
+    going_on = {1: Progress(tuple(texts[1][:6]))}
+    rest = [token.id for piece in pieces_of(all_of(replica, replace(job, going_on=going_on))) for token in piece.tokens]
+    assert rest == texts[1][6:] and len(rest) == 14
 
 
 def test_an_end_token_has_its_entry_where_one_token_is_made_to_be_scored(replica: Replica) -> None:

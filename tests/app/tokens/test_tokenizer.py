@@ -156,7 +156,7 @@ def test_a_byte_level_stream_of_any_tokens_is_what_they_decode_to_and_never_wait
     for place, token in enumerate(ids):
         shown += stream.step(token)
         whole = tokenizer.decode(ids[: place + 1])
-        # What waits is what the last character may still become: one replacement character, two of half a surrogate pair.
+        # What waits is what the last character may still become: one replacement character, two of a half surrogate.
         assert shown == whole[: len(shown)] and whole[len(shown) :] in ("", "\ufffd", "\ufffd\ufffd")
     assert shown + stream.flush() == tokenizer.decode(ids)
 
