@@ -34,6 +34,10 @@ PACE_S = 0.02
 """Seconds between two batches of one request: a call between deployments costs about a quarter of it."""
 _ROOM = 8
 """Calls of an ingress beyond ``limits.concurrent``: room to say that there is none, and for short questions."""
+_HEALTH_S = 1.0
+"""Serve replaces a replica whose engine has stopped after three looks; until then it draws requests, which it sends on
+to others at once, and they try no longer than eight seconds (``serve.replay.WAITS_S``).
+"""
 _SPARE_S = 30.0
 """Seconds that a replica which is to go has beyond the longest answer: what it has begun it ends."""
 
@@ -181,6 +185,7 @@ def app(args: dict[str, Any]) -> Application:
         name="models",
         **options.scaling(),
         **drain,
+        health_check_period_s=_HEALTH_S,
         # All of two ingresses, of which one replaces the other: what is more than this a handle queues without bound
         # and without a word, while the engine's own queue is bounded and refuses.
         max_ongoing_requests=2 * at_once,

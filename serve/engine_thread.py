@@ -8,7 +8,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from app.core.errors import XelmError
 from app.ensemble.engine import Engine, Load
 from app.ensemble.remote_client import Unreachable
 from app.ensemble.requests import Request, Update
@@ -57,14 +56,13 @@ class EngineThread:
 
     async def submit(self, requests: Sequence[Request]) -> Subscription:
         """All of the requests, or none. Raises ServingError and Overloaded as ``Engine.submit`` does, Unreachable where
-        an expert elsewhere has stopped the engine: another replica may reach it.
+        the engine has stopped: these requests had no part in it, so another replica may take them.
         """
         loop = asyncio.get_running_loop()
         subscription, accepted = Subscription(loop), loop.create_future()
         self._commands.put(lambda: self._submit(requests, subscription, accepted, loop))
         if self.broken is not None:
-            kind = Unreachable if isinstance(self.broken, Unreachable) else RuntimeError
-            raise kind("the engine has stopped") from self.broken
+            raise Unreachable("the engine of this replica has stopped") from self.broken
         try:
             await accepted
         except asyncio.CancelledError:
@@ -125,7 +123,7 @@ class EngineThread:
                 number = self._engine.submit(request)
                 subscription.numbers.append(number)
                 self._subscribed[number] = subscription
-        except XelmError as error:
+        except Exception as error:  # also a bug: it is this job's alone, and the engine goes on
             # Those before the refused one are in already: a job is taken as a whole or not at all.
             self._forget(subscription)
             _settle(loop, accepted, error)
@@ -146,7 +144,7 @@ class EngineThread:
             subscription.put(news)
 
 
-def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], error: XelmError | None) -> None:
+def _settle(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None], error: Exception | None) -> None:
     # A future, like all of asyncio, belongs to its loop; and who waited may have been cancelled before this runs there.
     def settle() -> None:
         if future.done():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from app.core.errors import ServingError, XelmError
+from app.core.errors import ServingError
 from app.ensemble.client import ExpertClient, Feed, require_room
 from app.ensemble.decoding import decode
 from app.ensemble.prompt import PIECE, Program
@@ -118,8 +118,8 @@ class Engine:
             slot = self._slots.take()
             try:
                 sequence = Sequence(wanted.request, wanted.choice, wanted.seed, slot, self._client.capacity.vocab_size)
-            # A weigher that cannot start is the fault of one request; its slot must not be lost with it.
-            except XelmError as error:
+            # A weigher that cannot start, also by a bug, is the fault of one text; its slot must not be lost with it.
+            except Exception as error:
                 self._slots.give_back(slot)
                 updates.append(Update(wanted.number, wanted.choice, (), error=error))
                 continue

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from ray.serve import Application, Deployment
+from ray.serve._private.constants import REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD
 from ray.serve.schema import ServeDeploySchema
 
 from app.artifacts.ensemble import EnsembleRecord, write_ensemble
@@ -28,6 +29,7 @@ from serve.answering import _UNREAD_S
 from serve.builder import ServingOptions, app
 from serve.limits import ServingLimits
 from serve.messages import Job
+from serve.replay import WAITS_S
 from tests.support.serving import chunks
 from tests.support.source import ROOT
 from tests.support.whole_run import WholeRun
@@ -115,6 +117,11 @@ def test_all_that_is_asked_reaches_the_engine_which_refuses_what_is_too_much(wri
     ingress, models = bound(app(args))
     most = ingress._deployment_config.max_ongoing_requests
     assert most > 30 and models._deployment_config.max_ongoing_requests >= 2 * most
+
+
+def test_a_replica_whose_engine_has_stopped_is_replaced_before_its_requests_give_up(written: str) -> None:
+    _, models = bound(app({"run": "r", "root": written}))
+    assert REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD * models._deployment_config.health_check_period_s < sum(WAITS_S) / 2
 
 
 @pytest.mark.cluster

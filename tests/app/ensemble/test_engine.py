@@ -307,6 +307,18 @@ def test_a_fault_of_one_request_ends_that_request_alone(fault: Exception) -> Non
     assert len(tokens_of(updates[1, 0])) == 4
 
 
+@pytest.mark.parametrize("fault", [ServingError("no such thing"), ValueError("no such thing")])
+def test_a_text_that_cannot_begin_ends_alone_and_its_slot_is_free(fault: Exception) -> None:
+    def faulty(_tokens: object) -> Fixed:
+        raise fault
+
+    engine = Engine(ToyClient(TOYS, slots=1))
+    good = toy_request(PROMPT, lambda: Fixed(1.0), Sampling(4, seed=1))
+    updates = finished(engine, [replace(good, weigher=faulty), good])
+    assert [str(update.error) for update in updates[0, 0]] == ["no such thing"]
+    assert len(tokens_of(updates[1, 0])) == 4
+
+
 class Named:
     """What a RequestRouter asks of an allocator whose distances nobody looks at."""
 
