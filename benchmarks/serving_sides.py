@@ -71,6 +71,8 @@ class FixedWeights:
         """See Weigher."""
         return self._weights > 0
 
+    may_run = running
+
     def missed(self) -> IntArray:
         """See Weigher."""
         return self._none

@@ -1,7 +1,8 @@
 """How a prompt is read: piece by piece, so that a long one does not hold the others up.
 
-Where the weights depend on scores of the experts, or log-probabilities of the prompt are asked for, experts score its
-tokens on the way. Else nothing is read before it is needed: an expert reads the prompt when it first carries weight.
+Where the weights depend on scores of the experts, all that may ever have weight score its tokens on the way. Where only
+its log-probabilities are asked for, those that have weight do. Else nothing is read before it is needed: an expert
+reads the prompt when it first carries weight.
 """
 
 from __future__ import annotations
@@ -45,29 +46,46 @@ def read_prompt(sequence: Sequence) -> Program:
 def _score(sequence: Sequence, known: list[Step], reported: bool) -> Program:
     """Score all tokens but the first and show them to the weigher one by one."""
     tokens, weigher = sequence.tokens, sequence.weigher
-    scored: list[FloatArray] = []  # (experts,) of each token so far: what a dropped expert missed is known already
-    places = range(len(sequence.request.experts))
     wanted = sequence.request.logprobs if reported else None
     piece = PIECE if not wanted else min(PIECE, max(8, _ROWS_AT_ONCE // sequence.vocab_size))
     # Without the last token: what follows it is not known, so it is fed with the first cycle.
     for start in range(0, len(tokens) - 1, piece):
         stop = min(start + piece, len(tokens) - 1)
+        scores = np.full((stop - start, len(sequence.request.experts)), np.nan)
+        if weigher.needs_scores:
+            # All that may have weight: a dropped one would read as much when it is looked at again.
+            places = np.flatnonzero(weigher.may_run()).tolist()
+        else:
+            weights = _observed(sequence, start, scores)
+            places = np.flatnonzero(weights.any(axis=0)).tolist()
+            yield from _read_before(sequence, places, start)
         replies = yield [sequence.feed_piece(p, stop, scored=True, chances=bool(wanted)) for p in places]
-        scores = np.stack([reply.scores.double().numpy() for reply in replies], axis=1)
-        weights = np.empty_like(scores)
-        for i, row in enumerate(scores):
-            # Before observe: a token must not take part in its own weights.
-            weights[i] = weigher.weights()
-            scored.append(row)
-            weigher.observe(sequence.pieces[start + i + 1], tokens[start + i + 1], row)
-            missed = weigher.missed()
-            for place in np.flatnonzero(missed).tolist():
-                weigher.catch_up(place, np.array([earlier[place] for earlier in scored[-int(missed[place]) :]]))
-        tops = _most_probable(replies, weights, wanted) if wanted else [[]] * len(scores)
+        scores[:, places] = np.stack([reply.scores.double().numpy() for reply in replies], axis=1)
+        if weigher.needs_scores:
+            weights = _observed(sequence, start, scores)
+        tops = _most_probable(replies, weights[:, places], wanted) if wanted else [[]] * len(scores)
         mixed = mix_log_probs(scores, weights)
         for i, top in enumerate(tops):
             at = start + i + 1
             known.append(Step(tokens[at], weights[i], float(mixed[i]), top, sequence.pieces[at]))
+
+
+def _observed(sequence: Sequence, start: int, scores: FloatArray) -> FloatArray:
+    """Show the weigher the tokens behind ``start``, one for each row of ``scores``; the weights of each."""
+    weights = np.empty_like(scores)
+    for i, row in enumerate(scores):
+        # Before observe: a token must not take part in its own weights.
+        weights[i] = sequence.weigher.weights()
+        sequence.weigher.observe(sequence.pieces[start + i + 1], sequence.tokens[start + i + 1], row)
+    return weights
+
+
+def _read_before(sequence: Sequence, places: list[int], stop: int) -> Program:
+    """Experts that had no weight so far read the first ``stop`` tokens, piece by piece."""
+    rest = len(sequence.tokens) - stop
+    while behind := [place for place in places if sequence.unread(place) > rest]:
+        read = [len(sequence.tokens) - sequence.unread(place) for place in behind]
+        yield [sequence.feed_piece(place, min(stop, at + PIECE)) for place, at in zip(behind, read, strict=True)]
 
 
 def _most_probable(replies: list[Reply], weights: FloatArray, count: int) -> list[list[tuple[int, float]]]:

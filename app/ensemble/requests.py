@@ -29,6 +29,9 @@ class Weigher(Protocol):
     def running(self) -> NDArray[np.bool_]:
         """(n,) experts that must run for the next token."""
 
+    def may_run(self) -> NDArray[np.bool_]:
+        """(n,) experts that must run for the next token or, where weights need scores, may have to for a later one."""
+
     def missed(self) -> IntArray:
         """(n,) newest tokens that each expert must score (``catch_up``) before anything else is asked."""
 

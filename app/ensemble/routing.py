@@ -162,6 +162,11 @@ class RequestRouter:
         row: NDArray[np.bool_] = self._state.running()[0]
         return row
 
+    def may_run(self) -> NDArray[np.bool_]:
+        """(k,) experts that must run for the next token or may have to for a later one."""
+        row: NDArray[np.bool_] = self._state.may_run()[0]
+        return row
+
     def missed(self) -> IntArray:
         """(k,) newest tokens that each expert must score before the next token; 0 while it is not time for it."""
         row: IntArray = self._state.behind[0] * self._state.due()[0]
@@ -193,6 +198,8 @@ class Alone:
     def running(self) -> NDArray[np.bool_]:
         """It always runs."""
         return np.ones(1, dtype=np.bool_)
+
+    may_run = running
 
     def missed(self) -> IntArray:
         """Nothing."""

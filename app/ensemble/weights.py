@@ -63,6 +63,11 @@ class WeightState:
         """(B, k) experts whose log-probabilities of the next token are needed, to mix it or to weigh the one after."""
         return ~self.dropped if self.needs.scores else self.weights() > 0
 
+    def may_run(self) -> NDArray[np.bool_]:
+        """(B, k) experts that must run for the next token or may have to for a later one."""
+        # Without another look nobody who was dropped comes back.
+        return ~(np.isneginf(self.log_prior) if self.settings.rescore_every else self.dropped)
+
     def looks_again(self) -> NDArray[np.bool_]:
         """(B,) whether a text is as long as dropped experts wait for: a multiple of ``rescore_every`` tokens."""
         every = self.settings.rescore_every

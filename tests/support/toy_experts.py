@@ -83,6 +83,8 @@ class Fixed:
         """Those with weight."""
         return self._weights > 0
 
+    may_run = running
+
     def missed(self) -> np.ndarray:
         """Nothing."""
         return np.zeros(len(self._weights), dtype=np.int64)

@@ -1,0 +1,122 @@
+"""Who reads a prompt, and that its scores are the mixture's whoever does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.ensemble.engine import Engine
+from app.ensemble.prompt import PIECE
+from app.ensemble.requests import Request, Update
+from app.ensemble.routing import RequestRouter
+from app.ensemble.rules import WeightingSettings
+from app.ensemble.sampling import Sampling
+from app.ensemble.text_output import Step
+from tests.support.toy_experts import VOCAB, Fixed, ToyClient, ToyExperts, toy_request
+
+TOYS = ToyExperts(alike=0.3)
+LONG = np.random.default_rng(2).integers(0, VOCAB, size=3 * PIECE + 40).tolist()
+SCORED = {"echo": True, "logprobs": 2}
+
+
+def answered(request: Request, toys: ToyExperts = TOYS) -> tuple[list[Step], ToyClient]:
+    """All steps of the only text, the prompt's first; and the client that ran the experts."""
+    client = ToyClient(toys, slots=1, length=len(LONG) + 20)
+    engine, updates = Engine(client), list[Update]()
+    engine.submit(request)
+    while engine.load.running or engine.load.waiting:
+        updates += engine.step()
+    assert updates[-1].error is None
+    return [step for update in updates for step in (*update.prompt, *update.steps)], client
+
+
+def fed(client: ToyClient) -> set[int]:
+    return {feed.expert for call in client.calls for feed in call}
+
+
+def check(steps: Sequence[Step], weights: Sequence[np.ndarray], toys: ToyExperts = TOYS) -> None:
+    """Log-probability, weights and the two most probable tokens of each step but the first, from the definition."""
+    tokens = [step.token for step in steps]
+    for i in range(1, len(tokens)):
+        p = weights[i] @ np.exp(toys.log_probs(tokens[:i])[: len(weights[i])])
+        assert steps[i].log_prob == pytest.approx(np.log(p[tokens[i]]), abs=1e-5)
+        np.testing.assert_allclose(steps[i].weights, weights[i], atol=1e-6)
+        best = np.argsort(-p)[:2]
+        assert [token for token, _ in steps[i].top] == best.tolist()
+        np.testing.assert_allclose([value for _, value in steps[i].top], np.log(p[best]), atol=1e-5)
+
+
+class Named:
+    """What a RequestRouter asks of an allocator whose distances nobody looks at."""
+
+    unit = "document"
+    experts = ("a", "b", "c")
+
+
+def routed(settings: WeightingSettings, prior: Sequence[float], sampling: Sampling) -> Request:
+    request = toy_request(LONG, lambda: Fixed(*prior), sampling, **SCORED)
+    return replace(
+        request,
+        weigher=lambda tokens: RequestRouter(Named(), settings, None, "", tokens, None, prior),  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("rule", ["posterior", "bayes", "fixed"])
+def test_an_expert_that_can_never_have_weight_reads_nothing(rule: str) -> None:
+    prior = np.array([0.5, 0.0, 0.5])
+    settings = WeightingSettings(rule, drop_below=0.0)
+    steps, client = answered(routed(settings, prior.tolist(), Sampling(6, seed=1)))
+    assert fed(client) == {0, 2}
+    tokens, weights, evidence = [step.token for step in steps], [prior], np.zeros(3)
+    for i in range(1, len(tokens)):
+        weights.append(prior * np.exp(evidence - evidence.max()))
+        weights[-1] = weights[-1] / weights[-1].sum()
+        scores = TOYS.log_probs(tokens[:i])[:, tokens[i]]
+        evidence = {"posterior": evidence + scores, "bayes": scores, "fixed": np.zeros(3)}[rule]
+    check(steps, weights)
+
+
+@pytest.mark.parametrize(("again", "all_read"), [(0, False), (64, True)])
+def test_who_was_dropped_reads_on_only_where_it_may_come_back(again: int, all_read: bool) -> None:
+    settings = WeightingSettings("posterior", drop_below=0.2, rescore_every=again)
+    _, client = answered(routed(settings, [0.45, 0.35, 0.2], Sampling(1, seed=1)))
+    ends = {
+        expert: max(f.start + len(f.tokens) for c in client.calls for f in c if f.expert == expert)
+        for expert in (0, 1, 2)
+    }
+    assert max(ends.values()) == len(LONG)
+    assert (min(ends.values()) >= len(LONG) - 1) == all_read
+
+
+class Turns(Fixed):
+    """All weight on one expert after the other, each for ``stay`` tokens; the third is never asked."""
+
+    def __init__(self, stay: int) -> None:
+        super().__init__(1.0, 0.0, 0.0)
+        self.stay, self.seen = stay, 0
+
+    def weights(self) -> np.ndarray:
+        """By how many tokens were seen."""
+        row = np.zeros(3)
+        row[self.seen // self.stay % 2] = 1.0
+        return row
+
+    def running(self) -> np.ndarray:
+        """Who has weight."""
+        return self.weights() > 0
+
+    def observe(self, text: str, token: int, log_probs: np.ndarray) -> None:
+        """One more."""
+        self.seen += 1
+
+
+@pytest.mark.parametrize("stay", [PIECE, 2 * PIECE, 100])
+def test_an_expert_that_gets_weight_inside_a_prompt_has_read_what_stands_before(stay: int) -> None:
+    steps, client = answered(toy_request(LONG, lambda: Turns(stay), Sampling(12, seed=3), **SCORED))
+    check(steps, [np.eye(3)[max(0, i - 1) // stay % 2] for i in range(len(steps))])
+    assert fed(client) == {0, 1}
+    first = client.calls[0]
+    assert [feed.expert for feed in first] == ([0] if stay >= PIECE else [0, 1])
