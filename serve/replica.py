@@ -159,7 +159,8 @@ class Replica:
         for prompt, ids in zip(job.prompts, prompts, strict=True):
             text = prompt if isinstance(prompt, str) else self._ensemble.tokenizer.decode(ids)
             found = self._languages.of(text, job.mixing.language)
-            named = found.code if wanted else job.mixing.language
+            # A given one too: the allocator, shares and answers know languages by our codes alone.
+            named = found.code if found.source == "given" or wanted else None
             if named not in by_language:
                 by_language[named] = plan_of(self._ensemble, job.model, replace(job.mixing, language=named))
             plans.append(by_language[named])

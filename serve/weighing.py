@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from app.core.errors import ServingError
-from app.core.languages import normalise
 from app.core.records import FloatArray
 from app.core.suggest import unknown_value
 from app.ensemble.requests import Weigher
@@ -46,7 +45,9 @@ def wants_language(ensemble: LoadedEnsemble, mixing: Mixing) -> bool:
 
 
 def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
-    """Raises ServingError, ConfigError or AllocationError for a model or options that cannot be met."""
+    """mixing: its language by our code. Raises ServingError, ConfigError or AllocationError for a model or options that
+    cannot be met.
+    """
     if model != MIXTURE:
         place = ensemble.place(model)
         if given := [name for name, value in asdict(mixing).items() if value is not None]:
@@ -94,8 +95,16 @@ def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
     weigher([])  # what cannot be met is said before anything is computed
     dropped = settings.drop_below if settings.name == "posterior" else 0.0
     of_language = prior is not None and mixing.fixed is None and rule.uses_prior
-    owned = told and ensemble.allocator.unit == "language" and rule.needs.distances
-    return Plan(places, tuple(names), weigher, settings.name, dropped, of_language or owned)
+    near = rule.needs.distances and _moves(source, mixing.language)
+    return Plan(places, tuple(names), weigher, settings.name, dropped, of_language or near)
+
+
+def _moves(source: ContextSource, lang: str | None) -> bool:
+    """Whether distances depend on the language that was named: also an expert added to a cut of documents owns some."""
+    if lang is None or source.unit == "language":
+        return lang is not None
+    told, untold = (source.context(named).distances() for named in (lang, None))
+    return not np.array_equal(told, untold, equal_nan=True)
 
 
 def _prior(ensemble: LoadedEnsemble, mixing: Mixing, places: Sequence[int]) -> FloatArray | None:
@@ -103,7 +112,7 @@ def _prior(ensemble: LoadedEnsemble, mixing: Mixing, places: Sequence[int]) -> F
         return np.array(mixing.fixed)
     if mixing.language is None:
         return None
-    shares = ensemble.shares.get(normalise(mixing.language))
+    shares = ensemble.shares.get(mixing.language)
     if shares is None:
         return None
     of_these = np.array(shares)[list(places)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.allocation.random_split import RandomAllocator
 from app.core.errors import AllocationError, CorpusError
 from app.corpora import identify
 from app.ensemble.sampling import Sampling
@@ -93,6 +94,26 @@ def test_a_language_that_was_only_identified_does_not_move_the_runs_own_rule(rep
     assert given == TextLanguage("en", "given", None, weighs=True) and told == [0.0, 1.0]
     (given,), _ = asked(replica, (GERMAN,), language="en", weighting="uniform")
     assert given == TextLanguage("en", "given")
+
+
+def test_an_expert_that_was_added_to_a_cut_of_documents_is_found_by_any_spelling_of_its_language() -> None:
+    grown = RandomAllocator(("expert-00",), 0).with_expert("expert-01", ["en"], "expert-00")
+    made = Replica(replace(demo_ensemble(), allocator=grown), slots=1)
+    try:
+        for lang, code, expected in (
+            ("eng_Latn", "en", [0.0, 1.0]),
+            (" EN", "en", [0.0, 1.0]),
+            ("deu", "de", [1.0, 0.0]),
+            (None, None, [0.5, 0.5]),
+        ):
+            (found,), (weights,) = asked(made, ("12 ",), language=lang, weighting="tfidf")
+            assert weights == expected and (found.code, found.weighs) == (code, lang is not None)
+        (found,), _ = asked(made, ("12 ",), language="eng_Latn", weighting="posterior")
+        assert found == TextLanguage("en", "given")  # the posterior looks at no distances
+        (found,), _ = asked(made, ("12 ",), language="de", weighting="tfidf", experts=("expert-00",))
+        assert not found.weighs
+    finally:
+        made.close()
 
 
 def test_the_answer_says_which_language_was_taken_by_whom_and_how_surely() -> None:
