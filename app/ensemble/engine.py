@@ -161,6 +161,7 @@ class Engine:
         if not request.prompt:
             raise ServingError("the prompt holds no token; give at least one")
         require_room(capacity, len(request.prompt), request.sampling.max_tokens)
-        most = min(self._limits.n, capacity.slots)
+        # More than there are slots may wait for one another; what never fits the queue would be refused for ever.
+        most = min(self._limits.n, capacity.slots + self._limits.waiting)
         if not 1 <= request.n <= most:
             raise ServingError(f"n is {request.n}; choose 1 to {most} texts a request")

@@ -229,15 +229,26 @@ def test_long_prompts_are_read_in_pieces_beside_those_that_decode() -> None:
 
 
 def test_what_can_never_be_served_is_refused_with_its_limit() -> None:
-    engine = Engine(ToyClient(TOYS, length=10))
+    engine = Engine(ToyClient(TOYS, length=10), Limits(waiting=2))
     with pytest.raises(ServingError, match=r"context is 10 tokens, but the prompt has 4 .* max_tokens is 7"):
         engine.submit(toy_request(PROMPT, lambda: Fixed(1.0), Sampling(7)))
-    with pytest.raises(ServingError, match="n is 5; choose 1 to 4"):
-        engine.submit(toy_request(PROMPT, lambda: Fixed(1.0), Sampling(3), n=5))
+    with pytest.raises(ServingError, match="n is 7; choose 1 to 6"):
+        engine.submit(toy_request(PROMPT, lambda: Fixed(1.0), Sampling(3), n=7))
+    with pytest.raises(ServingError, match="n is 17; choose 1 to 16"):
+        Engine(ToyClient(TOYS)).submit(toy_request(PROMPT, lambda: Fixed(1.0), Sampling(3), n=17))
     with pytest.raises(ServingError, match="holds no token"):
         engine.submit(toy_request([], lambda: Fixed(1.0), Sampling(3)))
     with pytest.raises(ServingError, match="top_p is 0"):
         engine.submit(toy_request(PROMPT, lambda: Fixed(1.0), Sampling(3, top_p=0)))
+
+
+def test_a_request_of_more_texts_than_slots_is_answered_one_after_the_other() -> None:
+    request = toy_request(PROMPT, lambda: Fixed(1.0), Sampling(3, seed=1), n=6)
+    few, many = (finished(Engine(ToyClient(TOYS, slots=slots), Limits(waiting=4)), [request]) for slots in (2, 6))
+    assert len(few) == 6
+    assert {text: tokens_of(updates) for text, updates in few.items()} == {
+        text: tokens_of(updates) for text, updates in many.items()
+    }
 
 
 def test_the_queue_is_bounded_and_empties() -> None:
