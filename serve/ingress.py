@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from fastapi import FastAPI, Request, Response
@@ -90,14 +90,9 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
 
     answering = Answering(backend, limits, measures, models.require)
 
-    async def require(model: str) -> None:
-        """For what is not an answer, and holds no place but while it waits."""
-        with answering.place() if models.found is None else contextlib.nullcontext():
-            await models.require(model)
-
     _add_state(api, models, measures)
-    _add_models(api, models, require)
-    _add_tokenizer(api, backend, models, require)
+    _add_models(api, models, answering)
+    _add_tokenizer(api, backend, models, answering)
     _add_completions(api, answering)
     add_playground(api)
     return api
@@ -118,7 +113,7 @@ def _add_state(api: FastAPI, models: _Models, measures: Measures) -> None:
         return Response(measures.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_models(api: FastAPI, models: _Models, require: Callable[[str], Awaitable[None]]) -> None:
+def _add_models(api: FastAPI, models: _Models, answering: Answering) -> None:
     def cards() -> list[dict[str, object]]:
         found = models.get()
         return [
@@ -144,25 +139,29 @@ def _add_models(api: FastAPI, models: _Models, require: Callable[[str], Awaitabl
 
     @api.get("/v1/models/{model}")
     async def one_model(model: str) -> dict[str, object]:
-        await require(model)
+        # What does no work holds a place only while it waits.
+        with answering.place() if models.found is None else contextlib.nullcontext():
+            await models.require(model)
         return next(card for card in cards() if card["id"] == model)
 
 
-def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models, require: Callable[[str], Awaitable[None]]) -> None:
+def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models, answering: Answering) -> None:
     @api.get("/tokenizer_info")
     async def tokenizer_info() -> Mapping[str, str | None]:
         return models.get().tokenizer
 
     @api.post("/tokenize")
     async def tokenize(request: TokenizeRequest) -> dict[str, object]:
-        await require(request.model)
-        ids = await backend.encode(request.prompt, request.add_special_tokens)
+        with answering.place():
+            await models.require(request.model)
+            ids = await backend.encode(request.prompt, request.add_special_tokens)
         return {"tokens": ids, "count": len(ids), "max_model_len": models.get().context}
 
     @api.post("/detokenize")
     async def detokenize(request: DetokenizeRequest) -> dict[str, str]:
-        await require(request.model)
-        return {"prompt": await backend.decode(request.tokens)}
+        with answering.place():
+            await models.require(request.model)
+            return {"prompt": await backend.decode(request.tokens)}
 
 
 def _add_completions(api: FastAPI, answering: Answering) -> None:

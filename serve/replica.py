@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,8 @@ from serve.weighing import Plan, plan_of, wants_language
 _LEAST = -9999.0
 """Log-probabilities are cut here: JSON has no infinity."""
 _WARM_TOKENS = 8
+_READERS = 4
+"""Jobs whose prompts are tokenized at once."""
 _CHANGED = "what is served has changed since this text was begun, and a text comes from one version alone; ask again"
 
 
@@ -61,6 +64,8 @@ class Replica:
         client = client or ensemble.client(slots, length)
         self._ensemble, self._capacity, self._pace = ensemble, client.capacity, pace
         self._engine = EngineThread(Engine(client, limits))
+        # Its own threads: those of the event loop may all be busy with texts that are only to be tokenized.
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._name = uuid.uuid4().hex[:8]
         self._languages = Languages(ensemble.spoken())
 
@@ -105,7 +110,8 @@ class Replica:
         if job.release not in (None, self._ensemble.release):
             raise OtherRelease(_CHANGED)
         # On a thread: the largest body takes more than a second to tokenize, and every other stream would stand still.
-        prompts, plans, languages = await asyncio.to_thread(self._read, job)
+        reading = asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
+        prompts, plans, languages = await reading
         requests = [
             (place, request)
             for place, (plan, ids) in enumerate(zip(plans, prompts, strict=True))
@@ -140,8 +146,9 @@ class Replica:
         return await asyncio.to_thread(self._ensemble.tokenizer.decode, self._known(ids))
 
     def close(self) -> None:
-        """End the engine's thread."""
+        """End the threads of the engine and of those that read prompts."""
         self._engine.close()
+        self._readers.shutdown(cancel_futures=True)
 
     def _batch(self, events: Sequence[Accepted | Piece]) -> Batch:
         return Batch(events, self._name, self._engine.load)

@@ -208,6 +208,38 @@ def test_more_than_the_allowed_requests_at_once_are_refused() -> None:
     assert backend.begun == backend.ended == 2
 
 
+@pytest.mark.parametrize(("path", "body"), [("/tokenize", {"prompt": "x"}), ("/detokenize", {"tokens": [5]})])
+def test_what_is_only_tokenized_counts_among_the_requests_at_once(path: str, body: dict[str, Any]) -> None:
+    class Long(Slow):
+        async def encode(self, text: str, with_start: bool) -> list[int]:
+            """As a replica does, after a while."""
+            await asyncio.sleep(0.3)
+            return await super().encode(text, with_start)
+
+        async def decode(self, ids: Sequence[int]) -> str:
+            """As a replica does, after a while."""
+            await asyncio.sleep(0.3)
+            return await super().decode(ids)
+
+    api = make_api(Long(), ServingLimits(concurrent=2))
+
+    async def crowd() -> list[list[int]]:
+        transport = httpx.ASGITransport(api)
+        async with (
+            api.router.lifespan_context(api),
+            httpx.AsyncClient(transport=transport, base_url="http://h") as client,
+        ):
+            while (await client.get("/ready")).status_code != 200:
+                await asyncio.sleep(0.01)
+            rounds = []
+            for _ in range(2):
+                asks = [client.post(path, json=body) for _ in range(4)]
+                rounds.append(sorted(answer.status_code for answer in await asyncio.gather(*asks)))
+            return rounds
+
+    assert asyncio.run(crowd()) == [[200, 200, 429, 429]] * 2
+
+
 @pytest.mark.parametrize("path", ["/v1/completions", "/tokenize"])
 def test_those_who_wait_for_models_count_among_the_requests_at_once(path: str) -> None:
     class Silent(Slow):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,31 @@ def test_a_bug_in_taking_a_job_in_is_that_jobs_alone(replica: Replica, monkeypat
             all_of(replica, LONG)
     replica.require_health()
     assert pieces_of(all_of(replica, Job("dense", ("12 ",), GREEDY)))
+
+
+def test_prompts_are_read_while_all_other_threads_are_busy(replica: Replica) -> None:
+    async def answered() -> int:
+        released = threading.Event()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        busy = asyncio.create_task(asyncio.to_thread(released.wait, 60))
+        await asyncio.sleep(0)  # it has the only thread now
+        try:
+            async with asyncio.timeout(10):
+                return len([batch async for batch in replica.answer(Job("dense", ("12 ",), GREEDY))])
+        finally:
+            released.set()
+            await busy
+
+    assert asyncio.run(answered()) > 1
+
+
+def test_nothing_runs_on_after_a_replica_is_closed() -> None:
+    before = set(threading.enumerate())
+    made = Replica(demo_ensemble(), slots=1)
+    all_of(made, Job("dense", ("12 ",), GREEDY))
+    assert len({*threading.enumerate()} - before) >= 2
+    made.close()
+    assert not {thread for thread in threading.enumerate() if thread not in before}
 
 
 def test_warming_runs_every_model_and_leaves_nothing(replica: Replica) -> None:
