@@ -33,8 +33,8 @@ _LOOK_S = 5.0
 class _Models:
     """What is served, asked of the backend again and again: it may be changed while it is served."""
 
-    def __init__(self, backend: Backend, patience_s: float) -> None:
-        self._backend, self._patience_s = backend, patience_s
+    def __init__(self, backend: Backend, patience_s: float, measures: Measures) -> None:
+        self._backend, self._patience_s, self._measures = backend, patience_s, measures
         self.found: Description | None = None
         self._known = asyncio.Event()
         self._missing = NotLoaded("the models are still being loaded; ask again in a few seconds")
@@ -44,6 +44,7 @@ class _Models:
         while True:
             try:
                 self.found = await self._backend.describe()
+                self._measures.hear(self.found.replica, self.found.load)
                 self._known.set()
             except NotLoaded as error:
                 log.error("%s", error)
@@ -72,7 +73,8 @@ class _Models:
 def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequence[str] = ()) -> FastAPI:
     """The API; without keys it is open to whoever reaches it."""
     limits = limits or ServingLimits()
-    models, measures = _Models(backend, limits.loading_s), Measures()
+    measures = Measures()
+    models = _Models(backend, limits.loading_s, measures)
 
     @contextlib.asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:

@@ -8,9 +8,12 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.ensemble.engine import Load
 from serve.messages import Batch, Piece
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_SILENT_S = 60.0
+"""Seconds after which a replica that says nothing is taken for gone; each look reaches one of them (``ingress``)."""
 _NATS = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3)
 
 
@@ -44,23 +47,31 @@ class Measures:
         self._running = Gauge("xelm_texts_running", "texts in the running batch", ["replica"], registry=registry)
         self._waiting = Gauge("xelm_texts_waiting", "texts that wait for a slot", ["replica"], registry=registry)
         self._used = Gauge("xelm_cache_use", "share of the cache's slots in use", ["replica"], registry=registry)
+        self._heard: dict[str, float] = {}
 
     def count(self, route: str, status: int) -> None:
         """A request was answered."""
         self._requests.labels(route, str(status)).inc()
 
     def page(self) -> bytes:
-        """The text that Prometheus reads."""
+        """The text that Prometheus reads, without replicas that nothing was heard of for a while."""
+        for replica, at in list(self._heard.items()):
+            if time.monotonic() - at > _SILENT_S:
+                for gauge in (self._running, self._waiting, self._used):
+                    gauge.remove(replica)
+                del self._heard[replica]
         return generate_latest(self._registry)
 
     def of_job(self) -> JobMeasures:
         """Measures of one job, whose time runs from now."""
         return JobMeasures(self)
 
-    def _observe(self, batch: Batch) -> None:
-        self._running.labels(batch.replica).set(batch.load.running)
-        self._waiting.labels(batch.replica).set(batch.load.waiting)
-        self._used.labels(batch.replica).set(batch.load.running / batch.load.slots)
+    def hear(self, replica: str, load: Load) -> None:
+        """A replica has said how busy it is: with each batch, and where it answers nobody, when it describes itself."""
+        self._heard[replica] = time.monotonic()
+        self._running.labels(replica).set(load.running)
+        self._waiting.labels(replica).set(load.waiting)
+        self._used.labels(replica).set(load.running / load.slots)
 
 
 class JobMeasures:
@@ -75,7 +86,7 @@ class JobMeasures:
     def observe(self, batch: Batch) -> None:
         """A batch of the job has come."""
         now, all_ = time.monotonic(), self._all
-        all_._observe(batch)
+        all_.hear(batch.replica, batch.load)
         if batch.replica != self._replica:
             if self._replica:
                 all_._taken_over.inc()

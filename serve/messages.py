@@ -166,7 +166,7 @@ class ModelInfo:
 class Description:
     """What a replica serves. vocabulary: tokens; context: of a text, the start token included; loaded_at: seconds.
 
-    release: equal for replicas that give equal texts.
+    release: equal for replicas that give equal texts. replica, load: who says so, and how busy it is.
     """
 
     run: str
@@ -179,6 +179,8 @@ class Description:
     weighting: str
     loaded_at: int
     tokenizer: Mapping[str, str | None]
+    replica: str
+    load: Load
 
 
 class Backend(Protocol):

@@ -90,6 +90,8 @@ class Replica:
             weighting=ensemble.weighting.name,
             loaded_at=ensemble.loaded_at,
             tokenizer=tokenizer.description(),
+            replica=self._name,
+            load=self._engine.load,
         )
 
     async def warm(self) -> None:
