@@ -196,6 +196,12 @@ class ChatRequest(GenerationRequest):
     top_logprobs: Annotated[StrictInt, Field(ge=0, le=5)] | None = None
 
     @model_validator(mode="after")
+    def _one_limit(self) -> ChatRequest:
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise ValueError("max_tokens and max_completion_tokens are both given, and mean the same; give one of them")
+        return self
+
+    @model_validator(mode="after")
     def _alternatives_need_logprobs(self) -> ChatRequest:
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs is given but logprobs is not true")

@@ -285,6 +285,13 @@ def test_chat_without_a_template_is_a_clear_400(client: TestClient) -> None:
     assert answer.status_code == 400 and "no chat template; use /v1/completions" in answer.json()["error"]["message"]
 
 
+def test_a_chat_names_its_limit_once(client: TestClient) -> None:
+    body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 3, "max_completion_tokens": 4}
+    answer = post(client, "/v1/chat/completions", **body)
+    assert answer.status_code == 400
+    assert "max_tokens and max_completion_tokens are both given" in answer.json()["error"]["message"]
+
+
 def test_half_a_surrogate_pair_in_a_turn_is_refused_by_its_place(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
