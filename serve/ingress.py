@@ -95,7 +95,7 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
     _add_state(api, models, measures)
     _add_models(api, models, answering)
     _add_tokenizer(api, backend, models, answering)
-    _add_completions(api, answering)
+    _add_completions(api, answering, min(_CHAT_TOKENS, limits.max_tokens))
     add_playground(api)
     return api
 
@@ -166,7 +166,9 @@ def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models, answering: A
             return {"prompt": await backend.decode(request.tokens)}
 
 
-def _add_completions(api: FastAPI, answering: Answering) -> None:
+def _add_completions(api: FastAPI, answering: Answering, chat_tokens: int) -> None:
+    """chat_tokens: most tokens of an answer in a chat that names no limit."""
+
     @api.post("/v1/completions", response_model=None)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         job = _job(asked, asked.max_tokens)
@@ -177,7 +179,8 @@ def _add_completions(api: FastAPI, answering: Answering) -> None:
 
     @api.post("/v1/chat/completions", response_model=None)
     async def chat(asked: ChatRequest, request: Request) -> Response:
-        job = _job(asked, asked.max_completion_tokens or asked.max_tokens or _CHAT_TOKENS)
+        named = asked.max_completion_tokens or asked.max_tokens
+        job = replace(_job(asked, named or chat_tokens), fitted=named is None)
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         job = replace(job, prompts=[Conversation(asked.turns())], logprobs=logprobs)
         shape: Shape = "chat.chunk" if asked.stream else "chat"

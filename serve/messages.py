@@ -49,10 +49,11 @@ class Progress:
 class Job:
     """One HTTP request: each prompt is continued ``sampling``-wise n times; fields as in ``app.ensemble.requests``.
 
-    apart: each prompt has random numbers of its own, derived from ``sampling.seed``; else all have the same. whole:
-    nothing of the answer is shown before its end. release: the only one that may answer, None for any.
-    going_on: of a job that a replica has begun and lost, the texts that have not ended, by their choice; others are
-    left out of the answer. None: all of them, from their beginning.
+    fitted: ``sampling.max_tokens`` gives way to what the context has room for behind a prompt. apart: each prompt has
+    random numbers of its own, derived from ``sampling.seed``; else all have the same. whole: nothing of the answer is
+    shown before its end. release: the only one that may answer, None for any. going_on: of a job that a replica has
+    begun and lost, the texts that have not ended, by their choice; others are left out of the answer. None: all of
+    them, from their beginning.
     """
 
     model: str
@@ -64,6 +65,7 @@ class Job:
     logprobs: int | None = None
     echo: bool = False
     mixing: Mixing = field(default_factory=Mixing)
+    fitted: bool = False
     apart: bool = False
     whole: bool = False
     release: str | None = None

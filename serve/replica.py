@@ -159,7 +159,7 @@ class Replica:
         """Ids of each prompt, its plan and its language; no languages for a single model."""
         prompts = [self._ids(prompt) for prompt in job.prompts]
         for ids in prompts:
-            require_room(self._capacity, len(ids), job.sampling.max_tokens)  # before more is made of them
+            require_room(self._capacity, len(ids), 1 if job.fitted else job.sampling.max_tokens)  # before more is done
         if job.model != MIXTURE:
             return prompts, [plan_of(self._ensemble, job.model, job.mixing)] * len(prompts), ()
         wanted = job.mixing.language is None and wants_language(self._ensemble, job.mixing)
@@ -216,7 +216,9 @@ class Replica:
         ends = {self._ensemble.tokenizer.end_id, *self._known(job.stop_ids)}
         if _scores_the_last(job):
             ends = set()  # the engine does not report a token that ends a text
-        seed = job.sampling.seed
+        seed, most = job.sampling.seed, job.sampling.max_tokens
+        if job.fitted:
+            most = min(most, self._capacity.length - len(ids))
         if job.apart and seed is not None:
             seed = derive_seed(seed, "prompt", prompt)
         return Request(
@@ -224,7 +226,7 @@ class Replica:
             experts=plan.experts,
             weigher=plan.weigher,
             decoder=self._ensemble.tokenizer.stream,
-            sampling=replace(job.sampling, seed=seed),
+            sampling=replace(job.sampling, max_tokens=most, seed=seed),
             stops=job.stops,
             stop_ids=frozenset(ends),
             n=job.n,

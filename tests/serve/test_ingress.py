@@ -292,6 +292,24 @@ def test_a_chat_names_its_limit_once(client: TestClient) -> None:
     assert "max_tokens and max_completion_tokens are both given" in answer.json()["error"]["message"]
 
 
+def test_a_chat_without_a_limit_gets_what_the_server_and_the_context_have_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(demo_ensemble().tokenizer._library, "chat_template", "{{ messages[0]['content'] }}")
+    with served(limits=ServingLimits(max_tokens=100)) as client:
+
+        def chat(content: str) -> Any:
+            turns = [{"role": "user", "content": content}]
+            return post(client, "/v1/chat/completions", messages=turns, logit_bias={"0": -100})
+
+        usage = chat("12 ").json()["usage"]
+        assert usage["completion_tokens"] == 100 and usage["prompt_tokens"] < 28
+        usage = chat("Januar " * 60).json()["usage"]
+        assert usage["completion_tokens"] == 128 - usage["prompt_tokens"] < 100
+        full = chat("Januar " * 130)
+        assert full.status_code == 400 and "context is 128 tokens" in full.json()["error"]["message"]
+
+
 def test_half_a_surrogate_pair_in_a_turn_is_refused_by_its_place(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
