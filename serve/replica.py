@@ -213,9 +213,10 @@ class Replica:
         return list(ids)
 
     def _request(self, job: Job, plan: Plan, prompt: int, ids: Sequence[int]) -> Request:
-        ends = {self._ensemble.tokenizer.end_id, *self._known(job.stop_ids)}
-        if _scores_the_last(job):
-            ends = set()  # the engine does not report a token that ends a text
+        ends = set(self._known(job.stop_ids))
+        # The engine does not report a token that ends a text. One that was asked for ends it in any case.
+        if not _scores_the_last(job):
+            ends.add(self._ensemble.tokenizer.end_id)
         seed, most = job.sampling.seed, job.sampling.max_tokens
         if job.fitted:
             most = min(most, self._capacity.length - len(ids))
@@ -238,9 +239,8 @@ class Replica:
         if update.error is not None:
             raise update.error
         finish: FinishReason | None = update.finish
-        ends = (self._ensemble.tokenizer.end_id, *job.stop_ids)
-        if finish and _scores_the_last(job) and update.steps and update.steps[-1].token in ends:
-            finish = "stop"
+        if finish and _scores_the_last(job) and update.steps:
+            finish = "stop" if update.steps[-1].token == self._ensemble.tokenizer.end_id else finish
         return Piece(
             prompt * job.n + update.choice,
             [self._token(step, job.logprobs) for step in update.steps],

@@ -198,6 +198,18 @@ def test_an_end_token_has_its_entry_where_one_token_is_made_to_be_scored(replica
     assert "".join(token.piece for token in piece.tokens) == ""
 
 
+@pytest.mark.parametrize("logprobs", [None, 1])
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_token_that_is_asked_to_end_a_text_does_so_and_is_no_part_of_it(
+    replica: Replica, logprobs: int | None, most: int
+) -> None:
+    stop = demo_ensemble().tokenizer.encode_batch(["a"])[0].tolist()[0]
+    sampling = Sampling(most, temperature=0.0, logit_bias={stop: 100.0})
+    job = Job("dense", ("12 ",), sampling, stop_ids=(stop,), logprobs=logprobs)
+    (piece,) = pieces_of(all_of(replica, job))
+    assert list(piece.tokens) == [] and piece.finish == "stop"
+
+
 @pytest.mark.parametrize("most_probable", ["▁the", "the"])
 def test_tokens_that_differ_in_their_space_have_entries_of_their_own(most_probable: str, tmp_path: Path) -> None:
     words = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁the", "the"]
