@@ -65,9 +65,11 @@ def plan_of(ensemble: LoadedEnsemble, model: str, mixing: Mixing) -> Plan:
     places = tuple(ensemble.allocator.experts.index(name) for name in names)
     told = mixing.language is not None
     named = mixing.weighting or ("fixed" if mixing.fixed is not None else ensemble.weighting.name)
+    # A rule that the request names is taken as it is, or refused.
+    free = mixing.weighting in (None, "auto")
     settings = replace(
         ensemble.weighting,
-        name=mixing.weighting or resolve_weighting(named, ensemble.allocator.unit, told),
+        name=resolve_weighting(named, ensemble.allocator.unit, told) if free else named,
         temperature=ensemble.weighting.temperature if mixing.temperature is None else mixing.temperature,
         # The run's own may be more than the experts named here; one that the request gives is refused below.
         top_m=min(ensemble.weighting.top_m, len(names)) if mixing.top_m is None else mixing.top_m,

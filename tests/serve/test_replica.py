@@ -16,6 +16,7 @@ from transformers import XGLMTokenizer
 from app.core.errors import AllocationError, ConfigError, Overloaded, ServingError
 from app.ensemble.engine import Limits
 from app.ensemble.remote_client import Unreachable
+from app.ensemble.rules import WeightingSettings
 from app.ensemble.sampling import Sampling
 from app.ensemble.text_output import Step
 from app.tokens.tokenizer import load_tokenizer
@@ -118,6 +119,14 @@ def test_what_cannot_be_met_is_refused_before_the_first_event(
 ) -> None:
     with pytest.raises(error, match=message):
         all_of(replica, Job("ensemble", (prompt,), GREEDY, mixing=Mixing(**mixing)))
+
+
+@pytest.mark.parametrize(("language", "rule"), [("de", "one_hot"), (None, "posterior")])
+def test_auto_is_the_rule_that_evaluation_takes_for_it(replica: Replica, language: str | None, rule: str) -> None:
+    replica._ensemble = replace(demo_ensemble(), weighting=WeightingSettings("uniform"))  # not the run's own rule
+    job = Job("ensemble", ("12 ",), GREEDY, mixing=Mixing(language=language, weighting="auto"))
+    accepted = all_of(replica, job)[0].events[0]
+    assert isinstance(accepted, Accepted) and accepted.weighting == rule
 
 
 def test_a_temperature_is_taken_by_the_rules_that_look_at_it(replica: Replica) -> None:
