@@ -198,7 +198,7 @@ async function follow(model, signal) {
 }
 
 async function run(event) {
-  event?.preventDefault();
+  event.preventDefault();
   if (stopping) return;
   stopping = new AbortController();
   at("answers").replaceChildren();
@@ -222,13 +222,14 @@ function curlCommand() {
 at("form").addEventListener("submit", run);
 at("stop").addEventListener("click", () => stopping?.abort());
 at("prompt").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run(event);
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("form").requestSubmit();
 });
 at("sample").addEventListener("change", () => {
   const found = SAMPLES.find(([code]) => code === at("sample").value);
   if (found) at("prompt").value = found[2];
 });
 at("curl").addEventListener("click", async () => {
+  if (!at("form").reportValidity()) return;
   try {
     await navigator.clipboard.writeText(curlCommand());
     at("said").textContent = "Copied.";

@@ -52,6 +52,7 @@ def test_a_text_is_written_tinted_and_explained_and_runs_on_a_phone_and_by_keys(
                 _writes(page)
                 page.screenshot(path=str(tmp_path / "wide.png"), full_page=True)
                 assert problems == []
+                _asks_for_what_is_missing(page)
                 page.fill("#language", "tlh")
                 page.click("#run")
                 expect(page.locator(".problem").first).to_contain_text("nearest known")
@@ -86,6 +87,20 @@ def _writes(page: Page) -> None:
     expect(details).to_contain_text(str(tokens.nth(count - 1).get_attribute("data-name")).strip())
     shares = [row.inner_text() for row in answers.nth(0).locator(".bar .share").all()]
     assert len(shares) == 2 and sum(float(share.removesuffix(" %")) for share in shares) == pytest.approx(100, abs=1.5)
+
+
+def _asks_for_what_is_missing(page: Page) -> None:
+    """An emptied number is none, and not 0: nothing is sent, by the button, the keys or as a command."""
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    for field, value in (("#tokens", "4"), ("#temperature", "0.75")):
+        page.fill(field, "")
+        page.click("#run")
+        page.press("#prompt", "Control+Enter")
+        page.click("#curl")
+        assert page.evaluate("document.activeElement.id") == field[1:]
+        page.fill(field, value)
+    assert sent == []
 
 
 def _fits_a_phone(page: Page) -> None:
