@@ -123,7 +123,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Effort:
-    """What a text took, as in ``app.ensemble.requests.Work``; weights: their means over its tokens, an end included."""
+    """What a text took, as in ``app.ensemble.requests.Work``; weights: their means over its tokens, an end included.
+
+    Of a text that another replica took over, passes and drafts are those of the last replica.
+    """
 
     made: int
     passes: int

@@ -42,6 +42,8 @@ class Delivered:
         self._job = job
         self._accepted: Accepted | None = None
         self._texts: dict[int, Progress] = {}
+        self._weights: dict[int, list[Sequence[float]]] = {}
+        self._taken_over: set[int] = set()
         self._begun = False
 
     def noted(self, batch: Batch) -> Batch | None:
@@ -54,9 +56,10 @@ class Delivered:
                 if known == event:
                     continue
                 self._texts = {i: Progress() for i in range(len(event.prompt_tokens) * self._job.n)}
+                self._weights, self._taken_over = {i: [] for i in self._texts}, set()
+                events.append(event)
             else:
-                self._note(event)
-            events.append(event)
+                events.append(self._note(event))
         return replace(batch, events=events) if events else None
 
     def left(self) -> Job | None:
@@ -66,6 +69,7 @@ class Delivered:
             return self._job
         if not self._texts:
             return None
+        self._taken_over |= {i for i, progress in self._texts.items() if progress.made}
         return replace(self._job, release=self._accepted.release, going_on=dict(self._texts))
 
     def forget(self) -> bool:
@@ -74,14 +78,21 @@ class Delivered:
             self._begun, self._accepted = False, None
         return self._job.whole
 
-    def _note(self, piece: Piece) -> None:
+    def _note(self, piece: Piece) -> Piece:
+        """Take note of a piece; the same, or at the end of a text that was taken over with the weights of all of it."""
         self._begun = True
-        before = self._texts[piece.choice]
-        if piece.finish is not None:
-            del self._texts[piece.choice]
-            return
-        made = (*before.made, *(token.id for token in piece.tokens))
-        self._texts[piece.choice] = Progress(made, before.prompt or bool(piece.prompt))
+        before, weights = self._texts[piece.choice], self._weights[piece.choice]
+        weights += [token.weights for token in piece.tokens]
+        if piece.finish is None:
+            made = (*before.made, *(token.id for token in piece.tokens))
+            self._texts[piece.choice] = Progress(made, before.prompt or bool(piece.prompt))
+            return piece
+        del self._texts[piece.choice]
+        if piece.choice not in self._taken_over or piece.effort is None:
+            return piece
+        # The last replica has seen its own tokens alone. An end token, which is not shown, is not among these.
+        means = [sum(column) / len(weights) for column in zip(*weights, strict=True)]
+        return replace(piece, effort=replace(piece.effort, weights=means))
 
 
 async def replayed(

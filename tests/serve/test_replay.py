@@ -11,7 +11,7 @@ import pytest
 from app.core.errors import ServingError
 from app.ensemble.engine import Load
 from app.ensemble.sampling import Sampling
-from serve.messages import Accepted, Batch, Job, Piece, Progress, Token
+from serve.messages import Accepted, Batch, Effort, Job, Piece, Progress, Token
 from serve.replay import OtherRelease, ReplicaLost, replayed, tried_again
 from serve.replica import Replica
 from tests.support.ensembles import demo_ensemble
@@ -77,6 +77,23 @@ def test_what_was_delivered_is_not_asked_for_again_and_texts_that_ended_are_left
     assert second == replace(JOB, release="one", going_on={0: Progress((7, 8)), 2: Progress(), 3: Progress()})
     assert third.going_on == {0: Progress((7, 8, 9)), 2: Progress()}
     assert backend.closed == 3
+
+
+def test_the_weights_of_a_text_that_was_taken_over_are_the_means_over_all_of_it() -> None:
+    def weighed(choice: int, *weights: tuple[float, float], last: tuple[float, float] | None = None) -> Piece:
+        made = [replace(token(7), weights=row) for row in weights]
+        return Piece(choice, made, (), "stop" if last else None, Effort(9, 5, 4, 3, last) if last else None)
+
+    ends = [weighed(i, last=(0.25, 0.75)) for i in (2, 3)]
+    backend = Scripted(
+        [batch(accepted(), weighed(0, (1.0, 0.0), (0.5, 0.5)), weighed(1, (0.4, 0.6), last=(0.3, 0.7))), ReplicaLost()],
+        [batch(accepted(), *ends, weighed(0, (0.0, 1.0))), ReplicaLost()],
+        [batch(accepted(), weighed(0, (0.1, 0.9), last=(0.1, 0.9)))],
+    )
+    found = {event.choice: event.effort for event in told(backend) if isinstance(event, Piece) and event.effort}
+    assert found[0] == Effort(9, 5, 4, 3, [pytest.approx(0.4), pytest.approx(0.6)])
+    assert found[1].weights == (0.3, 0.7), "one that ended undisturbed is as its replica says"
+    assert found[2] == found[3] == Effort(9, 5, 4, 3, (0.25, 0.75)), "nothing of it was made before"
 
 
 def test_a_prompt_that_was_echoed_is_not_echoed_again() -> None:
