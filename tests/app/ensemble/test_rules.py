@@ -1,14 +1,28 @@
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from app.core.errors import ConfigError
+from app.ensemble.engine import Engine
+from app.ensemble.local_client import LocalClient
+from app.ensemble.requests import Request
+from app.ensemble.routing import RequestRouter
 from app.ensemble.rules import RULES, WeightingSettings, rule_of
+from app.ensemble.sampling import Sampling
+from app.ensemble.text_output import Step
 from app.ensemble.weights import start_weights
+from app.models.architecture import ModelShape
+from app.models.causal import CausalLM
+from app.models.registry import build_model
+from app.models.stacked import stack_models
+from tests.support.toy_experts import Letters
 
 INFINITE = math.inf
 
@@ -96,3 +110,114 @@ def test_each_rule_says_what_it_needs() -> None:
     by_scores = {name for name, rule in RULES.items() if rule.needs.scores}
     assert by_distance == {"one_hot", "tfidf", "as_coded", "product_of_experts"}
     assert by_scores == {"bayes", "product_of_experts", "posterior"}
+
+
+K, WORDS, CONTEXT = 3, 11, 40
+PRIOR = (0.5, 0.2, 0.3)
+
+
+@functools.cache
+def experts() -> list[CausalLM]:
+    """Their weights are made larger, so that they differ in what they say."""
+    shape = ModelShape("xglm", vocab_size=WORDS, d_model=16, layers=2, heads=2, ffn=24, context=CONTEXT)
+    made = [build_model(shape, seed).eval() for seed in range(K)]
+    with torch.no_grad():
+        for weight in (weight for model in made for weight in model.parameters()):
+            weight *= 4
+    return made
+
+
+class ByLetters:
+    """Distances that grow with how much of a text is in an expert's own letters: token t is that of expert t mod k."""
+
+    unit, experts = "document", ("a", "b", "c")
+
+    def context(self, _lang: str | None) -> ByLetters:
+        """A fresh one."""
+        made = ByLetters()
+        made.text = ""
+        return made
+
+    def extend(self, text: str, _tokens: Sequence[int]) -> None:
+        """More text."""
+        self.text += text
+
+    def distances(self) -> np.ndarray:
+        """(k,)."""
+        own = [sum((ord(letter) - ord("a")) % K == e for letter in self.text) for e in range(K)]
+        return 0.2 + np.array(own) / (1 + len(self.text))
+
+
+def by_definition(name: str, tokens: list[int], settings: WeightingSettings) -> list[tuple[list[float], list[float]]]:
+    """Weights and the mixture's distribution (V,) of each token but the first: plain loops in float64, no cache."""
+    found, shown = [], ByLetters().context(None)
+    scored: list[list[float]] = []  # of each token so far, under each expert
+    with torch.no_grad():
+        rows = [expert.logits(torch.tensor([tokens]))[0].double().softmax(-1).tolist() for expert in experts()]
+    for t in range(1, len(tokens)):
+        chances = [row[t - 1] for row in rows]
+        d = shown.distances()
+        raw = []
+        for e in range(K):
+            base = {
+                "uniform": 1.0,
+                "one_hot": float(e == min(range(K), key=lambda other: d[other])),
+                "tfidf": math.exp(-(d[e] ** 2) / settings.temperature),
+                "product_of_experts": math.exp(-(d[e] ** 2) / settings.temperature),
+                "as_coded": math.exp(-(d[e] ** 4) / settings.temperature),
+            }.get(name, PRIOR[e])
+            looked_at = {"bayes": scored[-1:], "product_of_experts": scored[-1:], "posterior": scored}.get(name, [])
+            raw.append(base * math.exp(sum(row[e] for row in looked_at)))
+        weights = [one / sum(raw) for one in raw]
+        found.append(
+            (weights, [sum(w * row[v] for w, row in zip(weights, chances, strict=True)) for v in range(WORDS)])
+        )
+        scored.append([math.log(row[tokens[t]]) for row in chances])
+        shown.extend(chr(ord("a") + tokens[t]), [tokens[t]])
+    return found
+
+
+def asked(prompt: list[int], most: int, settings: WeightingSettings, echo: bool = True) -> Request:
+    """All of the vocabulary's log-probabilities at each place."""
+
+    def weigher(tokens: Sequence[int]) -> RequestRouter:
+        text = "".join(chr(ord("a") + token) for token in tokens[1:])
+        return RequestRouter(ByLetters(), settings, None, text, tokens[1:], None, PRIOR)
+
+    sampling = Sampling(most, seed=7)
+    return Request(prompt, range(K), weigher, Letters, sampling, logprobs=WORDS, echo=echo)
+
+
+def through_the_engine(requests: list[Request], slots: int) -> list[list[Step]]:
+    engine = Engine(LocalClient([stack_models(experts())], slots, CONTEXT))
+    numbers = [engine.submit(request) for request in requests]
+    steps: dict[int, list[Step]] = {number: [] for number in numbers}
+    while engine.load.running or engine.load.waiting:
+        for update in engine.step():
+            assert update.error is None
+            steps[update.request] += [*update.prompt, *update.steps]
+    return [steps[number] for number in numbers]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rules_distributions_through_the_engine_are_those_of_its_definition(name: str) -> None:
+    """Beside other texts and alone, made token by token from caches and read as one prompt."""
+    settings = WeightingSettings(name, temperature=0.3, drop_below=0.0)
+    random = np.random.default_rng(4)
+    prompts = [random.integers(0, WORDS, size=size).tolist() for size in (1, 9)]
+    together = through_the_engine([asked(prompt, 8, settings) for prompt in prompts], slots=2)
+    texts = [[step.token for step in steps] for steps in together]
+    unseen = through_the_engine([asked(prompt, 8, settings, echo=False) for prompt in prompts], slots=1)
+    read = through_the_engine([asked(text, 0, settings) for text in texts], slots=1)
+    spread = []
+    for i, text in enumerate(texts):
+        expected = by_definition(name, text, settings)
+        spread.append(np.ptp([weights for weights, _ in expected], axis=0).max())
+        for steps in (together[i], read[i], unseen[i]):
+            known = steps[-len(expected) :]  # without the first token, and without a prompt that is not echoed
+            for step, (weights, chances) in zip(known, expected[-len(known) :], strict=True):
+                np.testing.assert_allclose(step.weights, weights, atol=1e-5)
+                assert step.log_prob == pytest.approx(math.log(chances[step.token]), abs=1e-5)
+                by_token = dict(step.top)
+                np.testing.assert_allclose([by_token[v] for v in range(WORDS)], np.log(chances), atol=1e-5)
+    assert max(spread) > 0.1 or name in ("uniform", "fixed"), "weights that hardly move would prove nothing"
