@@ -120,3 +120,34 @@ def test_an_expert_that_gets_weight_inside_a_prompt_has_read_what_stands_before(
     assert fed(client) == {0, 1}
     first = client.calls[0]
     assert [feed.expert for feed in first] == ([0] if stay >= PIECE else [0, 1])
+
+
+def languages_apart() -> ToyExperts:
+    """The first expert writes the first half of the letters, the second the other half; each rarely anything else."""
+    toys = ToyExperts(k=2)
+    own = np.arange(VOCAB) // (VOCAB // 2) == np.arange(2)[:, None]
+    chances = np.where(own, 0.9, 0.1) / (VOCAB // 2)
+    toys.tables = np.broadcast_to(np.log(chances)[:, None, None, :], toys.tables.shape)
+    return toys
+
+
+@pytest.mark.parametrize(("forgetting", "back"), [(1.0, 192), (0.9, 128)])
+def test_an_expert_that_was_dropped_comes_back_some_time_after_its_language_does(forgetting: float, back: int) -> None:
+    """After 70 tokens of the first language the posterior wants as many of the second, unless it forgets; and whoever
+    was dropped is looked at when the text is a multiple of 64 tokens long.
+    """
+    settings = WeightingSettings("posterior", forgetting=forgetting, drop_below=1e-4, rescore_every=64)
+    text = [t % 3 for t in range(71)] + [3 + t % 3 for t in range(189)]
+    request = toy_request(text, lambda: Fixed(0.5, 0.5), Sampling(4, temperature=0.0), **SCORED)
+
+    class Two(Named):
+        experts = ("a", "b")
+
+    request = replace(
+        request,
+        weigher=lambda tokens: RequestRouter(Two(), settings, None, "", tokens),  # type: ignore[arg-type]
+    )
+    steps, _ = answered(request, languages_apart())
+    of_second = np.array([step.weights[1] for step in steps])  # place i: with i - 1 tokens observed
+    assert (of_second[8 : back + 1] == 0).all()
+    assert (of_second[back + 1 : back + 20] > 0.9).all() and steps[-1].token >= 3
