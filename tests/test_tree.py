@@ -34,7 +34,6 @@ TESTED_ELSEWHERE = {
     "app.doctor.facts": "plain records",
     "app.ensemble.client": "tests/app/ensemble/test_engine.py",
     "app.ensemble.decoding": "tests/app/ensemble/test_engine.py",
-    "app.ensemble.prompt": "tests/app/ensemble/test_engine.py",
     "app.ensemble.requests": "plain records",
     "app.ensemble.sequence": "tests/app/ensemble/test_engine.py",
     "app.planning.forecast": "tests/jobs/test_dry_run.py",
