@@ -105,7 +105,9 @@ def test_the_models_stay_usable_and_their_weights_are_the_stack(kind: str) -> No
     with torch.no_grad():
         before = [model.logits(rows) for model in models]
         stack = stack_models(models)
-        assert all(torch.equal(model.logits(rows), old) for model, old in zip(models, before, strict=True))
+        # Not bit for bit on every processor: weights that lie otherwise may be multiplied in another order.
+        for model, old in zip(models, before, strict=True):
+            close(model.logits(rows), old)
         models[2].head[:] = 0.0
     assert not stack.logits(stack.hidden(rows[:2], [1, 2]), [1, 2])[1].any()
     held = {weight.untyped_storage().data_ptr() for model in models for weight in model.parameters()}

@@ -217,7 +217,7 @@ def test_an_evaluation_block_by_block_is_that_of_the_whole_text(
 ) -> None:
     summaries, rows = [], []
     for name, tokens, cells in (("whole", 1 << 20, 1 << 23), ("blocks", 4, 1 << 23), ("pieces", 5, 2)):
-        monkeypatch.setattr(evaluate, "_CELLS_AT_ONCE", cells)
+        monkeypatch.setattr(evaluate, "CELLS_AT_ONCE", cells)
         made = lineage(tmp_path / name, by_language, "one")
         made.block_tokens, made.distances = tokens, by_document
         stage = make_evaluation(made)["evaluation"]
