@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 pytestmark = [pytest.mark.cluster]
 
 PROGRAM = """
-import json, time, urllib.request
+import json, sys, time, urllib.request
 import ray
-ray.init(address="local", num_cpus=1, include_dashboard=True, dashboard_port=0, object_store_memory=100 << 20)
+# A folder of its own: Rays that share one overwrite each other's list of exporters.
+folder = sys.argv[1]
+own = {"object_store_memory": 100 << 20, "_temp_dir": folder}
+ray.init(address="local", num_cpus=1, include_dashboard=True, dashboard_port=0, **own)
 
 @ray.remote
 class Worker:
@@ -29,7 +33,6 @@ ray.get([worker.step.remote(step) for step in (3, 7)])
 found, deadline = "", time.time() + 60
 while "xelm_tokens_total" not in found and time.time() < deadline:
     time.sleep(1)
-    folder = ray._private.worker._global_node.get_session_dir_path().rpartition("/")[0]
     targets = json.load(open(folder + "/prom_metrics_service_discovery.json"))[0]["targets"]
     texts = [urllib.request.urlopen(f"http://{target}/metrics").read().decode() for target in targets]
     found = "\\n".join(line for text in texts for line in text.splitlines() if line.startswith("ray_xelm"))
@@ -38,7 +41,11 @@ print(found)
 
 
 def test_tokens_loss_step_and_speed_are_exported_with_run_and_model() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=170)
+    with tempfile.TemporaryDirectory(
+        prefix="xm-", ignore_cleanup_errors=True
+    ) as folder:  # short: sockets have long names
+        command = [sys.executable, "-c", PROGRAM, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=170)
     rows = {line.partition("{")[0]: line for line in done.stdout.splitlines() if line.startswith("ray_xelm")}
     assert set(rows) >= {"ray_xelm_tokens_total", "ray_xelm_loss", "ray_xelm_step"}, done.stderr[-2000:]
     assert all('run="demo"' in row and 'model="expert-00"' in row for row in rows.values())
