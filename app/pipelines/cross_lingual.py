@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -28,6 +29,8 @@ from app.pipelines.compare import finished_runs
 from app.pipelines.confusion import make_confusion
 from app.reporting.cross_lingual import cross_lingual_text
 from app.reporting.tables import per_language
+
+log = logging.getLogger(__name__)
 
 Distances = Mapping[str, Mapping[str, float]]
 _ADAPT = "python -m jobs.adapt --languages az,he,sv --set adaptation.in_turn=true makes three, with this run's options"
@@ -82,7 +85,8 @@ def _together(lineage: Lineage, distances: Distances) -> JsonObject | str:
 
 def _rounds(config: Config, run: Folder) -> JsonObject | str:
     """Of all rounds so far that the current version has experts of; a language that several reports have scored counts
-    by the last one. What was scored of other models than the current version's is left out.
+    by the last one. What was scored of other models than the current version's is left out; a report of nothing else
+    is named in the log.
     """
     # The oldest first, so that the newest report's figures stand.
     names = run.names(ADAPTATIONS)
@@ -93,12 +97,14 @@ def _rounds(config: Config, run: Folder) -> JsonObject | str:
     reports = [run.read_json(f"{ADAPTATIONS}/{name}") for name in names]
     alone: dict[str, dict[str, float]] = {}
     added: dict[str, Added] = {}
-    for report in reports:
+    for file, report in zip(names, reports, strict=True):
         same = {name for name, key in _objects(report).get("models", {}).items() if current.get(name) == key}
         for part in ("old", "earlier", "new"):
             for lang, row in _objects(_objects(report).get(part, {}).get("alone", {})).items():
-                kept = {name: float(str(value)) for name, value in row.items() if name in same}
-                alone.setdefault(lang, {}).update(kept)
+                if kept := {name: float(str(value)) for name, value in row.items() if name in same}:
+                    alone.setdefault(lang, {}).update(kept)
+        if not same - now.models.keys():
+            log.warning("cross_lingual: %s/%s is left out: it names none of this version's experts", ADAPTATIONS, file)
         added |= {one.expert: one for one in _added(report) if one.expert in same}
     if not alone:
         return f"no round of new languages has scored its experts alone: {_ADAPT}"

@@ -76,10 +76,8 @@ def probe_section(found: JsonObject) -> Section | None:
         [Cell(lang), *(Cell(f"{value:+.3f}") for value in values)]
         for lang, values in zip(languages, sequence(found["distances"]), strict=True)
     ]
-    tables, notes = (
-        [Table(["language", *languages], rows)],
-        [f"Distance of two languages: {_PROBES[str(found['probe'])]}."],
-    )
+    tables = [Table(["language", *languages], rows)]
+    notes = [f"Distance of two languages: {_PROBES[str(found['probe'])]}."]
     if layers := mapping(found.get("layers")):
         tables.append(_layers_table(layers))
         notes.append(_LAYERS.format(least=number(layers["least"])))
@@ -89,14 +87,15 @@ def probe_section(found: JsonObject) -> Section | None:
 def _layers_table(layers: Mapping[str, JsonValue]) -> Table:
     chosen = sequence(layers["chosen"])
     rows = [
-        [Cell(str(layer + 1)), Cell(f"{number(mean):.3g}"), Cell(f"{number(scaled):.2f}"), Cell(_yes(layer in chosen))]
+        [
+            Cell(str(layer + 1)),
+            Cell(f"{number(mean):.3g}"),
+            Cell(f"{number(scaled):.2f}"),
+            Cell("yes" if layer in chosen else "no"),
+        ]
         for layer, (mean, scaled) in enumerate(zip(sequence(layers["mean"]), sequence(layers["scaled"]), strict=True))
     ]
     return Table(["layer", "mean change", "scaled", "split"], rows, "Change of each layer")
-
-
-def _yes(met: bool) -> str:
-    return "yes" if met else "no"
 
 
 def _figures(row: Mapping[str, object], *names: str) -> list[Cell]:

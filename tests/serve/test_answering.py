@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.core.errors import Overloaded
@@ -24,6 +26,22 @@ from tests.support.ensembles import demo_ensemble
 from tests.support.serving import post
 
 TOKEN = Token(0, "a", "a", None, {}, [1.0])
+
+
+@contextlib.asynccontextmanager
+async def started(api: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server that runs."""
+    async with (
+        api.router.lifespan_context(api),
+        httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://h") as client,
+    ):
+        yield client
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """Wait for its models."""
+    while (await client.get("/ready")).status_code != 200:
+        await asyncio.sleep(0.01)
 
 
 class Slow(Replica):
@@ -167,10 +185,8 @@ def test_a_client_that_goes_away_ends_the_work(stream: bool) -> None:
         async def send(_message: dict[str, Any]) -> None:
             return None
 
-        async with api.router.lifespan_context(api):
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://here") as client:
-                while (await client.get("/ready")).status_code != 200:
-                    await asyncio.sleep(0.01)
+        async with started(api) as client:
+            await until_ready(client)
             scope = {
                 "type": "http",
                 "method": "POST",
@@ -194,13 +210,8 @@ def test_more_than_the_allowed_requests_at_once_are_refused() -> None:
     api = make_api(backend, ServingLimits(concurrent=2, timeout_s=1.0))
 
     async def crowd() -> list[int]:
-        transport = httpx.ASGITransport(api)
-        async with (
-            api.router.lifespan_context(api),
-            httpx.AsyncClient(transport=transport, base_url="http://h") as client,
-        ):
-            while (await client.get("/ready")).status_code != 200:
-                await asyncio.sleep(0.01)
+        async with started(api) as client:
+            await until_ready(client)
             asks = [client.post("/v1/completions", json={"prompt": "x"}) for _ in range(4)]
             return sorted(answer.status_code for answer in await asyncio.gather(*asks))
 
@@ -224,13 +235,8 @@ def test_what_is_only_tokenized_counts_among_the_requests_at_once(path: str, bod
     api = make_api(Long(), ServingLimits(concurrent=2))
 
     async def crowd() -> list[list[int]]:
-        transport = httpx.ASGITransport(api)
-        async with (
-            api.router.lifespan_context(api),
-            httpx.AsyncClient(transport=transport, base_url="http://h") as client,
-        ):
-            while (await client.get("/ready")).status_code != 200:
-                await asyncio.sleep(0.01)
+        async with started(api) as client:
+            await until_ready(client)
             rounds = []
             for _ in range(2):
                 asks = [client.post(path, json=body) for _ in range(4)]
@@ -250,11 +256,7 @@ def test_those_who_wait_for_models_count_among_the_requests_at_once(path: str) -
     api = make_api(Silent(), ServingLimits(concurrent=1, loading_s=0.5))
 
     async def crowd() -> list[list[int]]:
-        transport = httpx.ASGITransport(api)
-        async with (
-            api.router.lifespan_context(api),
-            httpx.AsyncClient(transport=transport, base_url="http://h") as client,
-        ):
+        async with started(api) as client:
             rounds = []
             for _ in range(2):  # whoever has waited in vain has given its place back
                 asks = [client.post(path, json={"prompt": "x"}) for _ in range(3)]

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from app.allocation.holdings import Holdings, part_holdings, summed_holdings
+from app.core.records import IntArray
 
 OWNERS = np.array([0, 2, 2, 0, 2, 2, 0, 2, 2])
 LENGTHS = np.array([5, 1, 2, 7, 3, 4, 6, 8, 9])
 
 
-def by_parts(owner: np.ndarray, experts: int = 3) -> Holdings:  # type: ignore[type-arg]
+def by_parts(owner: IntArray, experts: int = 3) -> Holdings:
     """Of the documents above in a part of five and one of four."""
     cuts = (("part-0", slice(0, 5)), ("part-1", slice(5, 9)))
     return summed_holdings([(name, part_holdings(owner[of], LENGTHS[of], experts)) for name, of in cuts], experts)

@@ -60,7 +60,7 @@ def routed(settings: WeightingSettings, prior: Sequence[float], sampling: Sampli
     request = toy_request(LONG, lambda: Fixed(*prior), sampling, **SCORED)
     return replace(
         request,
-        weigher=lambda tokens: RequestRouter(Named(), settings, None, "", tokens, None, prior),  # type: ignore[arg-type]
+        weigher=lambda tokens: RequestRouter(Named(), settings, None, "", tokens, None, prior),
     )
 
 
@@ -145,7 +145,7 @@ def test_an_expert_that_was_dropped_comes_back_some_time_after_its_language_does
 
     request = replace(
         request,
-        weigher=lambda tokens: RequestRouter(Two(), settings, None, "", tokens),  # type: ignore[arg-type]
+        weigher=lambda tokens: RequestRouter(Two(), settings, None, "", tokens),
     )
     steps, _ = answered(request, languages_apart())
     of_second = np.array([step.weights[1] for step in steps])  # place i: with i - 1 tokens observed

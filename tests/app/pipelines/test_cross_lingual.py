@@ -20,7 +20,9 @@ def test_a_run_that_is_not_evaluated_names_the_job(tmp_path: Path) -> None:
         make_cross_lingual(load_config("demo"), Store(str(tmp_path)))
 
 
-def test_rounds_are_read_from_all_reports_each_with_the_experts_that_it_added(tmp_path: Path) -> None:
+def test_rounds_are_read_from_all_reports_each_with_the_experts_that_it_added(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config, run = load_config("demo"), Store(str(tmp_path)).run("demo")
     assert "jobs.adapt" in str(_rounds(config, run))
     first = {"expert": "expert-00", "languages": ["tr"], "parent": "seed", "round": 0}
@@ -45,6 +47,9 @@ def test_rounds_are_read_from_all_reports_each_with_the_experts_that_it_added(tm
     write_ensemble(run, EnsembleRecord("demo", tuple(experts), "a", "t", {"seed": "s"}))
     found = _rounds(config, run)
     assert isinstance(found, dict) and found["rounds"] == 2
+    assert [line for line in caplog.messages if "is left out" in line] == [
+        "cross_lingual: adaptation/0001.json is left out: it names none of this version's experts"
+    ]
     rows = {row["expert"]: row for row in found["rows"]}  # type: ignore[union-attr,index,call-overload]
     assert set(rows) == {"expert-01", "expert-02"}
     two = math.log(2)

@@ -19,6 +19,13 @@ from tests.support.tiny import TINY
 FAST = ("probes.rows=6", "probes.steps=2")
 
 
+def probed(run: Store, root: Path, strategy: str) -> Lineage:
+    """A copy of the run, to be cut by this strategy."""
+    shutil.copytree(run.root, root)
+    overrides = [*TINY, *FAST, f"artifacts.root={root}", f"allocation.strategy={strategy}"]
+    return Lineage(load_config("demo", overrides=overrides), Store(str(root)))
+
+
 def test_a_dry_run_says_which_probes_will_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--dry-run", "--format", "json", f"--set=artifacts.root={tmp_path}"]
     assert main([*options, "--set=allocation.strategy=parameter_deviation"]) == 0
@@ -32,10 +39,7 @@ def test_a_dry_run_says_which_probes_will_be_run(tmp_path: Path, capsys: pytest.
 def test_what_was_measured_before_a_kill_is_kept_and_the_cut_follows_the_distances(
     tiny_run: tuple[Config, Store], tmp_path: Path
 ) -> None:
-    shutil.copytree(tiny_run[1].root, tmp_path / "root")
-    overrides = [*TINY, *FAST, f"artifacts.root={tmp_path / 'root'}", "allocation.strategy=transfer"]
-    store = Store(str(tmp_path / "root"))
-    lineage = Lineage(load_config("demo", overrides=overrides), store)
+    lineage = probed(tiny_run[1], tmp_path / "root", "transfer")
     (stage,) = lineage.probes.values()
     sentinel = np.array([9.0, 1.0, 1.0, 1.0])
     (tmp_path / "root" / "store/probe" / stage.key).mkdir(parents=True)
@@ -63,14 +67,13 @@ def test_what_was_measured_before_a_kill_is_kept_and_the_cut_follows_the_distanc
 def test_the_deviation_of_each_layer_is_kept_beside_the_distances(
     tiny_run: tuple[Config, Store], tmp_path: Path
 ) -> None:
-    shutil.copytree(tiny_run[1].root, tmp_path / "root")
-    overrides = [*TINY, *FAST, f"artifacts.root={tmp_path / 'root'}", "allocation.strategy=parameter_deviation"]
-    lineage = Lineage(load_config("demo", overrides=overrides), Store(str(tmp_path / "root")))
+    lineage = probed(tiny_run[1], tmp_path / "root", "parameter_deviation")
     found = make_allocation(lineage)["allocation"].read_json("probe.json")["layers"]
     tokens, seed = lineage.tokens.finished(), lineage.seed.finished()
     each = [measured(lineage.config, "deviation", tokens, seed, lineage.languages, lang) for lang in lineage.languages]
-    assert isinstance(found, dict)
-    assert found["mean"] == pytest.approx(np.mean([one.layers for one in each if one.layers is not None], axis=0))
+    layers = [one.layers for one in each]
+    assert isinstance(found, dict) and len(layers) == 4 and all(of is not None for of in layers)
+    assert found["mean"] == pytest.approx(np.mean(layers, axis=0))
     # The last layers' vector has the norms of the last layers in it.
     for one in each:
         assert one.layers is not None
