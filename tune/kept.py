@@ -83,11 +83,6 @@ class Kept:
             chosen += sorted(mine, key=lambda n: derive_seed(0, "half", documents.doc_ids[n]))[half::2]
         return self.only(chosen)
 
-    def by_language(self) -> dict[str, Kept]:
-        """Language, sorted -> its documents."""
-        langs = np.asarray(self.documents.langs)
-        return {lang: self.only(np.flatnonzero(langs == lang).tolist()) for lang in sorted(set(self.documents.langs))}
-
 
 def read_kept(
     config: Config, store: Store, most_bytes: int = MOST_BYTES
@@ -97,13 +92,7 @@ def read_kept(
     Where all would take more than ``most_bytes``, documents are drawn by a hash of their names, so that each language
     keeps its share; no more than them and one block is held at once. Raises MissingArtifact.
     """
-    run = store.run(config.run.name)
-    if not run.exists(CONFIG):
-        raise MissingArtifact(f"{run.uri} holds no run; run {EVALUATE} with its config first, or name another (--run)")
-    tree = yaml.safe_load(run.read(CONFIG))
-    # The store may be reached by another path than the one that the run was made under.
-    tree["artifacts"] = config.artifacts.model_dump()
-    lineage = Lineage(load_config_tree(tree), store)
+    lineage = run_lineage(config, store)
     allocator = load_allocator(lineage.allocation.finished().child(ALLOCATOR).read)
     counts = lineage.scores(lineage.experts[0].key).finished().counts(ScoresCounts)
     # Scores and distances of every expert, and the dense model: 2 k + 1 numbers a token.
@@ -116,6 +105,17 @@ def read_kept(
     if own.name == "auto" or (allocator.unit == "language" and own.name in RULES and RULES[own.name].needs.distances):
         own = WeightingSettings(**{**asdict(own), "name": "posterior"})
     return own, kept, part_priors(lineage)
+
+
+def run_lineage(config: Config, store: Store) -> Lineage:
+    """Of the run that the config names, from the config in its folder. Raises MissingArtifact."""
+    run = store.run(config.run.name)
+    if not run.exists(CONFIG):
+        raise MissingArtifact(f"{run.uri} holds no run; run {EVALUATE} with its config first, or name another (--run)")
+    tree = yaml.safe_load(run.read(CONFIG))
+    # The store may be reached by another path than the one that the run was made under.
+    tree["artifacts"] = config.artifacts.model_dump()
+    return Lineage(load_config_tree(tree), store)
 
 
 def _drawn(

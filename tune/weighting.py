@@ -21,6 +21,7 @@ from app.ensemble.many import Candidate, Prior, document_log_probs
 from app.ensemble.prior import fit_prior
 from app.ensemble.rules import RULES, WeightingSettings
 from app.reporting.tables import change_of_log, text_table
+from tune.detected import BEGINNING, detected_languages
 from tune.kept import Kept, read_kept
 
 _TEMPERATURES = tuple(round(0.01 * 10 ** (step / 6), 4) for step in range(13))  # 0.01 to 1, evenly in the log
@@ -46,7 +47,8 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
     order = np.argsort(figures, kind="stable")
     best = tried[int(order[0])]
     found, before = mean_log_ratios(halves[1], [best, Candidate(own)]).tolist()
-    told = told_priors(halves, best.settings if best.settings.name == "posterior" else WeightingSettings())
+    posterior = best.settings if best.settings.name == "posterior" else WeightingSettings()
+    told = told_priors(halves, posterior, detected_languages(config, store))
     # Backwards, so that of equal priors the first name stays.
     names = {prior: name for name, prior in reversed(priors.items())}
     rows = [[_named(tried[place], names), change_of_log(figures[place])] for place in order[:_SHOWN].tolist()]
@@ -114,22 +116,49 @@ def candidates(
             yield Candidate(WeightingSettings(name, temperature, top_m), prior)
 
 
-def told_priors(halves: Sequence[Kept], settings: WeightingSettings) -> JsonObject:
-    """The posterior where the language of each document is told: from a prior of that language, fitted by EM on the
-    first half, and from the shares of its training text that the experts hold.
+def told_priors(halves: Sequence[Kept], settings: WeightingSettings, detected: Mapping[str, str]) -> JsonObject:
+    """The posterior from a prior of each document's language: as told, and as detected (name of a document ->
+    language; equal weights for those that are not in it, or in a language that the first half does not have).
 
-    ``em`` and ``shares``: mean log ratio to dense on the second half; ``priors``: language -> weight of each expert.
+    ``em`` and ``shares``: mean log ratio to dense on the second half where the language is told, from a prior of it
+    fitted by EM on the first half, and from the shares of its training text that the experts hold; ``priors``:
+    language -> weight of each expert, by EM. ``detected``: as ``em`` from detected languages; None where there are
+    none. ``detected_right``: share of documents, of both halves, whose own language was detected.
     """
-    fitted = {}
-    for lang, part in halves[0].by_language().items():
-        # reduceat sums the tokens of each document: (D, k) nats.
-        fitted[lang] = fit_prior(np.add.reduceat(part.scores, part.documents.offset)).prior.tolist()
-    parts = halves[1].by_language()
-    found: JsonObject = {"priors": dict(fitted)}
-    for name, priors in (("em", fitted), ("shares", halves[1].shares)):
-        told = [mean_log_ratios(part, [Candidate(settings, tuple(priors[lang] or ()))]) for lang, part in parts.items()]
-        found[name] = float(np.mean(told))
+    fitted = _fitted(halves[0], halves[0].documents.langs)
+    langs = halves[1].documents.langs
+    found: JsonObject = {
+        "priors": {lang: list(prior or ()) for lang, prior in fitted.items()},
+        "em": _figure(halves[1], langs, settings, fitted),
+        "shares": _figure(halves[1], langs, settings, halves[1].shares),
+        "detected": None,
+    }
+    if detected:
+        looks = [[detected.get(name, "") for name in half.documents.doc_ids] for half in halves]
+        found["detected"] = _figure(halves[1], looks[1], settings, {**_fitted(halves[0], looks[0]), "": None})
+        own = [half.documents.langs for half in halves]
+        found["detected_right"] = float(np.mean(np.concatenate(looks) == np.concatenate(own)))
     return found
+
+
+def _fitted(kept: Kept, groups: Sequence[str]) -> dict[str, Prior]:
+    """Group of documents -> the prior by EM of its documents. groups: of each document."""
+    return {group: fitted_prior(part) for group, _, part in _parts(kept, groups)}
+
+
+def _figure(kept: Kept, groups: Sequence[str], settings: WeightingSettings, priors: Mapping[str, Prior]) -> float:
+    """Mean log ratio to dense where each document is weighted from the prior of its group."""
+    gained = np.empty((1, len(kept.documents)))
+    for group, places, part in _parts(kept, groups):
+        gained[:, places] = _gains(part, [Candidate(settings, priors.get(group))])
+    return _language_mean(kept, gained).item()
+
+
+def _parts(kept: Kept, groups: Sequence[str]) -> Iterator[tuple[str, list[int], Kept]]:
+    """Group, places of its documents, what is kept of them."""
+    for group in sorted(set(groups)):
+        places = [place for place, other in enumerate(groups) if other == group]
+        yield group, places, kept.only(places)
 
 
 def _drawn_text(kept: Kept) -> str:
@@ -139,17 +168,34 @@ def _drawn_text(kept: Kept) -> str:
 
 def _told_text(told: JsonObject) -> str:
     em, shares = (change_of_log(float(str(told[name]))) for name in ("em", "shares"))
-    return f"fitted by EM {em}; shares of training text {shares}"
+    text = f"fitted by EM {em}; shares of training text {shares}"
+    if told["detected"] is None:
+        return text
+    detected, right = change_of_log(float(str(told["detected"]))), float(str(told["detected_right"]))
+    return (
+        f"{text}; fitted by EM, of the language detected in the first {BEGINNING} tokens ({right:.1%} right) {detected}"
+    )
 
 
 def mean_log_ratios(kept: Kept, tried: Sequence[Candidate]) -> FloatArray:
     """(S,) mean over languages of log(ppl / ppl(dense)) of the mixture under each weighting, no language told."""
-    documents, langs = kept.documents, np.asarray(kept.documents.langs)
-    # (S, D): weightings by documents.
+    return _language_mean(kept, _gains(kept, tried))
+
+
+def _gains(kept: Kept, tried: Sequence[Candidate]) -> FloatArray:
+    """(S, D) nats that each weighting gains over dense on each document."""
+    documents = kept.documents
     gained = document_log_probs(tried, documents.length, kept.scores, kept.distances)
     gained -= np.add.reduceat(kept.dense, documents.offset)
+    return gained
+
+
+def _language_mean(kept: Kept, gained: FloatArray) -> FloatArray:
+    """(S,) mean over languages of log(ppl / ppl(dense)). gained: (S, D) nats of each document."""
+    length, langs = kept.documents.length, np.asarray(kept.documents.langs)
     by_language = [
-        -gained[:, langs == lang].sum(axis=1) / documents.length[langs == lang].sum() for lang in sorted(set(langs))
+        -gained[:, langs == lang].sum(axis=1) / length[langs == lang].sum()
+        for lang in sorted(set(kept.documents.langs))
     ]
     mean: FloatArray = np.mean(by_language, axis=0)
     return mean

@@ -39,6 +39,9 @@ def test_the_best_on_one_half_is_reported_on_the_other(tiny_run: tuple[Config, S
     one = Candidate(WeightingSettings(**best), prior)  # type: ignore[arg-type]
     assert held_back["mean_log_ratio"] == pytest.approx(mean_log_ratios(kept.half(1), [one]).item())
     assert isinstance(found["told"], dict) and list(found["told"]["priors"]) == ["de", "en", "hi", "ja"]  # type: ignore[arg-type]
+    assert isinstance(found["told"]["detected"], float) and "language detected in the first 32 tokens" in str(
+        found["text"]
+    )
     figures = mean_log_ratios(kept.half(0), list(candidates(kept.unit, 2, own, priors)))
     assert chosen_on["mean_log_ratio"] == figures.min()
 
@@ -54,12 +57,39 @@ def test_a_languages_own_prior_is_learned_on_one_half_and_pays_on_the_other() ->
         documents, scores, np.ones((16, 2)), np.full(16, -1.0), "document", {"de": (0.1, 0.9), "fr": (0.9, 0.1)}, 8
     )
     halves = [kept.half(half) for half in (0, 1)]
-    told = told_priors(halves, WeightingSettings())
+    told = told_priors(halves, WeightingSettings(), {})
     # two texts of each language and one text's worth for all: the own expert has 2.5 / 3
     assert told["priors"]["de"] == pytest.approx([2.5 / 3, 0.5 / 3], abs=1e-3)  # type: ignore[call-overload,index]
     untold = mean_log_ratios(halves[1], [Candidate(WeightingSettings())]).item()
     assert told["em"] < untold < told["shares"]  # type: ignore[operator]
     assert told["em"] == pytest.approx(-np.log(2.5 / 3) / 2, abs=1e-3)
+    assert told["detected"] is None
+
+
+def test_a_prior_of_the_language_that_a_document_looks_like_is_another_where_it_looks_like_another() -> None:
+    """As above; every language has one document in each half that looks like the other one, and one of none."""
+    langs = ["de", "fr"] * 6
+    scores = np.full((12, 2), -9.0)
+    scores[np.arange(12), [int(lang == "fr") for lang in langs]] = -1.0
+    documents = scored_documents([f"d{n}" for n in range(12)], langs, [1] * 12, [9] * 12)
+    kept = Kept(documents, scores, np.ones((12, 2)), np.full(12, -1.0), "document", {"de": None, "fr": None}, 12)
+    halves = [kept.half(half) for half in (0, 1)]
+    own = dict(zip(documents.doc_ids, langs, strict=True))
+    right = told_priors(halves, WeightingSettings(), own)
+    assert (right["detected"], right["detected_right"]) == (right["em"], 1.0)
+    # Of the three in each half: the first looks like the other language, the last like none.
+    looks = dict(own)
+    for half in halves:
+        for place, name in enumerate(half.documents.doc_ids):
+            if place % 3 == 0:
+                looks[name] = {"de": "fr", "fr": "de"}[own[name]]
+            if place % 3 == 2:
+                del looks[name]
+    found = told_priors(halves, WeightingSettings(), looks)
+    assert found["detected_right"] == pytest.approx(1 / 3)
+    # Each language's prior is fitted on one text of each and one text's worth for all: 1/2, as for those of none.
+    assert found["detected"] == pytest.approx(np.log(2), abs=1e-3)
+    assert found["em"] == pytest.approx(-np.log(3.5 / 4), abs=1e-3)
 
 
 def some_documents(*langs: str) -> Kept:
