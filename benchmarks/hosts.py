@@ -82,7 +82,8 @@ def run_apart(command: Sequence[str], environment: dict[str, str]) -> int:
     if lacking := missing():
         raise ConfigError(lacking)
     keeper = ["setpriv", "--pdeathsig", "KILL", *_unshared(_PRIVATE + 'exec "${COMMAND[@]}"', _visible(), command)]
-    return subprocess.run(keeper, env=environment | {"HOME": home()}, check=False).returncode
+    # A caller's temporary folder may lie in the /tmp that is not seen there.
+    return subprocess.run(keeper, env=environment | {"HOME": home(), "TMPDIR": "/tmp"}, check=False).returncode
 
 
 def home() -> str:

@@ -35,7 +35,7 @@ from app.training.model_task import ModelTask
 from tune.board import TrialBoard
 from tune.figures import LEAST
 from tune.space import Outcome, Setting, axes_of, grid, planned_settings, trial_of
-from tune.tuning import Driver, Told, chosen_trial, fail, named_trial, tuned
+from tune.tuning import GIVEN_UP, Driver, Told, chosen_trial, fail, named_trial, tuned
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ def run_sweep(config: Config, store: Store) -> list[Outcome]:
     with held(store.folder(""), LEASE, "tune.sweep"), ray_session(config.cluster):
         # A stop that an earlier sweep obeyed would end this one at once. Its trainings leave it alone.
         store.run(config.run.name).remove(STOP)
+        # The same command tries again what it gave up.
+        store.run(config.run.name).remove(GIVEN_UP)
         if config.sweep.searcher == "optuna":
             outcomes = _searched(config, store)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, chdir, nullcontext
+from contextlib import AbstractContextManager, chdir, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,18 @@ from ray.exceptions import RayError, RayTaskError
 from app.artifacts.store import Folder, Store
 from app.config.load import load_config_tree
 from app.config.schema import Config
-from app.core.errors import Preempted, StorageError, XelmError
+from app.core.errors import MissingArtifact, NotTrained, Preempted, StorageError, TrainingError, XelmError
+from app.core.records import JsonObject
+from app.lineage.lineage import Lineage
 from app.pipelines.everything import run_everything
 from tune.board import TrialBoard
 from tune.figures import FIGURES, LEAST, trial_figures
 from tune.space import Outcome, trial_of
 
 log = logging.getLogger(__name__)
+
+GIVEN_UP = "sweep/given_up.json"
+"""In a search's folder: key of each model that was given up -> why. A later trial that needs it fails at once."""
 
 _OF_A_TRIAL = {"CPU": 0, "memory": 1}
 """A trial only waits for the tasks that it starts: a core that it held would be missing to them. Tune wants it to hold
@@ -48,10 +53,16 @@ def chosen_trial(driver: Driver, tree: Mapping[str, Any], chosen: dict[str, Any]
     tune.report(_worked(trial_of(load_config_tree(tree), chosen).config, driver))
 
 
+def given_up(driver: Driver) -> JsonObject:
+    """See GIVEN_UP."""
+    return driver.stops.read_json(GIVEN_UP) if driver.stops.exists(GIVEN_UP) else {}
+
+
 def _worked(config: Config, driver: Driver) -> dict[str, Any]:
     """The figures of a trial, its stages made; a failure is a figure too: Tune wants one, the worst there is."""
     try:
         with _in_folder_of(driver):
+            _require_none_given_up(config, driver)
             run_everything(config, driver.store, driver.stops)
             return dict(trial_figures(config, driver.store))
     except Preempted as error:
@@ -59,11 +70,25 @@ def _worked(config: Config, driver: Driver) -> dict[str, Any]:
     except Exception as error:  # what a library raises for one trial's settings is that trial's alone
         if _may_pass(error):
             raise
+        if isinstance(error, NotTrained):
+            driver.stops.write_json(GIVEN_UP, {**given_up(driver), **error.reasons})
         if isinstance(error, XelmError):
             return {LEAST: float("inf"), "failed": str(error)}
         # Only its last line is told, so that all of it is in the log of the trial's process.
         log.exception("sweep: %s", config.run.name)
         return {LEAST: float("inf"), "failed": f"{type(error).__name__}: {error}"}
+
+
+def _require_none_given_up(config: Config, driver: Driver) -> None:
+    """Raise TrainingError if the trial's seed, or a dense model of it, was given up by a trial before."""
+    if not (lost := given_up(driver)):
+        return
+    lineage, needed = Lineage(config, driver.store), dict[str, str]()
+    with suppress(MissingArtifact):  # what a model is made of is not there yet, so this one was not tried
+        needed[lineage.seed.key] = "the seed"
+        needed |= {task.key: task.name for task in lineage.baselines}
+    for key in needed.keys() & lost.keys():
+        raise TrainingError(f"{needed[key]} was given up in an earlier trial: {lost[key]}")
 
 
 def _in_folder_of(driver: Driver) -> AbstractContextManager[None]:

@@ -101,6 +101,21 @@ def test_of_two_sweeps_at_once_the_killed_ones_work_is_gone_on_with_and_no_model
     assert chosen.allocation.k == found["best"]["config"]["k"]
 
 
+@pytest.mark.rare
+@pytest.mark.timeout(600)
+def test_optuna_chooses_trials_that_share_models_and_a_random_cut_is_tried_too(tmp_path: Path) -> None:
+    settings = ["--set=sweep.k=1,2", "--set=sweep.searcher=optuna", "--set=sweep.trials=4"]
+    done = subprocess.run([*command(tmp_path), *settings], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    tried = {(trial["config"]["k"], trial["config"]["strategy"]): trial["status"] for trial in found["trials"]}
+    assert 1 < len(tried) <= 4 and set(tried.values()) == {"finished"}
+    # One expert of everything is dense, whatever cut it; the seed, dense, and two for each cut in two.
+    two = sum(k == 2 for k, _ in tried)
+    trained = len(list((tmp_path / "store/model").glob("*/DONE")))
+    assert trained == 2 + 2 * two or (two == 2 and trained == 4)  # of two languages both cuts may be the same
+
+
 def test_a_stopped_sweep_ends_as_stopped_and_not_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
     monkeypatch.setattr(run, "_train_together", lambda *_: None)
@@ -210,17 +225,19 @@ def test_a_stop_of_the_sweep_ends_it_before_the_next_trial_is_prepared(tmp_path:
     assert fleets == []
 
 
-def test_a_stop_that_an_earlier_sweep_obeyed_does_not_end_the_next(
+def test_a_stop_that_an_earlier_sweep_obeyed_and_what_it_gave_up_do_not_end_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
     store, seen = Store(str(tmp_path)), []
     store.run("demo").write_json("stop.json", {"reason": "jobs.stop"})
-    monkeypatch.setattr(run, "_train_together", lambda *_: seen.append(store.run("demo").exists("stop.json")))
+    store.run("demo").write_json("sweep/given_up.json", {"seed": "its loss was nan"})
+    kept = ("stop.json", "sweep/given_up.json")
+    monkeypatch.setattr(run, "_train_together", lambda *_: seen.extend(store.run("demo").exists(name) for name in kept))
     monkeypatch.setattr(run, "_evaluate", lambda *_: None)
     with pytest.raises(Preempted):  # nothing was evaluated
         run_sweep(load_config("demo", overrides=["sweep.k=2"]), store)
-    assert seen == [False]
+    assert seen == [False, False]
 
 
 def test_optuna_learns_from_the_figures_and_ends_near_the_best(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
 from app.artifacts.store import Folder, Store
 from app.config.load import load_config, resolved
 from app.config.schema import Config
-from app.core.errors import CorpusError, NonFiniteLoss, Preempted, StorageError
+from app.core.errors import CorpusError, NonFiniteLoss, NotTrained, Preempted, StorageError
 from app.core.records import JsonObject
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
@@ -95,6 +95,36 @@ def test_an_error_that_would_come_again_is_a_figure_and_not_tried_again(
     monkeypatch.setattr(tuning, "run_everything", run_everything)
     named_trial(driver(tmp_path), {"a": resolved(load_config("demo"))}, {"run": "a"})
     assert reported == [{"mean_log_ratio": float("inf"), **expected}]
+
+
+def test_what_a_trial_has_given_up_is_not_trained_again_by_a_later_one_that_needs_it(
+    tiny_run: tuple[Config, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[dict[str, Any]]
+) -> None:
+    config, store = tiny_run
+    here, made = Driver(store, str(tmp_path), Store(str(tmp_path)).run("sweep")), list[str]()
+    lineage = Lineage(config, store)
+    seed, dense = lineage.seed.key, lineage.baselines[0].key
+
+    def run_everything(config: Config, _store: Store, _stops: Folder) -> JsonObject:
+        made.append(config.run.name)
+        if config.allocation.k == 1:
+            raise NotTrained("1 model was not trained", lost)
+        return {}
+
+    monkeypatch.setattr(tuning, "run_everything", run_everything)
+    said = []
+    for lost in ({seed: "its loss was nan"}, {dense: "no memory"}):
+        here.stops.remove("sweep/given_up.json")
+        for k, random_seed in ((1, 0), (2, 0), (2, 1)):
+            chosen_trial(here, resolved(config), {"k": k, "random_seed": random_seed})
+        assert tuning.given_up(here) == lost
+        said.append([found.get("failed") for found in reported[-3:]])
+    assert said == [
+        ["1 model was not trained", "the seed was given up in an earlier trial: its loss was nan", None],
+        ["1 model was not trained", "dense was given up in an earlier trial: no memory", None],
+    ]
+    # Those that need what was given up are not begun; of another random seed nothing was.
+    assert made == ["tiny.k-1.random_seed-0", "tiny.k-2.random_seed-1"] * 2
 
 
 def test_a_stop_of_the_sweep_ends_a_trial_before_its_next_stage(
