@@ -95,7 +95,7 @@ def stages(folder: str, near_duplicates: bool, cuts: Sequence[str]) -> JsonObjec
     the start of Ray's first workers is then in the same stage at all sizes.
     """
     cpu, clock = defaultdict[str, float](float), defaultdict[str, float](float)
-    with _watched() as watch, ray_session(load_config("demo").cluster):
+    with watched() as watch, ray_session(load_config("demo").cluster):
         planned = [(stage, cut, "off") for cut in cuts for stage in _STAGES]
         planned += [("shard_near_duplicates", cuts[0], "minhash")] if near_duplicates else []
         for stage, cut, duplicates in planned:
@@ -150,7 +150,8 @@ def is_worker(command: Sequence[str]) -> bool:
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[Watch]:
+def watched() -> Iterator[Watch]:
+    """A watch that looks again and again while this is open."""
     watch, ended = Watch(), threading.Event()
 
     def look() -> None:
