@@ -48,6 +48,8 @@ _BASE_DOCUMENTS, _MORE_DOCUMENTS, _AT_LANGUAGES = 15, (50, 100, 200), 25
 _TOKENS_OF_A_DOCUMENT = 100
 """What training takes of each, about: so that its tokens follow languages and documents."""
 _FLEET, _FLEET_STEPS, _STEP_TOKENS = 64, 20, 2048
+_ALONE = ("eo", "ia", "ie")
+"""Constructed languages: of no family, from which a typological cut could borrow what URIEL does not know of them."""
 _MAKE = {"shard": make_shards, "seed": make_seed, "tokenize": make_tokens}
 
 
@@ -170,9 +172,11 @@ def route(lineage: Lineage) -> None:
 
 
 def _lineage(folder: str, languages: int, documents: int, strategy: str, k: int, tokens: int) -> Lineage:
+    known = [lang for lang in almanac_languages() if lang not in _ALONE]
     overrides = [
         "run.name=languages",
-        f"corpus.languages={','.join(almanac_languages()[:languages])}",
+        f"corpus.languages={','.join(known[:languages])}",
+        "allocation.fallback=family",
         f"corpus.documents_per_language={documents}",
         f"corpus.validation_documents_per_language={max(2, documents // 10)}",
         "evaluation.max_documents_per_language=1000",
