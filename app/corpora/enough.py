@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from app.corpora.base import SourceFile
 
+_MOST_GROWTH = 4
+
 
 def needed_bytes(weights: Mapping[str, float], budget_tokens: int, epochs: float, bytes_per_token: float) -> int:
     """Training text that the language with the largest weight needs at least, UTF-8 bytes.
@@ -25,7 +27,8 @@ def next_files(files: Sequence[SourceFile], needed: int, read: Mapping[int, Mapp
 
     needed: training text of each language, bytes. ``read``: of each file of the rounds before, its training text by
     language. The first round is one file of each language, and every file that is held out or whose language only its
-    rows tell. Each later one is as many files of a language as it still lacks by the files before.
+    rows tell. Each later one is as many files of a language as it still lacks by the files before, at most four times
+    as many as they are.
     """
     if not read:
         # Backwards, so that the first file of each language is the one that stays.
@@ -41,8 +44,10 @@ def next_files(files: Sequence[SourceFile], needed: int, read: Mapping[int, Mapp
         before = sum(file.lang == lang and _is_counted(file) and n in read for n, file in enumerate(files))
         lacking = needed - held
         if lacking > 0:
-            # Where nothing was found yet nothing can be estimated: as many files again are read.
-            chosen += numbers[: math.ceil(lacking * before / held) if held else before]
+            # Where nothing was found yet nothing can be estimated: as many files again are read. Where little was, the
+            # files before may be odd ones, and what follows from them would be the whole language.
+            estimated = math.ceil(lacking * before / held) if held else before
+            chosen += numbers[: min(estimated, _MOST_GROWTH * before)]
     return sorted(chosen)
 
 

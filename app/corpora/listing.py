@@ -94,7 +94,7 @@ class _Walk:
             for entry in self._entries(folder):
                 if entry.name.startswith("."):
                     self._leave(entry, "hidden")
-                elif not entry.is_dir():
+                elif not _is_folder(entry):
                     yield Path(entry.path)
                 elif level != most_levels:
                     (links if entry.is_symlink() else waiting).append((Path(entry.path), level + 1))
@@ -119,7 +119,19 @@ class _Walk:
         return True
 
     def _leave(self, entry: os.DirEntry[str] | Path, why: str) -> None:
-        self._unread.append(Unread(Path(entry).relative_to(self._base).as_posix(), why))
+        self._unread.append(Unread(_printable(Path(entry).relative_to(self._base).as_posix()), why))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _printable(name: str) -> str:
+    """With the bytes of a name that is not UTF-8 as ``\\xe9``: neither a log nor JSON could hold them."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _unique(base: Path, paths: Iterable[Path], unread: list[Unread]) -> Iterator[Listed]:
@@ -127,7 +139,10 @@ def _unique(base: Path, paths: Iterable[Path], unread: list[Unread]) -> Iterator
     first: dict[str, str] = {}
     for path in sorted(paths, key=lambda path: (path.is_symlink(), path.as_posix())):
         name, real = path.relative_to(base).as_posix(), os.path.realpath(path)
-        if not path.exists():
+        if (shown := _printable(name)) != name:
+            size = path.stat().st_size if path.is_file() else 0
+            unread.append(Unread(shown, "its name is not UTF-8: rename it, or its folder", size, is_loss=True))
+        elif not path.exists():
             unread.append(Unread(name, "a broken link: the file that it names is not there", is_loss=True))
         elif not path.is_file():
             unread.append(Unread(name, "neither a file nor a folder"))

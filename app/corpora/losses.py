@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.core.errors import CorpusError
 from app.core.units import format_bytes
-from app.corpora.base import Reason, SourceFile, Survey
+from app.corpora.base import Reason, SourceFile, Unread
 from app.corpora.shards import Sidecar
 from app.corpora.unread import tell_unread
 
@@ -68,9 +68,11 @@ def tell_poor_files(poor: Sequence[PoorFile], named: int) -> list[str]:
     return [*map(str, poor[:_TOLD]), f"and {len(poor) - _TOLD} more files, {card}"]
 
 
-def refuse_most_lost(place: str, files: Sequence[SourceFile], survey: Survey, poor: Sequence[PoorFile]) -> None:
-    """Raise CorpusError if more than half of the input's bytes, unread files with it, could not be read."""
-    unread = [file for file in survey.unread if file.is_loss]
+def refuse_most_lost(place: str, files: Sequence[SourceFile], left: Sequence[Unread], poor: Sequence[PoorFile]) -> None:
+    """Raise CorpusError if more than half of the bytes could not be read. files: that were read; left: unread ones of
+    the same input, none where only a part of it was read on purpose.
+    """
+    unread = [file for file in left if file.is_loss]
     lost = sum(file.size_bytes for file in unread) + sum(file.size_bytes * file.share for file in poor)
     total = sum(file.size_bytes for file in unread) + sum(file.size_bytes or 0 for file in files)
     if lost > total / 2:

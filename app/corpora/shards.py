@@ -34,6 +34,8 @@ SHARD_SCHEMA = pa.schema(
 KEPT_REJECTS = 1000
 """Of a source file, with a sample."""
 _HELD_PARTS = 4
+_HELD_ROWS = 500_000
+"""A document takes some 360 bytes of memory beside its text: of sentences that is most of it."""
 Group = tuple[str, str]
 """Language and split."""
 
@@ -56,24 +58,30 @@ class Sidecar:
 class Cuts:
     """Where the parts of a source file end, from the sizes of its documents in their order.
 
-    ``part_bytes``: text bytes per part. Held is at most four times this however many groups the file mixes: then the
-    largest part is written early.
+    ``part_bytes``: text bytes per part. Held is at most four times this, and half a million documents, however many
+    groups the file mixes: then the largest part is written early.
     """
 
     def __init__(self, part_bytes: int) -> None:
         self._part_bytes = part_bytes
-        self._open: dict[Group, int] = {}
-        self._held = 0
+        self._bytes: dict[Group, int] = {}
+        self._rows: dict[Group, int] = {}
+        self._held = self._held_rows = 0
 
     def add(self, group: Group, size: int) -> Group | None:
         """Count the next document; return the group whose part ends with it, if one does."""
-        self._open[group] = self._open.get(group, 0) + size
+        self._bytes[group] = self._bytes.get(group, 0) + size
+        self._rows[group] = self._rows.get(group, 0) + 1
         self._held += size
-        if self._open[group] < self._part_bytes and self._held < _HELD_PARTS * self._part_bytes:
+        self._held_rows += 1
+        if self._bytes[group] >= self._part_bytes or self._held >= _HELD_PARTS * self._part_bytes:
+            largest = max(self._bytes, key=lambda group: self._bytes[group])
+        elif self._held_rows >= _HELD_ROWS:
+            largest = max(self._rows, key=lambda group: self._rows[group])
+        else:
             return None
-        largest = max(self._open, key=lambda group: self._open[group])
-        self._held -= self._open[largest]
-        self._open[largest] = 0
+        self._held -= self._bytes.pop(largest)
+        self._held_rows -= self._rows.pop(largest)
         return largest
 
 

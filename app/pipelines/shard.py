@@ -62,7 +62,9 @@ def make_shards(lineage: Lineage) -> Made:
     count = functools.partial(count_duplicates, config, stage)
     card, poor = make_card(stage, read, survey, known_languages() if _is_identified(config) else None, count)
     tell_card(card, poor, f"{stage.uri}/{REJECTS}")
-    refuse_most_lost(_place(config), list(read.values()), survey, poor)
+    # Of a part that was read on purpose, all unread files beside it would be most of it; the listing judged them.
+    whole = len(read) == len(files) and not config.corpus.max_files_per_language
+    refuse_most_lost(_place(config), list(read.values()), survey.unread if whole else (), poor)
     if not card.documents:
         raise CorpusError(
             f"no usable document in {len(read)} files of {_place(config)}"

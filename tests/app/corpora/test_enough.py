@@ -36,6 +36,11 @@ def test_files_that_hold_nothing_are_doubled() -> None:
     assert rounds(5, {"de": [0, 0, 0, 5, 5, 5, 5, 5], "sw": [9, 9]}) == [[0, 8, 10, 11], [1], [2, 3]]
 
 
+def test_a_poor_first_file_does_not_bring_the_whole_language_at_once() -> None:
+    # 1 of 45 by one file would be 44 more; at most four times what was read before: 4, then the 8 lacking by 7.4 a file.
+    assert rounds(45, {"de": [1, 9, 9, 9, 9, 9, 9, 9], "sw": [45, 0]}) == [[0, 8, 10, 11], [1, 2, 3, 4], [5, 6]]
+
+
 def test_text_of_a_language_in_other_files_counts() -> None:
     assert next_files(FILES, 45, {0: {"de": 20}, 11: {"de": 25}, 8: {"sw": 45}, 10: {}}) == []
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,29 @@ def test_a_file_is_listed_once_and_a_broken_link_is_a_loss(tmp_path: Path) -> No
         ".hidden": ("hidden", False),
         "a": ("a link to b, which is listed already", False),
         "gone": ("a broken link", True),
+    }
+
+
+def test_a_link_to_itself_is_a_broken_one(tmp_path: Path) -> None:
+    _touch(tmp_path, "a")
+    (tmp_path / "loop").symlink_to("loop")
+    listing = list_files(str(tmp_path))
+    assert _names(listing) == ["a"]
+    assert [(file.name, file.is_loss) for file in listing.unread] == [("loop", True)]
+
+
+def test_a_name_that_is_not_utf8_is_a_loss_with_its_bytes_written_out(tmp_path: Path) -> None:
+    _touch(tmp_path, "de/a")
+    strange = os.fsdecode(b"caf\xe9")
+    (tmp_path / strange).mkdir()
+    (tmp_path / strange / "b").write_text("twelve bytes")
+    (tmp_path / strange / ".hidden").touch()
+    listing = list_files(str(tmp_path))
+    assert _names(listing) == ["de/a"]
+    found = {file.name: (file.why, file.size_bytes, file.is_loss) for file in listing.unread}
+    assert found == {
+        "caf\\xe9/b": ("its name is not UTF-8: rename it, or its folder", 12, True),
+        "caf\\xe9/.hidden": ("hidden", 0, False),
     }
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.core.errors import CorpusError
-from app.corpora.base import SourceFile, Survey, Unread
+from app.corpora.base import SourceFile, Unread
 from app.corpora.losses import find_poor_files, refuse_most_lost, tell_poor_files
 from app.corpora.shards import Sidecar
 
@@ -46,11 +46,11 @@ def test_more_than_half_lost_by_bytes_is_refused_and_half_is_not() -> None:
     files = [SourceFile("a", size_bytes=100), SourceFile("b", size_bytes=60)]
     poor = find_poor_files(files, [_sidecar(9), _sidecar(0, bad_json=1)])
     unread = [Unread("c", "no known kind", 40, is_loss=True), Unread("d", "test split", 4000)]
-    refuse_most_lost("place", files, Survey(unread=tuple(unread)), poor)
+    refuse_most_lost("place", files, unread, poor)
     unread[0] = Unread("c", "no known kind", 41, is_loss=True)
     with pytest.raises(CorpusError, match=r"place: about 101 B of 201 B .*b: no document; bad_json 1.*\(c\)"):
-        refuse_most_lost("place", files, Survey(unread=tuple(unread)), poor)
+        refuse_most_lost("place", files, unread, poor)
 
 
 def test_nothing_is_lost_of_generated_text_that_has_no_size() -> None:
-    refuse_most_lost("place", [SourceFile("a")], Survey(), find_poor_files([SourceFile("a")], [_sidecar(0)]))
+    refuse_most_lost("place", [SourceFile("a")], [], find_poor_files([SourceFile("a")], [_sidecar(0)]))

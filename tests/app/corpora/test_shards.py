@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from app.artifacts.store import Folder
 from app.core.records import Document
+from app.corpora import shards
 from app.corpora.base import Reject, SourceFile, document_id, split_of
-from app.corpora.shards import SHARD_SCHEMA, Sidecar, part_names, read_documents, read_part, shard_file
+from app.corpora.pieces import cut_parts
+from app.corpora.shards import SHARD_SCHEMA, Cuts, Sidecar, part_names, read_documents, read_part, shard_file
 
 
 def _document(lang: str, text: str) -> Document:
@@ -79,6 +83,17 @@ def test_rejects_are_counted_by_reason_and_a_thousand_are_kept(tmp_path: Path) -
     (file,) = (tmp_path / "rejects").iterdir()
     kept = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     assert kept[3] == {"file": "rows", "line": 3, "reason": "bad_json", "sample": "torn 3 é"} and len(kept) == 1000
+
+
+def test_many_short_documents_end_a_part_early_and_pieces_are_cut_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "_HELD_ROWS", 4)
+    de, fr = ("de", "train"), ("fr", "train")
+    cuts = Cuts(100)
+    order = [(de, 1), (fr, 30), (de, 1), (de, 1), (fr, 30), (fr, 50), (de, 1), (de, 1), (de, 1)]
+    # The fourth that is held ends the part with the most documents; 30 + 30 + 50 bytes end one by their size.
+    assert [cuts.add(*one) for one in order] == [None, None, None, de, None, fr, None, None, None]
+    ends = [(cut.group, cut.start, cut.end) for cut in cut_parts(order, 100)]
+    assert ends == [(de, 0, 3), (fr, 0, 3), (de, 3, 6)]
 
 
 def test_parts_are_of_the_size_asked_for_and_memory_is_bounded_in_many_languages(tmp_path: Path) -> None:

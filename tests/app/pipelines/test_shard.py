@@ -159,6 +159,19 @@ def test_input_that_is_mostly_unreadable_stops_with_the_reason(ray_running: None
         make_shards(Lineage(_config(tmp_path, tmp_path / "in"), Store(str(tmp_path))))
 
 
+@pytest.mark.parametrize("part", ["corpus.max_files_per_language=1", "corpus.enough_for_budget=true"])
+def test_what_is_unread_beside_all_text_says_nothing_of_a_part_of_it(
+    ray_running: None, tmp_path: Path, part: str
+) -> None:
+    assert ray_running is None
+    for number in range(8):
+        _write(tmp_path / "in", f"de/{number}.jsonl", *({"text": f"{number} {line:098d}"} for line in range(40)))
+    (tmp_path / "in/paper.pdf").write_bytes(b"x" * 8000)  # more than a file, less than all of them
+    config = _config(tmp_path, tmp_path / "in", part, "corpus.languages=de", "training.budget_tokens=64")
+    shards = make_shards(Lineage(config, Store(str(tmp_path))))["shards"]
+    assert shards.read_json("data_card.json")["documents"] and len(list(Path(shards.local()).glob("sidecars/*"))) == 1
+
+
 def test_a_language_without_held_out_text_stops_before_training_and_again(ray_running: None, tmp_path: Path) -> None:
     assert ray_running is None
     for lang, number in (("de", 60), ("sw", 1)):
