@@ -76,7 +76,7 @@ experiment-seeds: setup ## the same with three random seeds each: make experimen
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-seeds CORPUS=<folder in mC4's layout>"; exit 2; }
 	$(RUN) -m benchmarks.experiment_seeds --corpus "$(CORPUS)"
 
-experiment-groupings: setup ## every way of grouping languages on it: make experiment-groupings CORPUS=<folder in mC4's layout>
+experiment-groupings: setup ## every way of cutting it into eight: make experiment-groupings CORPUS=<folder in mC4's layout>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-groupings CORPUS=<folder in mC4's layout>"; exit 2; }
 	$(RUN) -m benchmarks.experiment_groupings --corpus "$(CORPUS)"
 
@@ -99,5 +99,5 @@ constraints: ## refresh constraints.txt from what is installed in .venv
 	grep '^#' constraints.txt | cat - constraints.new > constraints.tmp
 	mv constraints.tmp constraints.txt && rm constraints.new
 
-clean: ## remove the demo's artifacts and the caches
+clean: ## remove artifacts/ (every run and model of the default store) and the caches
 	rm -rf artifacts .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The only module that spells a path of the artifact tree (docs/artifacts.md shows the same tree).
+"""The only module that spells a path of the artifact tree of runs and stages (docs/artifacts.md shows the same tree).
 
 All names are relative to ``artifacts.root`` and use forward slashes, so they work on any fsspec filesystem.
 """

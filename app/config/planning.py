@@ -69,7 +69,10 @@ class PlanningConfig(Section):
     restart_seconds: NonNegativeFloat = 300.0
     """From an interruption until the model trains on another machine, seconds; the page of a run shows yours."""
     simulate: bool = False
-    """Draw interruptions and show the spread of time and money on spot GPUs too (`--simulate`)."""
+    """Draw interruptions and show the spread of time and money on spot GPUs too (`--simulate`).
+
+    It needs `training.gpus_per_expert`.
+    """
     draws: PositiveInt = 200
     """Fleets that are drawn for each figure of `simulate`."""
     copy_bytes_per_second: PositiveFloat = 2e9

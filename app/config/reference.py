@@ -42,7 +42,9 @@ def _rows(section: type[BaseModel], prefix: str) -> list[str]:
             rows += _rows(kind, f"{prefix}{name}.")
             continue
         default = json.dumps(getattr(section(), name), ensure_ascii=False, default=BaseModel.model_dump)
-        rows.append(f"| `{prefix}{name}` | {_type(field)} | `{default}` | {field.description} |")
+        # A row of a Markdown table ends with its line.
+        meaning = " ".join((field.description or "").split())
+        rows.append(f"| `{prefix}{name}` | {_type(field)} | `{default}` | {meaning} |")
     return rows
 
 

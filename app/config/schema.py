@@ -196,12 +196,16 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     """Training."""
     baselines: dict[BaselineName, BaselineConfig] = Field(default={"dense": BaselineConfig()})
-    """Dense models to compare with, by name. `dense`, the one that wins are counted against, is always there.
+    """Dense models to compare with, by name, which begins with `dense`.
 
+    `dense` itself, the one that wins are counted against, is always there.
     `--set baselines.NAME=null` takes out one that a preset has.
     """
     merges: dict[MergeName, MergeConfig] = Field(default={})
-    """Single models averaged from the experts, by name (`merged`, `merged_de`, ...); evaluation scores them too."""
+    """Single models averaged from the experts, by name, which begins with `merged` (`merged`, `merged_de`, ...).
+
+    Evaluation scores them too.
+    """
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
     adaptation: AdaptationConfig = AdaptationConfig()

@@ -37,7 +37,7 @@ def test_files_that_hold_nothing_are_doubled() -> None:
 
 
 def test_a_poor_first_file_does_not_bring_the_whole_language_at_once() -> None:
-    # 1 of 45 by one file would be 44 more; at most four times what was read before: 4, then the 8 lacking by 7.4 a file.
+    # 1 of 45 by one file would be 44 more; at most four times as many are read: 4, then 8 by 7.4 a file.
     assert rounds(45, {"de": [1, 9, 9, 9, 9, 9, 9, 9], "sw": [45, 0]}) == [[0, 8, 10, 11], [1, 2, 3, 4], [5, 6]]
 
 
