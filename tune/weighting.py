@@ -48,7 +48,7 @@ def best_weighting(config: Config, store: Store) -> JsonObject:
     best = tried[int(order[0])]
     found, before = mean_log_ratios(halves[1], [best, Candidate(own)]).tolist()
     posterior = best.settings if best.settings.name == "posterior" else WeightingSettings()
-    told = told_priors(halves, posterior, detected_languages(config, store))
+    told = told_priors(halves, posterior, detected_languages(config, store, kept.documents.doc_ids))
     # Backwards, so that of equal priors the first name stays.
     names = {prior: name for name, prior in reversed(priors.items())}
     rows = [[_named(tried[place], names), change_of_log(figures[place])] for place in order[:_SHOWN].tolist()]

@@ -17,7 +17,8 @@ def test_every_scored_document_with_letters_has_the_language_that_its_first_toke
     tiny_run: tuple[Config, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, kept, _ = read_kept(*tiny_run)
-    found = detected_languages(*tiny_run)
+    names = kept.documents.doc_ids
+    found = detected_languages(*tiny_run, names)
     assert set(found) <= set(kept.documents.doc_ids) and len(found) > 0.9 * len(kept.documents)
     # Scripts of their own cannot be taken for one another.
     own = dict(zip(kept.documents.doc_ids, kept.documents.langs, strict=True))
@@ -29,8 +30,9 @@ def test_every_scored_document_with_letters_has_the_language_that_its_first_toke
         read.append((text, among))
 
     monkeypatch.setattr(detected, "most_likely", noted)
-    assert detected_languages(*tiny_run) == {}
-    assert len(read) == kept.of and {among for _, among in read} == {("de", "en", "hi", "ja")}
+    assert detected_languages(*tiny_run, names[:9]) == {}
+    assert len(read) == 9 and detected_languages(*tiny_run, names) == {}
+    assert len(read) == 9 + kept.of and {among for _, among in read} == {("de", "en", "hi", "ja")}
     assert max(len(text) for text, _ in read) < BEGINNING * 20
 
 
@@ -41,10 +43,11 @@ def test_without_the_library_nothing_is_detected_and_the_extra_is_named(
         raise ConfigError("takes the extra langid")
 
     monkeypatch.setattr(detected, "most_likely", missing)
-    assert detected_languages(*tiny_run) == {}
+    _, kept, _ = read_kept(*tiny_run)
+    assert detected_languages(*tiny_run, kept.documents.doc_ids) == {}
     assert "the languages of documents are not detected: takes the extra langid" in caplog.text
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingArtifact, match=r"runs/demo holds no run"):
-        detected_languages(load_config("demo"), Store(str(tmp_path)))
+        detected_languages(load_config("demo"), Store(str(tmp_path)), [])
