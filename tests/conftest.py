@@ -15,6 +15,7 @@ def _temporary_files_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Ite
     """What libraries, Ray and processes that are killed leave in the temporary folder goes with the session."""
     tmp_path_factory.getbasetemp()  # pytest keeps its own, of a few sessions, to be looked at after a failure
     folder = tempfile.mkdtemp(prefix="x")  # short: Ray's sockets have long names
+    Path(folder, "ray").mkdir()  # where Ray's own test clusters write an address, and do not make the folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
