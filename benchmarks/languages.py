@@ -183,6 +183,7 @@ def _lineage(folder: str, languages: int, documents: int, strategy: str, k: int,
         f"allocation.strategy={strategy}",
         f"allocation.k={k}",
         f"training.budget_tokens={tokens}",
+        "training.budget_split=equal",
         f"training.tokens_per_step={_STEP_TOKENS}",
         f"artifacts.root={folder}",
     ]
