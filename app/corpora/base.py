@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from app.core.records import Document, JsonObject
 
-READING_VERSION = 3
+READING_VERSION = 2
 """Raised when the same files give other documents than before: part of the shards' key."""
 
 Reason = Literal[

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from app.corpora.base import SourceFile
 
-_MOST_GROWTH = 4
+MOST_GROWTH = 4
+"""A round reads at most so many times the files of a language that were read before it: part of the shards' key."""
 
 
 def needed_bytes(weights: Mapping[str, float], budget_tokens: int, epochs: float, bytes_per_token: float) -> int:
@@ -47,7 +48,7 @@ def next_files(files: Sequence[SourceFile], needed: int, read: Mapping[int, Mapp
             # Where nothing was found yet nothing can be estimated: as many files again are read. Where little was, the
             # files before may be odd ones, and what follows from them would be the whole language.
             estimated = math.ceil(lacking * before / held) if held else before
-            chosen += numbers[: min(estimated, _MOST_GROWTH * before)]
+            chosen += numbers[: min(estimated, MOST_GROWTH * before)]
     return sorted(chosen)
 
 

@@ -17,7 +17,7 @@ from app.corpora.places import Place, place_of
 from app.corpora.readers import SUFFIXES, is_readable, language_in, read_file, read_rows
 from app.corpora.streams import ARCHIVES, CORRUPT
 from app.corpora.traps import refuse_traps
-from app.corpora.unread import OTHER_LANGUAGE, UNKNOWN_KIND, refuse_most_unread, sift, tell_unread
+from app.corpora.unread import BEYOND_THE_LIMIT, OTHER_LANGUAGE, UNKNOWN_KIND, refuse_most_unread, sift, tell_unread
 
 _Placed = tuple[Listed, Place]
 
@@ -83,9 +83,7 @@ class FilesCorpus:
         refuse_traps(file.uri for file in files)
         limited = first_files(files, self._settings.max_files_per_language)
         read = {file.uri for file in limited}
-        others += [
-            Unread(self._names[f.uri], "beyond corpus.max_files_per_language") for f in files if f.uri not in read
-        ]
+        others += [Unread(self._names[f.uri], BEYOND_THE_LIMIT) for f in files if f.uri not in read]
         understood = _understood(self._where, [(f, p) for f, p in kept if f.uri in read], wanted)
         return limited, Survey(tuple(understood), (*unread, *others))
 

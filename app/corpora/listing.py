@@ -15,6 +15,7 @@ from fsspec.utils import glob_translate
 from app.core.errors import CorpusError
 from app.corpora.base import Unread
 from app.corpora.streams import local_path
+from app.corpora.unread import STRANGE_NAME
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -54,7 +55,9 @@ def _list_local(path: Path) -> Listing:
     # Links stay: in the Hub's cache a link has the file's name, and what it names is a hash.
     path = Path(os.path.normpath(path))
     if path.is_file():
-        return Listing(PurePosixPath(path.parent), [Listed(str(path), PurePosixPath(path.name), path.stat().st_size)])
+        listing = Listing(PurePosixPath(path.parent))
+        listing.files = list(_unique(path.parent, [path], listing.unread))
+        return listing
     if path.is_dir() or not _MAGIC.search(str(path)):
         pattern, base = None, path
     else:
@@ -141,7 +144,7 @@ def _unique(base: Path, paths: Iterable[Path], unread: list[Unread]) -> Iterator
         name, real = path.relative_to(base).as_posix(), os.path.realpath(path)
         if (shown := _printable(name)) != name:
             size = path.stat().st_size if path.is_file() else 0
-            unread.append(Unread(shown, "its name is not UTF-8: rename it, or its folder", size, is_loss=True))
+            unread.append(Unread(shown, STRANGE_NAME, size, is_loss=True))
         elif not path.exists():
             unread.append(Unread(name, "a broken link: the file that it names is not there", is_loss=True))
         elif not path.is_file():

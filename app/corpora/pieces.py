@@ -36,8 +36,10 @@ from app.corpora.shards import (
     write_rejects,
 )
 
-PIECE = "piece.json"
-"""Written last, so it marks a piece as complete."""
+PIECE = "piece-2.json"
+"""Written last, so it marks a piece as complete. How it was cut follows from its order by the rule with this number
+(``Cuts``), and is not kept: what an older version of the code has cut is read again.
+"""
 _ORDER = "order.bin"
 _NUMBER = 0
 """Of the only source file in a piece's folder."""

@@ -56,8 +56,8 @@ def refuse_most_unread(place: str, read: Sequence[_Sized], unread: Sequence[Unre
     """Raise CorpusError if what is lost is more than what is read, by bytes or by number of files meant as text."""
     lost = [file for file in unread if file.is_loss]
     lost_bytes, read_bytes = sum(file.size_bytes for file in lost), sum(file.size_bytes or 0 for file in read)
-    # Files of unknown kinds count by bytes alone: many small ones may lie beside any corpus.
-    missing = [file for file in lost if file.why != UNKNOWN_KIND]
+    # Files that are of unknown kinds, or may be, count by bytes alone: many small ones may lie beside any corpus.
+    missing = [file for file in lost if file.why not in (UNKNOWN_KIND, STRANGE_NAME)]
     if lost_bytes > read_bytes or len(missing) > len(read):
         raise CorpusError(
             f"{place}: most of it would not be read: {_count(lost)} with {format_bytes(lost_bytes)}, against"
@@ -67,6 +67,8 @@ def refuse_most_unread(place: str, read: Sequence[_Sized], unread: Sequence[Unre
 
 
 UNKNOWN_KIND = "no known kind of text file"
+STRANGE_NAME = "its name is not UTF-8: rename it, or its folder"
+BEYOND_THE_LIMIT = "beyond corpus.max_files_per_language"
 OTHER_LANGUAGE = "their language is not one of corpus.languages"
 
 

@@ -15,6 +15,7 @@ from app.config.schema import Config
 from app.config.training import BaselineConfig
 from app.core.records import JsonValue
 from app.corpora.base import READING_VERSION, Corpus
+from app.corpora.enough import MOST_GROWTH
 from app.evaluation.scores import BLOCK_TOKENS
 from app.lineage.settings import language_quality, source_weights, weighting_settings
 
@@ -102,7 +103,8 @@ def _screening_fields(config: Config) -> dict[str, JsonValue]:
     if corpus.enough_for_budget:
         # All that decides how many files are read, the planner's guess of a token's bytes among it.
         per_token, factors = config.planning.text_bytes_per_token, dict(language_quality(config))
-        fields["enough"] = [config.training.budget_tokens, corpus.mixture_max_epochs, per_token, factors]
+        budget, epochs = config.training.budget_tokens, corpus.mixture_max_epochs
+        fields["enough"] = [budget, epochs, per_token, factors, MOST_GROWTH]
     if sources := source_weights(config):
         fields["source_weights"] = {"column": corpus.columns.source, "weights": sources}
     return fields

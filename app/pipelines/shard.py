@@ -21,6 +21,7 @@ from app.corpora.pieces import PIECE, write_piece
 from app.corpora.screening import screen
 from app.corpora.shards import read_sidecar, shard_file
 from app.corpora.sources import open_corpus
+from app.corpora.unread import BEYOND_THE_LIMIT
 from app.fleet.ray_session import ray_session
 from app.lineage.lineage import Lineage
 from app.lineage.runs import Made
@@ -63,7 +64,7 @@ def make_shards(lineage: Lineage) -> Made:
     card, poor = make_card(stage, read, survey, known_languages() if _is_identified(config) else None, count)
     tell_card(card, poor, f"{stage.uri}/{REJECTS}")
     # Of a part that was read on purpose, all unread files beside it would be most of it; the listing judged them.
-    whole = len(read) == len(files) and not config.corpus.max_files_per_language
+    whole = len(read) == len(files) and all(file.why != BEYOND_THE_LIMIT for file in survey.unread)
     refuse_most_lost(_place(config), list(read.values()), survey.unread if whole else (), poor)
     if not card.documents:
         raise CorpusError(

@@ -71,6 +71,10 @@ def test_a_name_that_is_not_utf8_is_a_loss_with_its_bytes_written_out(tmp_path: 
         "caf\\xe9/b": ("its name is not UTF-8: rename it, or its folder", 12, True),
         "caf\\xe9/.hidden": ("hidden", 0, False),
     }
+    alone = os.fsdecode(b"\xe9.jsonl")
+    (tmp_path / alone).write_text("twelve bytes")
+    listing = list_files(str(tmp_path / alone))
+    assert not listing.files and [file.name for file in listing.unread] == ["\\xe9.jsonl"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from app.artifacts.store import Folder
 from app.core.records import Document
 from app.corpora.base import Reject, SourceFile, document_id
-from app.corpora.pieces import Cut, cut_parts, join_part, plan_join, write_piece
+from app.corpora.pieces import PIECE, Cut, cut_parts, join_part, plan_join, write_piece
 from app.corpora.shards import shard_file
 
 FILE = SourceFile("in/a.jsonl", "de")
@@ -89,4 +89,4 @@ def test_lines_of_screened_documents_count_rows_and_those_of_bad_rows_count_line
 def test_a_torn_span_makes_no_piece(tmp_path: Path) -> None:
     torn = [Reject(FILE.uri, 1, "corrupt_stream", "OSError"), Reject(FILE.uri, 2, "range_end", "")]
     assert write_piece(torn, FILE, Folder(str(tmp_path)), 0.2, 1000) is None
-    assert not (tmp_path / "piece.json").exists()
+    assert not (tmp_path / PIECE).exists()

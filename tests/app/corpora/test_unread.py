@@ -6,7 +6,7 @@ import pytest
 
 from app.core.errors import CorpusError
 from app.corpora.base import SourceFile, Unread
-from app.corpora.unread import OTHER_LANGUAGE, refuse_most_unread, sift, tell_unread
+from app.corpora.unread import OTHER_LANGUAGE, STRANGE_NAME, UNKNOWN_KIND, refuse_most_unread, sift, tell_unread
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize 12345\n"
 
@@ -46,3 +46,11 @@ def test_what_is_left_on_purpose_is_never_too_much() -> None:
     refuse_most_unread("place", read, [Unread("b", "no kind", 10, is_loss=True)])
     with pytest.raises(CorpusError, match=r"^place: most of it would not be read: 1 file with 11 B, against 1 files"):
         refuse_most_unread("place", read, [Unread("b", "no kind", 11, is_loss=True)])
+
+
+@pytest.mark.parametrize("why", [UNKNOWN_KIND, STRANGE_NAME])
+def test_many_small_files_of_what_may_be_no_text_are_judged_by_their_bytes_alone(why: str) -> None:
+    read = [SourceFile("a", size_bytes=10)]
+    refuse_most_unread("place", read, [Unread(f"{n}", why, 2, is_loss=True) for n in range(5)])
+    with pytest.raises(CorpusError, match="5 files"):
+        refuse_most_unread("place", read, [Unread(f"{n}", "broken", 2, is_loss=True) for n in range(5)])

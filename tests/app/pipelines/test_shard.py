@@ -172,6 +172,16 @@ def test_what_is_unread_beside_all_text_says_nothing_of_a_part_of_it(
     assert shards.read_json("data_card.json")["documents"] and len(list(Path(shards.local()).glob("sidecars/*"))) == 1
 
 
+def test_a_limit_that_leaves_no_file_out_lets_nothing_pass(ray_running: None, tmp_path: Path) -> None:
+    assert ray_running is None
+    _write(tmp_path / "in", "de/a.jsonl", *({"text": f"{line:098d}"} for line in range(40)))
+    _write(tmp_path / "in", "de/b.jsonl", *({"body": f"{line:098d}"} for line in range(40)))
+    (tmp_path / "in/paper.pdf").write_bytes(b"x" * 3000)  # less than the text; with the poor file more than half
+    config = _config(tmp_path, tmp_path / "in", "corpus.max_files_per_language=5", "corpus.languages=de")
+    with pytest.raises(CorpusError, match=r"could not be read: .*b\.jsonl: no document"):
+        make_shards(Lineage(config, Store(str(tmp_path))))
+
+
 def test_a_language_without_held_out_text_stops_before_training_and_again(ray_running: None, tmp_path: Path) -> None:
     assert ray_running is None
     for lang, number in (("de", 60), ("sw", 1)):
