@@ -24,6 +24,7 @@ AXES: Mapping[str, str] = {
     "power": "evaluation.power",
     "top_m": "evaluation.top_m",
     "learning_rate": "training.learning_rate",
+    "tokens_per_step": "training.tokens_per_step",
     "budget_tokens": "training.budget_tokens",
     "seed_width": "seed.width",
     "mixture": "corpus.mixture",

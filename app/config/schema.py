@@ -74,6 +74,9 @@ class SeedConfig(Section):
     """Tokens a trained seed is trained on."""
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of a trained seed."""
+    tokens_per_step: NonNegativeInt = 0
+    """Tokens per optimizer step of a trained seed; 0 means that of `training`. Set it where a sweep tries
+    `training.tokens_per_step`, so that all trials branch from one seed."""
     cpus: PositiveFloat = 1.0
     """CPU cores a trained seed is trained with, all its workers together; nothing else can run meanwhile."""
 
@@ -223,6 +226,15 @@ class Config(Section):
     def _dense_is_there(self) -> Config:
         if "dense" not in self.baselines:
             object.__setattr__(self, "baselines", {"dense": BaselineConfig(), **self.baselines})
+        return self
+
+    @model_validator(mode="after")
+    def _seed_steps_are_whole_rows(self) -> Config:
+        if self.seed.tokens_per_step % self.training.sequence_length:
+            raise ValueError(
+                f"seed.tokens_per_step {self.seed.tokens_per_step} is not a multiple of training.sequence_length"
+                f" {self.training.sequence_length}; change either"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,6 +30,8 @@ class SweepConfig(Section):
     """Of `evaluation.top_m`."""
     learning_rate: Numbers = ()
     """Of `training.learning_rate`."""
+    tokens_per_step: Whole = ()
+    """Of `training.tokens_per_step`; set `seed.tokens_per_step`, else every trial of a trained seed has its own."""
     budget_tokens: Whole = ()
     """Of `training.budget_tokens`."""
     seed_width: Whole = ()

@@ -146,10 +146,13 @@ def trained_seed_inputs(config: Config, tokens_key: str, mixture: Mapping[str, f
     """A model trained on the whole mixture."""
     fields: dict[str, JsonValue] = {
         "kind": "seed",
-        # Left out: cores are a resource, and the others say where a pretrained seed comes from.
-        "seed": config.seed.model_dump(exclude={"source", "model", "revision", "cpus"}),
+        # Left out: cores are a resource, tokens_per_step is below, the others say where a pretrained seed comes from.
+        "seed": config.seed.model_dump(exclude={"source", "model", "revision", "cpus", "tokens_per_step"}),
         "mixture": dict(mixture),
-        "optimisation": without_rate(optimisation_fields(config)),
+        "optimisation": {
+            **without_rate(optimisation_fields(config)),
+            "tokens_per_step": seed_tokens_per_step(config),
+        },
         "random_seed": config.run.seed,
     }
     return StageInputs("model", fields, {"tokens": tokens_key}, SEED)
@@ -199,6 +202,11 @@ def optimisation_fields(config: Config, baseline: BaselineConfig | None = None) 
 def without_rate(optimisation: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """For what has a learning rate of its own (the seed, probes): the experts' may change and it stays the same."""
     return {name: value for name, value in optimisation.items() if name != "learning_rate"}
+
+
+def seed_tokens_per_step(config: Config) -> int:
+    """Tokens of one optimizer step of a trained seed: its own, or an expert's."""
+    return config.seed.tokens_per_step or config.training.tokens_per_step
 
 
 def baseline_tokens_per_step(config: Config, baseline: BaselineConfig) -> int:

@@ -17,6 +17,7 @@ from app.lineage.inputs import (
     StageInputs,
     baseline_tokens_per_step,
     optimisation_fields,
+    seed_tokens_per_step,
     trained_seed_inputs,
 )
 from app.lineage.parts import Part, expert_weights, mixture_weights, read_parts, whole_part
@@ -41,6 +42,7 @@ def seed_task(config: Config, store: Store, parents: Parents, vocabulary_size: i
     mixture = mixture_weights(config, parents.corpus)
     inputs = trained_seed_inputs(config, parents.tokens.key, mixture)
     spec = training_spec(config, inputs.key, config.seed.budget_tokens, config.seed.learning_rate)
+    spec = replace(spec, tokens_per_step=seed_tokens_per_step(config))
     whole = whole_part("seed", parents.corpus, parents.corpus.languages())
     task = _model_task(config, store, whole, inputs, parents, mixture, spec)
     # _model_task has named the seed as the parent, and that is the model itself here.

@@ -12,7 +12,7 @@ from app.artifacts.store import Store
 from app.config.schema import Config
 from app.core.errors import ArtifactError, ConfigError
 from app.core.records import JsonObject
-from app.lineage.inputs import baseline_tokens_per_step, seed_location
+from app.lineage.inputs import baseline_tokens_per_step, seed_location, seed_tokens_per_step
 from app.lineage.settings import seed_shape
 from app.models.flops import training_flops_per_token
 from app.models.sizes import ModelSize, size_of_place, size_of_shape
@@ -103,12 +103,12 @@ def planned_work(config: Config, size: ModelSize) -> list[Work]:
     }
     if config.seed.source == "trained":
         budgets = {SEED: config.seed.budget_tokens, **budgets}
-    works = []
-    for name, budget in budgets.items():
-        baseline = config.baselines.get(name)
-        step = baseline_tokens_per_step(config, baseline) if baseline else training.tokens_per_step
-        works.append(model_work(config, size, name, budget, step))
-    return works
+    steps = {SEED: seed_tokens_per_step(config)}
+    steps |= {name: baseline_tokens_per_step(config, baseline) for name, baseline in config.baselines.items()}
+    return [
+        model_work(config, size, name, budget, steps.get(name, training.tokens_per_step))
+        for name, budget in budgets.items()
+    ]
 
 
 def model_work(config: Config, size: ModelSize | None, name: str, budget: int, tokens_per_step: int) -> Work:

@@ -34,6 +34,7 @@ def test_lists_may_be_comma_separated_and_no_is_norwegian() -> None:
         ("alocation.k=3", ["alocation", "did you mean 'allocation'"]),
         ("allocation.k=-1", ["allocation.k = -1", "greater than or equal to 0"]),
         ("training.tokens_per_step=100", ["tokens_per_step 100", "sequence_length 128"]),
+        ("seed.tokens_per_step=100", ["seed.tokens_per_step 100", "sequence_length 128"]),
         ("training.schedule=fast", ["training.schedule = 'fast'", "'cosine'"]),
         ("allocation.k", ["section.key=value"]),
         ("run=5", ["run"]),

@@ -43,6 +43,16 @@ def test_the_experts_rate_changes_neither_a_trained_seed_nor_a_probe_and_their_o
     assert all(key not in plain for key in keys("training.beta2=0.5"))
 
 
+def test_a_seed_with_steps_of_its_own_stays_while_those_of_the_experts_change() -> None:
+    def key(*overrides: str) -> str:
+        config = load_config("demo", overrides=["seed.source=trained", *overrides])
+        return trained_seed_inputs(config, "tokens", {"de": 1.0}).key
+
+    own = "seed.tokens_per_step=512"
+    assert key(own) == key(own, "training.tokens_per_step=1024") == key("training.tokens_per_step=512")
+    assert key(own) != key()
+
+
 def test_a_language_level_allocation_does_not_depend_on_the_corpus() -> None:
     config = load_config("demo")
     assert allocation_inputs(config, ["de", "en"], {}).key == allocation_inputs(config, ["en", "de"], {}).key

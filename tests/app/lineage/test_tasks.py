@@ -10,7 +10,7 @@ from app.artifacts.manifest import Manifest
 from app.artifacts.store import StageFolder, Store
 from app.config.load import load_config
 from app.core.errors import TrainingError
-from app.lineage.tasks import Parents, baseline_task, expert_tasks, unique
+from app.lineage.tasks import Parents, baseline_task, expert_tasks, seed_task, unique
 from app.training.model_task import ModelTask
 from tests.support.token_store import numbered, write_corpus
 
@@ -63,6 +63,17 @@ def test_dense_and_experts_learn_at_the_same_rate_unless_the_baseline_says_other
 def test_the_one_expert_of_k_1_is_the_dense_model_also_where_the_budget_is_not_in_whole_steps(tmp_path: Path) -> None:
     dense, (expert,) = tasks(tmp_path, "training.budget_tokens=1607", parts=(("de", "en", "hi", "ja"),))
     assert expert.key == dense.key and expert.spec == dense.spec and dense.spec.num_steps == 100
+
+
+def test_a_trained_seed_takes_steps_of_its_own_or_those_of_the_experts(tmp_path: Path) -> None:
+    def tokens_per_step(*settings: str) -> int:
+        overrides = [*SETTINGS, "seed.source=trained", *settings]
+        config, store = load_config("demo", overrides=overrides), Store(str(tmp_path))
+        stage = store.stage("tokens", "t")
+        parents = Parents(stage, write_corpus(stage, numbered({"de": [[500]]})), store.stage("model", "seed"))
+        return seed_task(config, store, parents, 600).spec.tokens_per_step
+
+    assert (tokens_per_step(), tokens_per_step("seed.tokens_per_step=32")) == (16, 32)
 
 
 def test_every_model_has_a_random_stream_of_its_own(tmp_path: Path) -> None:

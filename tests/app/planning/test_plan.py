@@ -83,6 +83,12 @@ def test_a_seed_that_is_trained_is_planned_too(tmp_path: Path) -> None:
     assert plan["models"][0]["name"] == "seed" and plan["gpu_hours"]["seed"] > 0
 
 
+def test_a_seed_with_steps_of_its_own_is_planned_with_them() -> None:
+    config = load_config("small", overrides=["seed.tokens_per_step=8192", "training.tokens_per_step=1024"])
+    seed, dense = planned_work(config, seed_size(config))[:2]
+    assert (seed.name, seed.tokens / seed.steps, dense.tokens / dense.steps) == ("seed", 8192, 1024)
+
+
 def test_a_seed_of_unknown_size_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nobody/nothing"):
         planned(tmp_path, "demo", "seed.model=nobody/nothing")
