@@ -17,7 +17,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup emulator harness demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings experiment-adaptation experiment-sweep pictures constraints clean
+.PHONY: help setup emulator harness demo check test test-cluster test-all serve experiment experiment-seeds experiment-groupings experiment-adaptation experiment-sweep experiment-recipe pictures constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -81,6 +81,8 @@ experiment-groupings: setup ## every way of cutting it into eight: make experime
 	$(RUN) -m benchmarks.experiment_groupings --corpus "$(CORPUS)"
 
 EXPERIMENT = --preset experiment --set corpus.path="$(CORPUS)"
+# Without the further dense models of the preset: a search has the dense model at every setting.
+ALONE = --set baselines.dense_equal_steps=null --set baselines.dense_double_rate=null
 
 experiment-adaptation: setup ## new languages (az he pl sv) for the typological cut, HMR against LAPT: CORPUS=<folder>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-adaptation CORPUS=<folder in mC4's layout>"; exit 2; }
@@ -90,6 +92,10 @@ experiment-adaptation: setup ## new languages (az he pl sv) for the typological 
 experiment-sweep: setup ## k = 1 to 16 by three ways of cutting: CORPUS=<folder>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-sweep CORPUS=<folder in mC4's layout>"; exit 2; }
 	$(RUN) -m tune.sweep $(EXPERIMENT) --set run.name=experiment-sweep --set sweep.k=1,2,4,8,16 --set sweep.strategy=typological,tfidf,random
+
+experiment-recipe: setup ## rate and steps searched for experts and dense alike, confirmed with three fresh seeds: CORPUS=<folder>
+	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-recipe CORPUS=<folder in mC4's layout>"; exit 2; }
+	$(RUN) -m tune.confirm $(EXPERIMENT) --set run.name=experiment-recipe $(ALONE) --set sweep.tokens_per_step=512,2048 --set sweep.learning_rate=0.001,0.002,0.004 --set sweep.fresh_seeds=1,2,3
 
 pictures: demo ## the README's pictures and table from the demo run (needs Debian's chromium)
 	$(RUN) -m benchmarks.pictures --root artifacts --run demo

@@ -137,14 +137,15 @@ def comparison(store: Store, best: Recipe, next_best: Recipe) -> JsonObject:
 
 def _same_documents(store: Store, first: Trial, second: Trial) -> Documents | None:
     """Both ensembles on the documents that they were scored on; None where those are not the same."""
-    found = _side_by_side(*(_evaluation(store, trial) for trial in (first, second)))
+    found = _side_by_side(*(evaluation_of(store, trial) for trial in (first, second)))
     if found is None:
         return None
     mine, theirs = found.by_system().values()
     return {lang: (np.stack([mine[lang].log_prob, theirs[lang].log_prob], axis=1), mine[lang].tokens) for lang in mine}
 
 
-def _evaluation(store: Store, trial: Trial) -> StageFolder:
+def evaluation_of(store: Store, trial: Trial) -> StageFolder:
+    """The evaluation stage of a trial."""
     return store.stage("evaluation", made_stage(trial.config, store, "evaluation"))
 
 

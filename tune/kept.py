@@ -29,6 +29,7 @@ from app.lineage.parts import Part, read_parts
 from app.lineage.settings import weighting_settings
 from app.pipelines.evaluate import language_shares
 from app.tokens.dataset import TokenCorpus
+from tune.halves import half_of
 
 log = logging.getLogger(__name__)
 
@@ -73,15 +74,8 @@ class Kept:
         )
 
     def half(self, half: int) -> Kept:
-        """Every second document of each language in the order of a hash of their names, from the first or the second
-        on.
-        """
-        documents, chosen = self.documents, []
-        for lang in sorted(set(documents.langs)):
-            mine = [n for n, other in enumerate(documents.langs) if other == lang]
-            # A fixed seed, so that every run has the same halves; a hash, as a corpus's own order may mean something.
-            chosen += sorted(mine, key=lambda n: derive_seed(0, "half", documents.doc_ids[n]))[half::2]
-        return self.only(chosen)
+        """As ``half_of`` says."""
+        return self.only(half_of(self.documents.doc_ids, self.documents.langs, half))
 
 
 def read_kept(

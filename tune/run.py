@@ -34,7 +34,7 @@ from app.pipelines.tokenize import make_tokens
 from app.training.model_task import ModelTask
 from tune.board import TrialBoard
 from tune.figures import LEAST
-from tune.space import Outcome, Setting, axes_of, grid, planned_settings, trial_of
+from tune.space import Outcome, Setting, Trial, axes_of, grid, planned_settings, trial_of
 from tune.tuning import GIVEN_UP, Driver, Told, chosen_trial, fail, named_trial, tuned
 
 log = logging.getLogger(__name__)
@@ -53,18 +53,32 @@ def run_sweep(config: Config, store: Store) -> list[Outcome]:
     """
     # What the configuration refuses is said before anything is made.
     trials = [trial_of(config, settings) for settings in _possible_settings(config)]
+    if config.sweep.searcher == "optuna":
+        return _alone(config, store, partial(_searched, config, store))
+    return run_trials(config, store, trials)
+
+
+def run_trials(config: Config, store: Store, trials: Sequence[Trial]) -> list[Outcome]:
+    """Run these trials, as ``run_sweep`` does. Raises Preempted after a stop: the same command goes on."""
+
+    def work() -> list[Outcome]:
+        outcomes = [Outcome(trial) for trial in trials]
+        board = TrialBoard(outcomes)
+        _train_together(config, outcomes, store, board)
+        _evaluate(config, outcomes, store, board)
+        return outcomes
+
+    return _alone(config, store, work)
+
+
+def _alone(config: Config, store: Store, work: Callable[[], list[Outcome]]) -> list[Outcome]:
+    """What the work gives; no other sweep over the store runs meanwhile."""
     with held(store.folder(""), LEASE, "tune.sweep"), ray_session(config.cluster):
         # A stop that an earlier sweep obeyed would end this one at once. Its trainings leave it alone.
         store.run(config.run.name).remove(STOP)
         # The same command tries again what it gave up.
         store.run(config.run.name).remove(GIVEN_UP)
-        if config.sweep.searcher == "optuna":
-            outcomes = _searched(config, store)
-        else:
-            outcomes = [Outcome(trial) for trial in trials]
-            board = TrialBoard(outcomes)
-            _train_together(config, outcomes, store, board)
-            _evaluate(config, outcomes, store, board)
+        outcomes = work()
     if stopped := [outcome.trial.name for outcome in outcomes if outcome.status == "stopped"]:
         raise Preempted(f"the sweep was stopped before {stopped[0]} was finished; the same command goes on")
     return outcomes

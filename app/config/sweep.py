@@ -40,6 +40,8 @@ class SweepConfig(Section):
     """Of `corpus.mixture`."""
     random_seed: Counts = ()
     """Of `run.seed`."""
+    fresh_seeds: Counts = ()
+    """Random seeds that `tune.confirm` trains the chosen recipes with; none of them chose."""
     searcher: Literal["grid", "random", "optuna"] = "grid"
     """Every combination; `trials` of them drawn at random; or `trials` chosen one after the other by Optuna."""
     trials: Annotated[int, Field(gt=0)] = 20

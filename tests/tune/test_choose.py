@@ -126,7 +126,7 @@ def test_without_a_seed_in_common_or_the_same_documents_it_says_why_there_is_no_
     one, two, other = (Recipe((_finished(0.0, k=k, random_seed=seed),)) for k, seed in ((2, 1), (4, 1), (4, 2)))
     assert comparison(store, one, other)["reason"] == "no random seed was tried with both"
     evaluations = {2: evaluated(store, "two", [(["a"], [-1.0])]), 4: evaluated(store, "four", [(["b"], [-1.0])])}
-    monkeypatch.setattr("tune.choose._evaluation", lambda _store, trial: evaluations[trial.settings["k"]])
+    monkeypatch.setattr("tune.choose.evaluation_of", lambda _store, trial: evaluations[trial.settings["k"]])
     assert comparison(store, one, two)["reason"] == "scored on other documents"
 
 
@@ -136,7 +136,7 @@ def test_a_lead_is_clear_only_if_every_seed_agrees(tmp_path: Path, monkeypatch: 
     for k, seed, nats in ((2, 1, -1.0), (4, 1, -5.0), (2, 2, -1.0), (4, 2, -5.0), (8, 1, 3.0), (8, 2, -13.0)):
         evaluations[k, seed] = evaluated(store, f"{k}-{seed}", [(["a", "b"], [nats, nats])])
     monkeypatch.setattr(
-        "tune.choose._evaluation", lambda _s, trial: evaluations[trial.settings["k"], trial.settings["random_seed"]]
+        "tune.choose.evaluation_of", lambda _s, trial: evaluations[trial.settings["k"], trial.settings["random_seed"]]
     )
     two, four, eight = (Recipe(tuple(_finished(0.0, k=k, random_seed=seed) for seed in (1, 2))) for k in (2, 4, 8))
     found = comparison(store, two, four)
