@@ -3,8 +3,9 @@
 ``python -m benchmarks.fleet --format json``. Elastic: eight experts whose steps last a fixed time (they sleep, so that
 two cores feed any number of slots) start on one node; three are added, later two are killed. ``makespan_over_best`` is
 the time they take over that of the best schedule on the same slots; ``idle_share`` is the share of slot time in which a
-slot was free while an expert waited. Overhead: ``ray_overhead`` is what a step costs more, in CPU seconds of the
-process that trains, in a Ray Train worker than without Ray; start-up apart.
+slot was free while an expert waited, ``compute_share`` the training that was kept over the time that its attempts held
+their slots: starts, saves, ends and what was lost with a node are the rest. Overhead: ``ray_overhead`` is what a step
+costs more, in CPU seconds of the process that trains, in a Ray Train worker than without Ray; start-up apart.
 """
 
 from __future__ import annotations
@@ -142,6 +143,7 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
                 fleet = driving.result()
             makespan = time.time() - began
     startup, ending = _measured_overheads(timed, list(tasks.values()))
+    attempts = timed.runs(began)
     best = best_makespan([steps * seconds_per_step] * experts, startup + ending, timeline)
     return {
         "experts": experts,
@@ -155,8 +157,10 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
         "best_seconds": best,
         "makespan_over_best": makespan / best,
         "makespan_target": "<= 1.15",
-        "idle_share": idle_share(timeline, timed.runs(began)),
+        "idle_share": idle_share(timeline, attempts),
         "idle_target": "<= 0.05",
+        "compute_share": work / sum(end - start for _, start, end in attempts),
+        "compute_target": ">= 0.85",
     }
 
 

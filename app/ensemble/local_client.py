@@ -127,16 +127,23 @@ def _run(group: _Group, feeds: list[Feed], experts: list[int]) -> list[Reply]:
 
 
 def _chances(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int]) -> list[Reply]:
-    """Replies of ``Feed.chances``: one exponential of each logit, in place."""
-    logits = group.logits(hidden, experts).float()
-    highest, places = logits.max(-1)
-    scores = logits.gather(2, _targets(feeds, hidden.shape[1]).to(logits.device)).squeeze(2) - highest
-    # In place: of a long piece these are the largest arrays of all. The lines above read the logits before.
-    chances = torch.softmax(logits, -1, out=logits)
-    # A logit less the highest one, and the log-probability of that.
-    scores += chances.gather(2, places[..., None]).squeeze(2).log()
+    """Replies of ``Feed.chances``."""
+    chances = group.logits(hidden, experts).float()
+    scores = _made_chances(chances, _targets(feeds, hidden.shape[1]).to(hidden.device))
     found = zip(chances, scores.cpu(), feeds, strict=True)
     return [Reply(rows[: feed.rows], row[: len(feed.targets)]) for rows, row, feed in found]
+
+
+def _made_chances(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Turn logits (P, T, V) into probabilities in place: of a long piece they are the largest array of all.
+
+    Returns the log-probabilities (P, T) of the targets (P, T, 1), also of what no float holds the probability of.
+    """
+    scores = logits.gather(2, targets).squeeze(2) - logits.amax(-1)
+    torch.softmax(logits, -1, out=logits)
+    # A logit less the highest one, and the log-probability of that. On a CPU this takes half the time of a logsumexp;
+    # a maximum with its place takes twenty times that of the maximum alone.
+    return scores.add_(logits.amax(-1).log())
 
 
 def _newest(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: list[int]) -> list[torch.Tensor]:
@@ -171,8 +178,7 @@ def _scores(group: _Group, hidden: torch.Tensor, feeds: list[Feed], experts: lis
     parts = []
     for start in range(0, scored, at_once):
         logits = group.logits(hidden[:, start : min(start + at_once, scored)], experts).float()
-        # log p = logit - logsumexp: a whole log-softmax would write the vocabulary once more for one number of it.
-        parts.append(logits.gather(2, targets[:, start : start + at_once])[..., 0] - logits.logsumexp(-1))
+        parts.append(_made_chances(logits, targets[:, start : start + at_once]))
     found = torch.cat(parts, dim=1).cpu()
     return [row[: len(feed.targets)] for row, feed in zip(found, feeds, strict=True)]
 
