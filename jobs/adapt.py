@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from jobs.entry import Step, run_job
 
-_SHORTCUTS = {"languages": "adaptation.languages", "remove": "adaptation.remove"}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; returns the exit status."""

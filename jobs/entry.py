@@ -114,7 +114,7 @@ def _result(
         planned = {**first, "problems": problems, **forecast(config, store, cuts), "config": resolved(config)}
         return {"job": name, "dry_run": True, **planned}, typed
     step = work()
-    from app.artifacts.layout import DRIVER
+    from app.artifacts.layout import DRIVER, STOP
     from app.artifacts.lease import held
 
     with ExitStack() as meanwhile:
@@ -125,6 +125,8 @@ def _result(
             meanwhile.enter_context(ready(config, store, cuts))
         if is_long or changes_run:
             meanwhile.enter_context(held(store.run(config.run.name), DRIVER, f"jobs.{name}"))
+            # One that an earlier job obeyed would end this one at once; what is asked for from now on counts.
+            store.run(config.run.name).remove(STOP)
         return {"job": name, "run": config.run.name, **step(config, store)}, typed
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stderr
 from typing import Any, TextIO
 
 from app.core.redact import redact
+from app.fleet.screen import above_lines
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,8 @@ class _ToStderr(logging.StreamHandler[TextIO]):
         """See Handler."""
         # A handler keeps the stream that it was made with, but signs_of_life has put another in its place since.
         self.stream = sys.stderr
-        super().emit(record)
+        with above_lines():
+            super().emit(record)
 
 
 class _Redacting(logging.Formatter):

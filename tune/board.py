@@ -6,8 +6,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from app.fleet.board import InPlace
 from app.fleet.fleet import Fleet
+from app.fleet.screen import InPlace
 from app.reporting.tables import change_of_log
 from tune.figures import LEAST
 from tune.space import Outcome

@@ -15,7 +15,7 @@ from app.planning.plan import assumptions, planned_work, seed_size
 from tune.space import Trial
 
 _OF_THE_SEED = ("seed_width", "mixture", "random_seed")
-_OF_TRAINING = (*_OF_THE_SEED, "learning_rate", "budget_tokens")
+_OF_TRAINING = (*_OF_THE_SEED, "learning_rate", "tokens_per_step", "budget_tokens")
 """Axes that a seed's, and every other model's, training depends on; the rest cuts the corpus or weighs experts."""
 _HOUR = 3600.0
 
@@ -67,7 +67,9 @@ def _identities(trial: Trial, works: Sequence[Work]) -> list[Identity]:
     found: list[Identity] = []
     for work in works:
         if work.name == SEED:
-            found.append((SEED, *seed))
+            # By its steps: they are the experts' unless it has its own. Text may be read for a budget.
+            text = trial.config.training.budget_tokens if trial.config.corpus.enough_for_budget else None
+            found.append((SEED, work.steps, text, *seed))
         elif not work.name.startswith("expert"):
             # By its steps too: with baselines.*.equal_steps they are those of an expert, and another k has others.
             found.append((work.name, work.steps, *training))
@@ -88,15 +90,15 @@ def _seconds(config: Config, works: Sequence[Work]) -> list[float]:
 
 
 def _hours(config: Config, models: Sequence[tuple[Work, float]]) -> list[JsonObject]:
-    """By number of GPUs: the seeds first, one after the other, then all other models as one fleet."""
-    first = sum(time for work, time in models if work.name == SEED)
-    fleet = {str(number): pair for number, pair in enumerate(models) if pair[0].name != SEED}
-    tokens, seconds = (
-        {name: pair[0].tokens for name, pair in fleet.items()},
-        {n: pair[1] for n, pair in fleet.items()},
-    )
+    """By number of GPUs: the seeds as one fleet, then all other models as another."""
+    named = {str(number): pair for number, pair in enumerate(models)}
+    seconds = {name: time for name, (_, time) in named.items()}
+    fleets = [
+        {name: work.tokens for name, (work, _) in named.items() if (work.name == SEED) is seeds}
+        for seeds in (True, False)
+    ]
     gpus = config.training.gpus_per_expert * config.training.workers_per_expert[0]
     return [
-        {"gpus": slots * gpus, "hours": (first + makespan(tokens, seconds, slots)) / _HOUR}
-        for slots in slot_counts(len(fleet))
+        {"gpus": slots * gpus, "hours": sum(makespan(fleet, seconds, slots) for fleet in fleets) / _HOUR}
+        for slots in slot_counts(len(fleets[1]))
     ]

@@ -91,7 +91,12 @@ def _lowest(ranked: Sequence[Recipe]) -> JsonObject | None:
     if lowest is ranked[0]:
         return None
     change = lowest.mean(LOWEST) - ranked[0].mean(LOWEST)
-    return {"run": lowest.outcomes[0].trial.name, "log_ratio_to_best": change}
+    why = (
+        f"not taken, as {lowest.unfinished} of its random seeds did not finish"
+        if lowest.unfinished
+        else "whose own dense model is weaker"
+    )
+    return {"run": lowest.outcomes[0].trial.name, "log_ratio_to_best": change, "why": why}
 
 
 def _losses(store: Store, run: str) -> list[tuple[float, float]]:
@@ -159,7 +164,7 @@ def _text(result: JsonObject, chosen: str, page: str) -> str:
         lines.append(f"seeds    {entry['run']}: {entry['unfinished']} of {entry['of']} random seeds did not finish")
     if isinstance(lowest := result["lowest"], dict):
         change = change_of_log(float(str(lowest["log_ratio_to_best"])))
-        lines.append(f"lowest   {lowest['run']}: perplexity {change} against the best, whose own dense model is weaker")
+        lines.append(f"lowest   {lowest['run']}: perplexity {change} against the best, {lowest['why']}")
     return "\n".join([*lines, f"config   {chosen}", f"page     {page}"])
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from ray import tune
 
-from app.artifacts.layout import STOP
 from app.artifacts.lease import held
 from app.artifacts.store import Folder, Store
 from app.config.load import resolved
@@ -74,8 +73,6 @@ def run_trials(config: Config, store: Store, trials: Sequence[Trial]) -> list[Ou
 def _alone(config: Config, store: Store, work: Callable[[], list[Outcome]]) -> list[Outcome]:
     """What the work gives; no other sweep over the store runs meanwhile."""
     with held(store.folder(""), LEASE, "tune.sweep"), ray_session(config.cluster):
-        # A stop that an earlier sweep obeyed would end this one at once. Its trainings leave it alone.
-        store.run(config.run.name).remove(STOP)
         # The same command tries again what it gave up.
         store.run(config.run.name).remove(GIVEN_UP)
         outcomes = work()

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep; returns the exit status."""
     # The cut of the configuration itself is no trial's.
-    return run_job(
-        "sweep", argv, __doc__ or "", _work, is_long=True, cuts=False, foresee=foresee_trials, package="tune"
-    )
+    return run_job("sweep", argv, __doc__ or "", _work, is_long=True, cuts=False, foresee=_foresee, package="tune")
 
 
 def _work() -> Step:
@@ -32,8 +30,7 @@ def _work() -> Step:
     return work
 
 
-def foresee_trials() -> Step:
-    """What a dry run says first: the trials, and what they share."""
+def _foresee() -> Step:
     from tune.forecast import sweep_forecast
     from tune.space import axes_of, planned_settings, trial_of
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.artifacts.store import Folder
-from app.core.errors import ArtifactError
+from app.core.errors import ArtifactError, MissingArtifact, StorageError
 from app.core.records import JsonObject
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,10 @@ def _living(folder: Folder, name: str) -> JsonObject | None:
         if first.get("place") == _place() and not _runs(int(str(first["pid"]))):
             return None
         time.sleep(_SETTLE_SECONDS)
-        now = _holder(folder, name)
+        try:
+            now = _holder(folder, name)
+        except StorageError:  # away for a moment: no news of the holder
+            continue
         # A new beat has another time, a new holder another id; gone means free.
         if not now or now != first:
             return now or None
@@ -100,7 +103,10 @@ def _place() -> str:
 
 
 def _holder(folder: Folder, name: str) -> JsonObject:
-    return folder.read_json(name) if folder.exists(name) else {}
+    # Not asked for first: whoever holds it may remove it between the question and the reading.
+    with suppress(MissingArtifact):
+        return folder.read_json(name)
+    return {}
 
 
 def _runs(pid: int) -> bool:

@@ -161,8 +161,16 @@ class Folder:
             copy.parent.mkdir(parents=True, exist_ok=True)
             # Renamed when it is whole: a copy that a kill cut short would be taken for the file for ever.
             partial = copy.with_name(f"{copy.name}.{uuid.uuid4().hex}.tmp")
-            with self._using("fetch", name):
-                fs.get(where, str(partial), recursive=True)
+            try:
+                with self._using("fetch", name):
+                    fs.get(where, str(partial), recursive=True)
+            except BaseException as error:
+                # Each try would leave its part, and a disk that is full would stay so.
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.unlink(missing_ok=True)
+                if isinstance(error, FileNotFoundError):
+                    raise MissingArtifact(f"{self.uri}/{name} is missing") from None
+                raise
             try:
                 partial.replace(copy)
             except OSError:

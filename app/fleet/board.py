@@ -14,9 +14,9 @@ from app.artifacts.layout import METRICS
 from app.core.errors import StorageError
 from app.core.records import JsonObject
 from app.core.units import format_count, format_seconds
-from app.fleet.control import metrics_rows
 from app.fleet.fleet import Fleet
 from app.fleet.pace import Pace
+from app.fleet.screen import InPlace
 from app.training.model_task import ModelTask
 
 log = logging.getLogger(__name__)
@@ -27,16 +27,12 @@ _SECONDS, _SECONDS_REMOTE = 5.0, 30.0
 
 def last_metrics(task: ModelTask) -> JsonObject | None:
     """The newest row of a model's metrics, None before its first step."""
-    if not task.stage.exists(METRICS):
+    size = task.stage.child(METRICS).size_bytes()
+    if not size:
         return None
-    if not task.stage.is_local:
-        rows = metrics_rows(task.stage)
-        return rows[-1] if rows else None
-    with task.stage.local(METRICS).open("rb") as file:
-        file.seek(0, 2)
-        # The end of a file that grows with the run. The window may begin within a row, and a kill may end within one.
-        file.seek(max(0, file.tell() - 4096))
-        lines = [line for line in file.read().splitlines() if line.startswith(b"{") and line.endswith(b"}")]
+    # The end of a file that grows with the run. The window may begin within a row, and a kill may end within one.
+    end = task.stage.read_range(METRICS, max(0, size - 4096), size)
+    lines = [line for line in end.splitlines() if line.startswith(b"{") and line.endswith(b"}")]
     row: JsonObject | None = json.loads(lines[-1]) if lines else None
     return row
 
@@ -51,21 +47,6 @@ def progress_line(name: str, state: str, num_steps: int, row: JsonObject | None,
     left = f"{format_seconds(tokens_left / speed)} left" if speed and step < num_steps else ""
     at, loss = f"step {step:>6}/{num_steps:<6}", float(str(row["loss"]))
     return f"{name:<10} {state:<8} {at} loss {loss:.3f} {pace}  {left}".rstrip()
-
-
-class InPlace:
-    """Lines on a terminal, over those that were shown before."""
-
-    def __init__(self) -> None:
-        self._height = 0
-
-    def replace(self, lines: Sequence[str]) -> None:
-        """Show these in their place."""
-        # F: to the start of the line so many above. 2K below: empty the line, which may have been longer.
-        up = f"\x1b[{self._height}F" if self._height else ""
-        more = self._height - len(lines)
-        sys.stderr.write(up + "".join(f"\x1b[2K{line}\n" for line in [*lines, *[""] * more]))
-        self._height = max(self._height, len(lines))
 
 
 class ProgressBoard:
@@ -95,6 +76,7 @@ class ProgressBoard:
         self._closed.set()
         self._thread.join()
         self._show()
+        self._screen.leave()
 
     def show(self, fleet: Fleet) -> None:
         """Show these states from now on."""
@@ -123,10 +105,14 @@ class ProgressBoard:
         if state != "running":
             return state
         step = int(str(row["step"])) if row else 0
-        return "running" if step > self._begun_at.setdefault(task.key, step) else "starting"
+        # A run that goes on from an older checkpoint does steps again that are logged already.
+        begun_at = self._begun_at[task.key] = min(step, self._begun_at.get(task.key, step))
+        return "running" if step > begun_at else "starting"
 
     def _together(self, seen: float, running: dict[str, float]) -> str:
-        total = sum(task.spec.budget_tokens for task in self._tasks)
+        # Nothing more comes of what was given up.
+        lost = {member.key for member in self._fleet.given_up()}
+        total = sum(task.spec.budget_tokens for task in self._tasks if task.key not in lost)
         done = sum(self._fleet.member(task.key).state == "done" for task in self._tasks)
         left = self._pace.seconds_left(running, total - seen - sum(running.values()))
         time_left = f", about {format_seconds(left)} of this training left" if left is not None else ""

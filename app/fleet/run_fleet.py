@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from app.artifacts.layout import STOP
 from app.artifacts.store import Folder
 from app.config.schema import Config
 from app.core.errors import Interrupted, NotTrained, Preempted
@@ -63,7 +62,7 @@ def train_fleet(
     """Train every unfinished task, each on ``cpus`` cores (default: the experts'); returns when all are finished.
 
     more: lines to show beside the models' (see ProgressBoard). stops: where a stop is asked for, if not in the run's
-    folder; whoever gives it removes an old one.
+    folder. One that is there ends the training at once: the job removes an old one when it begins.
     A run that fails is started again up to ``training.max_failures`` times while the others go on.
     Raises NotTrained naming those given up, after everything else is done, and Preempted after a stop.
     """
@@ -82,9 +81,6 @@ def train_fleet(
     for task in unique.values():
         if told := repetition(task, config.corpus.mixture_max_epochs if config.corpus.mixture == "unimax" else None):
             log.warning("train: %s", told)
-    if stops is None:
-        # A stop that an earlier driver obeyed would end this one at once.
-        run.remove(STOP)
     started = time.monotonic()
     with ray_session(config.cluster), ray_machines(config, stops or run, cpus) as machines:
         count = sum(not done for *_, done in work)
@@ -96,14 +92,14 @@ def train_fleet(
                 record.write(state)
 
             fleet = drive(fleet, unique, machines, changed)
-    if lost := fleet.given_up():
-        told = "; ".join(
-            f"{names[m.key]}{f' after {m.failures} failures' if m.failures else ''}: {m.reason}" for m in lost
-        )
-        message = f"not trained: {told}. The others are finished; run the same command again to retry"
-        raise NotTrained(message, {m.key: m.reason for m in lost})
+    lost = fleet.given_up()
+    told = "; ".join(f"{names[m.key]}{f' after {m.failures} failures' if m.failures else ''}: {m.reason}" for m in lost)
     if not fleet.is_over:
         kind = Interrupted if machines.is_interrupted else Preempted
-        raise kind("training stopped as asked, everything is saved; run the same command again to continue")
+        before = f"; not trained: {told}" if lost else ""
+        raise kind(f"training stopped as asked, everything is saved; run the same command again to continue{before}")
+    if lost:
+        message = f"not trained: {told}. The others are finished; run the same command again to retry"
+        raise NotTrained(message, {m.key: m.reason for m in lost})
     tokens = sum(task.spec.budget_tokens for task in unique.values())
     log.info("train: %s tokens in %s", format_count(tokens), format_seconds(time.monotonic() - started))

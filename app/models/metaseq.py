@@ -54,7 +54,11 @@ def load_metaseq(place: str) -> XGLM:
     model = XGLM(config)
     weights = {f"model.{name}": tensor.float() for name, tensor in decoder.items() if name not in _LEFT_OUT}
     # Not strict: torch would raise a list of all names in its own words.
-    missing, unknown = model.load_state_dict(weights, strict=False)
+    try:
+        missing, unknown = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # of shapes it raises all the same, one a line below a heading
+        reason = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"{place} does not fit its own settings: {reason}") from None
     if missing or unknown:
         raise ConfigError(
             f"{place} does not fit its own settings: it lacks {', '.join(missing[:3]) or 'nothing'} and has"

@@ -48,8 +48,7 @@ def run_everything(config: Config, store: Store, stops: Folder | None = None) ->
     with ray_session(config.cluster):
         began = time.monotonic()
         for number, (name, make) in enumerate(_STAGES, 1):
-            if stops is not None:
-                obey_stop(stops)
+            obey_stop(stops or lineage.run)
             started = time.monotonic()
             log.info("stage %d of %d: %s", number, len(_STAGES), name)
             # After each stage: the run folder of a killed job names what there is.

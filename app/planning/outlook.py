@@ -104,7 +104,7 @@ def _row(
 ) -> JsonObject:
     """Hours and money with so many runs at once, in the fleet's order."""
     fleet = {work.name: work.tokens for work in works if work.name != SEED}
-    experts = {name: tokens for name, tokens in fleet.items() if name != DENSE}
+    experts = {name: tokens for name, tokens in fleet.items() if not name.startswith(DENSE)}
     first = seconds.get(SEED, 0.0)
     alone, whole = ((first + makespan(part, seconds, slots)) / _HOUR for part in (experts, fleet))
     used = sum(seconds.values()) * assumed.gpus_each / _HOUR

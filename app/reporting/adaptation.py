@@ -11,6 +11,8 @@ from app.reporting.plots import family_tree_picture
 from app.reporting.rounds import UNITS, nearest_text
 from app.reporting.tables import mean_change_text
 
+_NAMED = 4
+"""Languages that a line of the family tree names."""
 _BEFORE, _BEFORE_TOLD, _AFTER_TOLD = "before", "before_told", "after_told"
 _NOTES = (
     "Before and after: the ensemble without and with the new experts, a running posterior over its experts, no language"
@@ -55,7 +57,10 @@ def _donors(report: JsonObject) -> Table:
 
 
 def _label(node: Mapping[str, object]) -> str:
-    languages = ", ".join(display_name(str(lang)) for lang in sequence(node["languages"]))
+    held = [display_name(str(lang)) for lang in sequence(node["languages"])]
+    # The picture is as wide as its longest line, and all are named in the tables.
+    more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
+    languages = ", ".join(held[:_NAMED]) + more
     return f"{node['expert']}: {languages}" + (f" (donor {node['donor']})" if "donor" in node else "")
 
 

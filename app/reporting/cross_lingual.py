@@ -94,8 +94,9 @@ def _tables(answers: JsonObject) -> tuple[list[Table], list[str]]:
         )
     if confusion := mapping(answers.get("confusion")):
         counts = _counts(mapping(confusion["systems"]))
-        tables += [_shares(counts), _by_language(counts)]
-        notes.append(_CONFUSION)
+        if any(counts.values()):
+            tables += [_shares(counts), _by_language(counts)]
+            notes.append(_CONFUSION)
         if unknown := sequence(confusion["unknown"]):
             notes.append(f"Not known to lingua, and judged nowhere: {', '.join(map(str, unknown))}.")
     if costs := mapping(answers.get("costs")):

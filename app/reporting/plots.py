@@ -150,11 +150,11 @@ def family_tree_picture(nodes: Sequence[tuple[str, str, str]]) -> str:
     for name, parent, text in nodes:
         children.setdefault(parent, []).append((name, text))
     figure, (axes,) = _blank(0.5 + _ROW * (len(nodes) + 1))
-    row = 0
+    row = deepest = 0
 
     def draw(name: str, text: str, depth: int) -> int:
-        nonlocal row
-        mine, row = row, row + 1
+        nonlocal row, deepest
+        mine, row, deepest = row, row + 1, max(deepest, depth)
         axes.text(depth + 0.05, mine, text, fontsize=9, color=_INK, va="center")
         for child, label in children.get(name, ()):
             below = draw(child, label, depth + 1)
@@ -163,7 +163,7 @@ def family_tree_picture(nodes: Sequence[tuple[str, str, str]]) -> str:
 
     draw("seed", "seed", 0)
     axes.set_ylim(row - 0.4, -0.6)
-    axes.set_xlim(0, 8)
+    axes.set_xlim(0, max(8, deepest + 1))
     axes.set_axis_off()
     return _svg(figure, "family")
 

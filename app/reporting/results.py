@@ -11,6 +11,8 @@ from app.reporting.cells import Cell, Plot, Section, Table, language_cell, mappi
 from app.reporting.tables import LABELS, expert_names, main_systems, mean_change_text, per_language, table_csv
 from app.reporting.tables import Cell as Figures
 
+_ROUNDED = 0.05
+"""Budgets are whole steps, so that equal shares come out a little unequal where experts take few."""
 _FULL_COLOUR = 0.6
 """Opacity of the cell that differs most from dense."""
 _PLOT_WIDTH = 100.0
@@ -122,8 +124,8 @@ def _fairness(summary: JsonObject) -> list[str]:
     notes = [
         "Mean change: the mean over languages of log(perplexity / dense's), as a factor, with the 95 % interval of a"
         " paired bootstrap over the documents of each language; another random seed or corpus may give another result.",
-        f"Equal: training tokens and how often each language is seen. Not equal: optimizer steps, {steps['dense']:,} of"
-        f" dense against {span} of an expert, at the same number of tokens a step.",
+        f"Equal: training tokens of all. {_exposure_note(per_language(summary))} Not equal: optimizer steps,"
+        f" {steps['dense']:,} of dense against {span} of an expert.",
     ]
     enough, least = summary["languages_with_enough_documents"], summary["clear_needs_documents"]
     notes.append(
@@ -131,6 +133,18 @@ def _fairness(summary: JsonObject) -> list[str]:
         f" About {summary['expected_false_clear']:.1f} of them would be clear by chance if nothing differed."
     )
     return notes
+
+
+def _exposure_note(table: Mapping[str, Mapping[str, Figures]]) -> str:
+    """Whether each language is seen as often by the experts together as by dense, by what was counted."""
+    unlike = [
+        lang
+        for lang, cells in table.items()
+        if abs(cells["ensemble"]["exposure_tokens"] / max(cells["dense"]["exposure_tokens"], 1) - 1) > _ROUNDED
+    ]
+    if not unlike:
+        return "Equal too: how often each language is seen."
+    return f"Not equal: how often {len(unlike)} of {len(table)} languages are seen; see Exposure."
 
 
 def matrix_section(summary: JsonObject, published: JsonObject) -> Section | None:

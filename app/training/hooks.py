@@ -18,6 +18,9 @@ from app.training.progress import training_progress
 
 log = logging.getLogger(__name__)
 
+_PATIENCE = 50
+"""Seconds between two sends for each that the last one took."""
+
 
 @dataclass(frozen=True)
 class StepMetrics:
@@ -107,22 +110,27 @@ class MetricsFile:
 
 
 class NowAndThen:
-    """Calls ``send`` at most every ``seconds``: what is logged on this machine becomes visible to others meanwhile."""
+    """Calls ``send`` at most every ``seconds``: what is logged on this machine becomes visible to others meanwhile.
+
+    Less often where it takes long, so that it never costs more than 1 / ``_PATIENCE`` of the training.
+    """
 
     def __init__(self, send: Callable[[], None], seconds: float = 30.0) -> None:
         self._send, self._seconds = send, seconds
-        self._sent = time.monotonic()
+        self._due = time.monotonic() + seconds
 
     def start(self, step: int) -> None:
         """Nothing has been logged yet."""
 
     def step(self, metrics: StepMetrics) -> None:
         """Send if it is time; a storage that fails is tried again at the next turn."""
-        if time.monotonic() - self._sent >= self._seconds:
-            self._sent = time.monotonic()
-            # The clock was set before: a storage that is away is not tried, and waited for, at every step.
+        began = time.monotonic()
+        if began >= self._due:
             with suppress(StorageError):
                 self._send()
+            # Counted from the end: a storage that answers late or never is not waited for at every step.
+            ended = time.monotonic()
+            self._due = ended + max(self._seconds, _PATIENCE * (ended - began))
 
     def close(self) -> None:
         """The last state is sent by whoever opened this."""

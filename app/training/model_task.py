@@ -159,6 +159,11 @@ def _logs(
     # The metrics hook then drops what lies beyond the resumed step, as in a file that was here all the time.
     if not stage.is_local and stage.exists(METRICS):
         (folder / METRICS).write_bytes(stage.read(METRICS))
+    if not stage.is_local and stage.exists(TENSORBOARD):
+        # Put back as a whole at the end: what is not here then would be gone.
+        (folder / TENSORBOARD).mkdir()
+        for name in stage.names(TENSORBOARD):
+            stage.fetch(f"{TENSORBOARD}/{name}", folder / TENSORBOARD / name)
     try:
         settings = {"languages": ",".join(sorted(task.weights)), "parent": task.parent, **asdict(task.spec)}
         model = TrackedModel(task.run, task.name, task.key, folder / TENSORBOARD, settings)

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.client import HTTPException
 
 from app.core.errors import ConfigError
 from app.core.suggest import unknown_value
@@ -44,7 +45,7 @@ def poll(cloud: str, address: str | None = None) -> Notice | None:
     ask, usual = CLOUDS[cloud]
     try:
         return ask((address or usual).rstrip("/"))
-    except (OSError, ValueError, KeyError):  # away, or not what was expected: the next poll will tell
+    except (OSError, HTTPException, ValueError, KeyError):  # away, or not what was expected: the next poll will tell
         return None
 
 

@@ -75,6 +75,24 @@ def test_a_job_that_changes_a_run_holds_its_lease_meanwhile(
     assert not (tmp_path / "runs/demo/driver.json").exists()
 
 
+def test_a_stop_of_before_is_no_stop_of_a_job_that_begins_and_one_of_meanwhile_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Store(str(tmp_path)).run("demo")
+    run.write_json("stop.json", {"reason": "of yesterday"})
+
+    def works(_config: Config, _store: Store) -> JsonObject:
+        was_there = run.exists("stop.json")
+        run.write_json("stop.json", {"reason": "now"})
+        return {"was_there": was_there}
+
+    assert (
+        run_job("x", ["--format", "json", f"--set=artifacts.root={tmp_path}"], "", lambda: works, changes_run=True) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["was_there"] is False
+    assert run.read_json("stop.json") == {"reason": "now"}
+
+
 @pytest.mark.parametrize("job", ["merge", "import_experts"])
 def test_jobs_that_write_versions_change_their_run(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, given = import_module(f"jobs.{job}"), {}

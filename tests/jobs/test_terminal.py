@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from app.fleet.screen import InPlace
+from jobs import terminal
 from jobs.terminal import signs_of_life
 
 
@@ -27,3 +29,15 @@ def test_nothing_is_added_while_something_is_said(caplog: pytest.LogCaptureFixtu
             print(f"12:00:00 {number}", file=sys.stderr)
             time.sleep(0.1)
     assert not caplog.records
+
+
+def test_a_log_line_stands_above_the_lines_that_are_shown_in_place(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(InPlace, "shown", None)
+    handler = terminal._ToStderr()
+    board = InPlace()
+    board.replace(["a model"])
+    handler.emit(logging.makeLogRecord({"msg": "a failure"}))
+    board.leave()
+    assert capsys.readouterr().err.split("\x1b[1F\x1b[J") == ["a model\n", "a failure\na model\n"]

@@ -53,6 +53,7 @@ def test_on_a_terminal_the_table_stays_in_its_place(monkeypatch: pytest.MonkeyPa
     board = TrialBoard(outcomes())
     board.begun("s.k-2")
     board.begun("s.k-4")
-    assert terminal.getvalue() == (
-        "\x1b[2Kk=2  evaluating\n\x1b[2Kk=4  waiting\n\x1b[2F\x1b[2Kk=2  evaluating\n\x1b[2Kk=4  evaluating\n"
-    )
+    assert terminal.getvalue().split("\x1b[2F\x1b[J") == [
+        "k=2  evaluating\nk=4  waiting\n",
+        "k=2  evaluating\nk=4  evaluating\n",
+    ]

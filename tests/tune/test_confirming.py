@@ -84,7 +84,7 @@ def test_dense_of_another_recipe_is_trained_as_the_one_expert_of_a_run_of_its_ow
     dense = trial_of(config(), {"k": 1, "strategy": "tfidf", "learning_rate": 0.004, "power": 1.0})
     mine, theirs = confirming.Chosen(ensemble, dense).fresh(config(), 7)
     assert mine.settings == {**ensemble.settings, "random_seed": 7} and mine.config.run.seed == 7
-    assert theirs.settings == {"k": 1, "strategy": "typological", "learning_rate": 0.004, "random_seed": 7}
+    assert theirs.settings == {"k": 1, "strategy": "random", "learning_rate": 0.004, "random_seed": 7}
     # The cut and the weighting are nothing to a dense model.
     same = trial_of(config(), {"k": 1, "strategy": "tfidf", "learning_rate": 0.002, "power": 1.0})
     mine, theirs = confirming.Chosen(ensemble, same).fresh(config(), 7)
@@ -114,13 +114,16 @@ def test_fresh_seeds_report_on_the_second_half(store: Store, monkeypatch: pytest
     assert len(trained) == 4 and found["searched"] == 2
     assert [each["mean_log_perplexity_ratio"] for each in found["by_seed"]] == pytest.approx([-0.1, 0.1])
     assert [each["wins_over_dense"] for each in found["by_seed"]] == [2, 0] and found["wins"] == 0
-    # Every document agrees, so the interval is that of drawing two of the two seeds.
-    assert (found["mean_log_ratio"], found["low"], found["high"]) == pytest.approx((0.0, -0.1, 0.1), abs=1e-12)
+    # Every document agrees, so the interval is Student's of two values with a deviation of 0.1 sqrt(2).
+    half = 12.7062047 * 0.1
+    assert (found["mean_log_ratio"], found["low"], found["high"]) == pytest.approx((0.0, -half, half), abs=1e-6)
     chooser = {name: each["mean_log_perplexity_ratio"] for name, each in found["chooser"].items()}
     assert chooser == pytest.approx({"half_that_chose": 2.0 - 2.4, "other_half": 3.0 - 3.1})
     assert f"{math.expm1(-0.1):+.2%}" in found["text"] and "learning_rate=0.002" in found["text"]
     kept = store.run(asked.run.name).read_json(confirming.FILE)
-    assert kept == {name: value for name, value in found.items() if name != "text"}
+    assert kept == {name: value for name, value in found.items() if name not in ("text", "ok")}
+    # With two documents a half no win is clear.
+    assert found["ok"] is True and not found["by_seed"][0]["can_be_clear"] and found["text"].count("–") == 4
 
 
 def test_a_fresh_trial_that_failed_is_named_and_so_is_a_search_without_an_end(
@@ -140,6 +143,59 @@ def test_a_fresh_trial_that_failed_is_named_and_so_is_a_search_without_an_end(
         confirmed(asked, store)
 
 
+def test_what_failed_in_the_search_and_languages_without_halves_are_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = config("sweep.learning_rate=0.001,0.002")
+    searched = [
+        finished(asked, learning_rate=0.001),
+        Outcome(trial_of(asked, {"learning_rate": 0.002}), "failed", "nan"),
+    ]
+
+    def scored(trial: Trial) -> None:
+        documents = scored_documents([*NAMES, "alone"], [*LANGS, "ja"], [TOKENS] * 9, [9] * 9)
+        with row_writer(store.stage("evaluation", trial.name), ["ensemble", "dense", "seed"]) as rows:
+            rows.add(documents, {name: -np.arange(1.0, 10.0) for name in ("ensemble", "dense", "seed")})
+
+    def run_trials(_config: Config, _store: Store, trials: Sequence[Trial]) -> list[Outcome]:
+        for trial in trials:
+            scored(trial)
+        return [Outcome(trial, "finished") for trial in trials]
+
+    scored(searched[0].trial)
+    monkeypatch.setattr(confirming, "run_sweep", lambda _config, _store: searched)
+    monkeypatch.setattr(confirming, "run_trials", run_trials)
+    found: dict[str, Any] = confirmed(asked, store)
+    assert found["ok"] is False and found["failed"] == {searched[1].trial.name: "nan"}
+    assert found["left_out"] == ["ja"] and found["by_seed"][0]["languages_compared"] == 2
+    assert "searched 1 of 2 trials" in found["text"] and "left out ja" in found["text"]
+    assert f"failed   {searched[1].trial.name}: nan" in found["text"]
+
+
+def test_one_document_a_language_is_refused_with_the_cure(store: Store) -> None:
+    trial = trial_of(config(), {"k": 2})
+    with row_writer(store.stage("evaluation", trial.name), ["ensemble"]) as rows:
+        rows.add(scored_documents(["a"], ["de"], [TOKENS], [9]), {"ensemble": np.array([-1.0])})
+    with pytest.raises(ConfigError, match="max_documents_per_language"):
+        totals(store, trial, "ensemble", CHOOSES)
+
+
+def test_a_dry_run_counts_what_the_fresh_seeds_train_at_most() -> None:
+    asked = config("sweep.learning_rate=0.001,0.002")
+    found = confirming.foreseen_trials(asked)
+    assert [trial.settings for trial in found] == [
+        {"learning_rate": 0.001},
+        {"learning_rate": 0.002},
+        *(
+            {**settings, "random_seed": seed}
+            for seed in (1, 2)
+            for settings in ({"learning_rate": 0.001}, {"k": 1, "strategy": "random", "learning_rate": 0.002})
+        ),
+    ]
+    with pytest.raises(ConfigError, match="no fresh random seed"):
+        confirming.foreseen_trials(config("sweep.k=2", "sweep.fresh_seeds=[]"))
+
+
 def test_models_scored_on_other_documents_are_not_compared(store: Store) -> None:
     one, other = trial_of(config(), {"k": 1}), trial_of(config(), {"k": 2})
     write(store, one.name, {"ensemble": (1.0, 1.0), "seed": (1.0, 1.0)})
@@ -157,6 +213,8 @@ def test_models_scored_on_other_documents_are_not_compared(store: Store) -> None
         (("sweep.k=2", "sweep.random_seed=1,2"), "take sweep.random_seed out"),
         (("sweep.k=2", "run.seed=2"), "run.seed out of sweep.fresh_seeds"),
         (("sweep.budget_tokens=1000,2000",), "sweep.budget_tokens would give"),
+        (("sweep.k=2", "sweep.searcher=optuna"), "use grid or random"),
+        (("sweep.k=2", "baselines.dense.equal_steps=true"), "take baselines.dense out"),
         ((), "the sweep tries nothing"),
     ],
 )

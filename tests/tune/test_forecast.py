@@ -36,6 +36,24 @@ def test_equal_clusters_of_different_cuts_are_one_expert_and_other_rates_are_oth
     assert rates["models"] == 1 + 2 + 2  # one seed
 
 
+@pytest.mark.parametrize("axis", ["learning_rate=0.001,0.002", "tokens_per_step=1024,2048", "budget_tokens=8192,16384"])
+def test_another_training_makes_other_models_of_one_seed_with_steps_of_its_own(axis: str) -> None:
+    found = forecast("sweep.k=2", "sweep.strategy=typological", f"sweep.{axis}", "seed.tokens_per_step=1024")
+    assert found["models"] == 1 + 2 * 3
+
+
+def test_a_seed_without_steps_of_its_own_is_another_for_each_number_of_tokens_per_step() -> None:
+    found = forecast("sweep.k=2", "sweep.strategy=typological", "sweep.tokens_per_step=512,1024")
+    assert found["models"] == 2 * (1 + 3)
+
+
+def test_seeds_are_one_fleet() -> None:
+    found = forecast("sweep.k=1", "sweep.random_seed=1,2", "training.gpus_per_expert=1")
+    hours = {row["gpus"]: row["hours"] for row in found["hours"]}  # type: ignore[attr-defined]
+    # Two seeds of an eighth each side by side, then dense and one expert of each: 4 parts on 2 or 4 GPUs.
+    assert hours[2] / hours[4] == pytest.approx((1 / 8 + 2) / (1 / 8 + 1))
+
+
 def test_a_trial_that_cannot_be_made_is_named_with_the_reason_and_the_others_are_forecast() -> None:
     found = forecast("run.name=s", "sweep.k=2,5", "sweep.strategy=typological")  # five experts of four languages
     assert (found["trials"], found["models"]) == (1, 1 + 1 + 2)

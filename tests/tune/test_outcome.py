@@ -41,7 +41,7 @@ def test_a_best_of_several_seeds_that_is_worse_than_another_recipe_says_both() -
             "mean_log_ratio": -0.04,
             "seeds": {"count": 3, "mean": -0.03, "least": -0.04, "most": 0},
         },
-        "lowest": {"run": "s.k-4", "log_ratio_to_best": -0.02},
+        "lowest": {"run": "s.k-4", "log_ratio_to_best": -0.02, "why": "whose own dense model is weaker"},
         "runner_up": {"against": "s.k-4", "low": 0.01, "high": 0.03, "clear": False, "worse": True, "by_seed": [0.02]},
         "fewer_seeds": [{"run": "s.k-8", "unfinished": 1, "of": 3}],
     }

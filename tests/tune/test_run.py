@@ -225,7 +225,7 @@ def test_a_stop_of_the_sweep_ends_it_before_the_next_trial_is_prepared(tmp_path:
     assert fleets == []
 
 
-def test_a_stop_that_an_earlier_sweep_obeyed_and_what_it_gave_up_do_not_end_the_next(
+def test_what_an_earlier_sweep_gave_up_is_tried_again_and_a_stop_is_left_to_be_obeyed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
@@ -237,7 +237,7 @@ def test_a_stop_that_an_earlier_sweep_obeyed_and_what_it_gave_up_do_not_end_the_
     monkeypatch.setattr(run, "_evaluate", lambda *_: None)
     with pytest.raises(Preempted):  # nothing was evaluated
         run_sweep(load_config("demo", overrides=["sweep.k=2"]), store)
-    assert seen == [False, False]
+    assert seen == [True, False]
 
 
 def test_optuna_learns_from_the_figures_and_ends_near_the_best(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from app.artifacts.checkpoints import ModelCheckpoints
-from app.artifacts.store import Store
+from app.artifacts.store import StageFolder, Store
 from app.core.errors import CorruptArtifact, LeaseLost
 
 
@@ -117,3 +119,48 @@ def test_a_save_after_a_torn_newer_one_stays_and_the_torn_one_goes(
     latest = remote.latest()
     assert latest is not None and latest.name == "step-00000053"
     assert remote.steps() == left
+
+
+def test_what_was_cut_short_before_its_commit_is_no_checkpoint_and_training_begins_anew(
+    remote: ModelCheckpoints, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A kill during the first upload to a remote storage, which takes files in any order."""
+    stage = remote.stage
+    stage.write("step-00000100/state", b"at 1")
+    assert remote.steps() == [] and remote.latest() is None
+    assert "step-00000100" in caplog.text and "not committed" in caplog.text
+    _save(remote, 50)
+    assert remote.steps() == [50] and not stage.exists("step-00000100")
+
+
+def test_nothing_is_committed_by_one_who_lost_the_lease_while_it_was_uploading(
+    remote: ModelCheckpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = StageFolder.upload
+
+    def slow(stage: StageFolder, folder: Path, name: str) -> None:
+        upload(stage, folder, name)
+        ModelCheckpoints(stage, 2).claim()
+
+    monkeypatch.setattr(StageFolder, "upload", slow)
+    with pytest.raises(LeaseLost):
+        _save(remote, 10)
+    assert remote.steps() == []
+
+
+def test_what_a_killed_attempt_left_on_this_machine_goes_when_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    checkpoints = _checkpoints(tmp_path)
+
+    def killed(folder: Path) -> None:
+        # As kill -9 leaves it: nothing is tidied.
+        shutil.copytree(folder.parent, folder.parent.with_name(f"{folder.parent.name}-left"))
+
+    checkpoints.save(1, killed)
+    (tmp_path / "temporary" / "xelm-checkpoint-other-x").mkdir()
+    assert len(list((tmp_path / "temporary").iterdir())) == 2
+    checkpoints.claim()
+    assert [left.name for left in (tmp_path / "temporary").iterdir()] == ["xelm-checkpoint-other-x"]

@@ -11,6 +11,8 @@ import pytest
 from app.artifacts import lease
 from app.artifacts.lease import held, is_alive, read_holder
 from app.artifacts.store import Folder
+from app.core.errors import StorageError
+from app.core.records import JsonObject
 
 NAME = "driver.json"
 _HOLD = """
@@ -78,3 +80,24 @@ def test_a_holder_that_was_killed_here_is_known_to_be_dead_at_once(tmp_path: Pat
 def test_a_holder_that_beats_is_alive_and_one_that_does_not_is_dead() -> None:
     holder = {"id": "x", "host": "far", "place": "far", "pid": 1, "what": "jobs.all"}
     assert is_alive({**holder, "time": time.time()}) and not is_alive({**holder, "time": time.time() - 5})
+
+
+def test_a_waiter_goes_on_when_the_holder_ends_between_two_looks_and_when_the_storage_is_away_for_a_moment(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write_json(
+        NAME, {"id": "x", "host": "h", "place": "elsewhere", "pid": 1, "what": "jobs.x", "time": time.time()}
+    )
+    read, looks = Folder.read_json, iter(["there", "away", "gone"])
+
+    def reading(where: Folder, name: str) -> JsonObject:
+        look = next(looks, "")
+        if look == "away":
+            raise StorageError("no network")
+        if look == "gone":  # removed after it was seen to be there
+            where.remove(name)
+        return read(where, name)
+
+    monkeypatch.setattr(Folder, "read_json", reading)
+    with held(folder, NAME, "jobs.y"):
+        assert read(folder, NAME)["what"] == "jobs.y"

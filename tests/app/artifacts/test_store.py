@@ -119,6 +119,25 @@ def test_a_folder_that_another_process_fetched_meanwhile_is_taken(
     assert (first / "config.json").read_bytes() == b"{}"
 
 
+def test_a_copy_that_failed_or_is_not_there_leaves_nothing_and_has_our_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Store(f"memory://{tmp_path.name}", str(tmp_path / "cache")).stage("model", "m")
+    stage.write("final/config.json", b"{}")
+    with pytest.raises(MissingArtifact, match="nothing is missing"):
+        stage.local("nothing")
+
+    def full(_fs: object, _where: str, target: str, **_: object) -> None:
+        Path(target).mkdir()
+        (Path(target) / "config.json").write_bytes(b"{")
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(MemoryFileSystem, "get", full)
+    with pytest.raises(StorageError, match="no space left"):
+        stage.local("final")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if "final" in path.name]
+
+
 class Remembering(MemoryFileSystem):
     """As clients of object stores are: sizes and names come from listings that they remember."""
 

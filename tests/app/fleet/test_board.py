@@ -80,6 +80,26 @@ def test_a_run_starts_until_it_has_made_a_step_of_its_own_also_after_a_failure(t
     assert board.lines(4.0)[1].split()[:2] == ["a", "running"]
 
 
+def test_a_run_that_does_lost_steps_again_is_running_from_its_first_one(tmp_path: Path) -> None:
+    (task,) = tasks = [_task(Store(str(tmp_path)), "a", 300)]
+    fleet = plan_fleet([("a", 30_000, False)], 1)
+    board = ProgressBoard(tasks, fleet)
+    board.show(fleet.started("a"))
+    shown = []
+    for step in (190, 101, 102):  # killed at 190, with a checkpoint at 100
+        _at_step(task, step)
+        shown.append(board.lines(float(step))[1].split()[1])
+    assert shown == ["starting", "starting", "running"]
+
+
+def test_tokens_of_what_was_given_up_are_not_still_to_come(tmp_path: Path) -> None:
+    tasks = [_task(Store(str(tmp_path)), name, 100) for name in ("a", "b")]
+    fleet = plan_fleet([(task.key, 10_000, False) for task in tasks], 0).started("a").started("b")
+    _at_step(tasks[1], 50)
+    lost = fleet.failed("a", "no text", try_again=False)
+    assert ProgressBoard(tasks, lost).lines(0.0)[0].startswith("0 of 2 models done, 50% of 10k tokens")
+
+
 def test_a_store_that_is_away_for_a_moment_ends_neither_the_display_nor_the_driver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -88,16 +88,28 @@ def test_what_was_given_up_is_told_with_its_reason_by_key_and_recorded_by_run_an
     assert watched == [store.run("sweep")]
 
 
-def test_a_stop_of_before_is_removed_but_not_from_a_folder_that_others_watch_too(
-    tmp_path: Path, watched: list[Folder]
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_stop_that_is_there_ends_the_training_and_stays_for_what_follows(
+    tmp_path: Path, watched: list[Folder], elsewhere: bool
 ) -> None:
+    """It may have been asked for while the stages before were made; the job removes those of before it began."""
     store = Store(str(tmp_path))
-    tasks, run, other = of_runs(store, "sweep"), store.run("sweep"), store.run("other")
-    for folder in (run, other):
-        folder.write_json("stop.json", {"reason": "jobs.stop"})
+    run, other = store.run("sweep"), store.run("other")
+    asked = other if elsewhere else run
+    asked.write_json("stop.json", {"reason": "jobs.stop"})
     with pytest.raises(Preempted):
-        train_fleet(CONFIG, tasks, stops=other)
-    assert watched == [other] and run.exists("stop.json") and other.exists("stop.json")
-    with pytest.raises(NotTrained):
-        train_fleet(CONFIG, tasks)
-    assert watched == [other, run] and not run.exists("stop.json")
+        train_fleet(CONFIG, of_runs(store, "sweep"), stops=other if elsewhere else None)
+    assert watched == [asked] and asked.exists("stop.json")
+
+
+@pytest.mark.usefixtures("watched")
+def test_a_stop_after_a_model_was_given_up_is_a_stop_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drive(fleet: Fleet, tasks: Mapping[str, Any], _machines: object, _changed: object) -> Fleet:
+        first = next(iter(tasks))
+        return fleet.started(first).failed(first, "its loss was nan", try_again=False)
+
+    monkeypatch.setattr(run_fleet, "drive", drive)
+    with pytest.raises(Preempted, match=r"stopped as asked.*not trained: expert-00 .*its loss was nan"):
+        train_fleet(CONFIG, of_runs(Store(str(tmp_path)), "sweep", "sweep.k-2"))

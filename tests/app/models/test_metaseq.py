@@ -89,6 +89,10 @@ class Surprise:
         (lambda c: c | {"cfg": {"model": {"decoder_layers": 2}}}, "does not say decoder_embed_dim"),
         (lambda c: c | {"cfg": {"model": c["cfg"]["model"] | {"decoder_layers": 3}}}, r"lacks model\.layers\.2"),
         (lambda c: c | {"cfg": {"model": c["cfg"]["model"] | {"activation_fn": "relu"}}}, "activation relu"),
+        (
+            lambda c: c | {"cfg": {"model": c["cfg"]["model"] | {"decoder_ffn_embed_dim": 32}}},
+            r"does not fit its own settings: .*layers\.\d\.fc",
+        ),
     ],
 )
 def test_what_is_not_the_published_form_is_refused_by_name(

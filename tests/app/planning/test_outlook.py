@@ -38,6 +38,12 @@ def test_hours_and_money_of_each_number_of_gpus_by_hand() -> None:
     assert found["wall"][1]["hours_spot"] == pytest.approx(4 * slower)
 
 
+def test_further_dense_models_are_no_experts() -> None:
+    more = [*WORKS, Work("dense_double_rate", 4000, 400, 4 * HOUR_OF_FLOPS)]
+    alone = [[row["hours_experts"] for row in outlook(works)["wall"]][:3] for works in (WORKS, more)]
+    assert alone[0] == alone[1]
+
+
 def test_steps_that_come_nearest_to_the_best_interval_are_named_and_cost_less() -> None:
     checkpoints = outlook()["checkpoints"]
     assert checkpoints["seconds_per_step"] == pytest.approx(36.0) and checkpoints["best_steps"] == 17

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.reporting import adaptation
 from app.reporting.adaptation import adaptation_section
 
 MEANS = ("mean_log_perplexity_ratio", "mean_log_perplexity_ratio_low", "mean_log_perplexity_ratio_high")
@@ -48,6 +49,11 @@ def test_the_section_draws_the_tree_and_shows_gain_and_loss() -> None:
     assert [cell.text for cell in new.rows[0]][1:] == ["-18.13% [-18.13%, -18.13%]", "-9.52% [-9.52%, -9.52%]"]
     assert [cell.text for cell in languages.rows[0]][1:] == ["9.00", "7.50 (-16.7%)"]
     assert old.rows[0][2].text.startswith("+0.00%")
+
+
+def test_a_line_of_the_tree_names_four_languages_and_counts_the_others() -> None:
+    label = adaptation._label({"expert": "expert-00", "languages": ["de", "en", "fr", "sw", "tr", "zh"]})
+    assert label == "expert-00: German, English, French, Swahili and 2 more"
 
 
 def test_languages_of_earlier_rounds_have_a_table_of_their_own() -> None:

@@ -79,3 +79,13 @@ def test_a_question_without_an_answer_says_what_gives_it() -> None:
     assert section is not None and len(section.tables) == 1
     assert "language of what is written: no text yet: python -m jobs.cross_lingual" in section.notes[-1]
     assert cross_lingual_text(answers).startswith("What each takes\nsystem") and cross_lingual_section({}) is None
+
+
+def test_text_of_which_no_language_was_judged_has_no_table_without_rows() -> None:
+    cell: JsonObject = {"tokens": 4, "seconds": 1.0}
+    answers: JsonObject = {
+        "confusion": {"systems": {"held_out": {"de": cell}, "dense": {"de": cell}}, "unknown": ["de"]}
+    }
+    section = cross_lingual_section(answers)
+    assert section is not None and all(table.rows for table in section.tables)
+    assert any("judged nowhere: de" in note for note in section.notes)

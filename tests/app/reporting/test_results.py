@@ -6,6 +6,7 @@ import pytest
 
 from app.core.records import JsonObject
 from app.evaluation.published import published_baseline, published_matrix
+from app.reporting import results
 from app.reporting.results import matrix_section, perplexity_section, systems_section
 from tests.support.summary import SUMMARY, headline, texts
 
@@ -71,6 +72,18 @@ def test_the_page_says_what_is_equal_and_what_is_not() -> None:
     ):
         assert text in notes
     assert "paper's rule" not in notes  # it is not in this summary
+
+
+def test_equal_exposure_is_only_said_where_it_was_counted() -> None:
+    def note(experts: int) -> str:
+        cells = {
+            lang: {"dense": {"exposure_tokens": 1000}, "ensemble": {"exposure_tokens": n}}
+            for lang, n in (("de", 1010), ("sw", experts))
+        }
+        return results._exposure_note(cells)
+
+    assert note(990) == "Equal too: how often each language is seen."
+    assert note(1500) == "Not equal: how often 1 of 2 languages are seen; see Exposure."
 
 
 def test_ways_of_using_the_experts_are_compared_with_further_dense_models() -> None:

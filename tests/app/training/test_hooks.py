@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import Preempted, StorageError
+from app.training import hooks
 from app.training.hooks import MetricsFile, NowAndThen, StepMetrics, StopRequest, running
 from app.training.progress import training_progress
 from tests.support.tiny_training import Recorder
@@ -161,20 +162,41 @@ def test_a_hook_that_cannot_close_does_not_keep_the_others_open() -> None:
     assert hooks[0].closed == hooks[2].closed == 1
 
 
-def test_now_and_then_sends_not_at_every_step_and_goes_on_when_the_storage_fails() -> None:
+def test_now_and_then_sends_not_at_every_step_and_goes_on_when_the_storage_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     calls: list[int] = []
+    clock = iter(range(1000))
+    monkeypatch.setattr(hooks.time, "monotonic", lambda: float(next(clock)) * 1e6)
 
     def send() -> None:
         calls.append(1)
         raise StorageError("away")
 
-    for seconds, expected in ((0.0, 3), (1000.0, 0)):
+    for seconds, expected in ((0.0, 1), (1e12, 0)):
         calls.clear()
         hook = NowAndThen(send, seconds)
         with running([hook], 0):
             for step in (1, 2, 3):
                 hook.step(metrics(step))
         assert len(calls) == expected
+
+
+def test_a_send_that_takes_long_is_not_waited_for_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, sent = [0.0], []
+    monkeypatch.setattr(hooks.time, "monotonic", lambda: clock[0])
+
+    def send() -> None:
+        sent.append(clock[0])
+        clock[0] += 60.0
+        raise StorageError("timed out")
+
+    hook = NowAndThen(send, 30.0)
+    for step in range(200):
+        clock[0] += 20.0
+        hook.step(metrics(step + 1))
+    # The first after 30 s; then 50 times what each one took.
+    assert sent == [40.0, 3100.0]
 
 
 def test_a_stop_says_why_where_and_how_to_go_on() -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.client import IncompleteRead
 
 import pytest
 
 from app.core.errors import ConfigError
+from app.training import notices
 from app.training.notices import CLOUDS, poll
 from tests.support.metadata import Metadata, metadata_service
 
@@ -67,6 +69,14 @@ def test_azure_lists_events_of_several_machines_and_only_our_own_counts(service:
 def test_an_answer_that_is_not_understood_is_no_notice(service: Metadata) -> None:
     service.ec2_action = "<html>"
     assert poll("aws", service.address) is None
+
+
+def test_an_answer_that_is_cut_off_is_no_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: object, **__: object) -> None:
+        raise IncompleteRead(b"{")
+
+    monkeypatch.setattr(notices._DIRECT, "open", cut_off)
+    assert poll("gce") is None
 
 
 def test_an_unknown_cloud_is_named() -> None:
