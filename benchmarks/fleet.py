@@ -99,7 +99,7 @@ class Timed:
         self._machines = machines
         self.starts: list[tuple[str, float]] = []
         self.ends: list[tuple[str, float]] = []
-        self.slots, self.saved_step = machines.slots, machines.saved_step
+        self.slots, self.saved_step, self.taken_by = machines.slots, machines.saved_step, machines.taken_by
         self.is_stopping, self.ask_for = machines.is_stopping, machines.ask_for
         self.shortage = machines.shortage
 

@@ -40,7 +40,7 @@ FENCES = {
     "datasketch": ("app.corpora.near_duplicates",),
     "lingua": ("app.corpora.identify",),
     "sklearn": ("app.allocation",),
-    "scipy": ("app.allocation",),
+    "scipy": ("app.allocation", "tune"),
     "lang2vec": (),  # its tables are read as package data
     "babel": ("app.core.languages", "app.corpora.almanac"),
     "jinja2": ("app.reporting",),

@@ -31,16 +31,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class ModelCheckpoints:
-    """Saves and finds checkpoints in a ``model`` stage; the one saved last and the ``keep - 1`` before it stay."""
+    """Saves and finds checkpoints in a ``model`` stage; the one saved last and the ``keep - 1`` before it stay.
+
+    run: name of the run whose job has it trained, for other runs that share the model.
+    """
 
     stage: StageFolder
     keep: int
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+    run: str = ""
 
     def claim(self) -> None:
         """Take the lease: from now on only this attempt can commit."""
         holder: JsonObject = {"attempt": self.attempt, "host": socket.gethostname(), "pid": os.getpid()}
-        self.stage.write_json(LEASE, {**holder, "time": time.time()})
+        self.stage.write_json(LEASE, {**holder, "run": self.run, "time": time.time()})
         # Of an attempt that was killed while it wrote; they may be gigabytes, and nobody else removes them.
         for leftover in Path(tempfile.gettempdir()).glob(f"{self._temporary}*"):
             shutil.rmtree(leftover, ignore_errors=True)

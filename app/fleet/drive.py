@@ -32,9 +32,12 @@ class Machines(Protocol):
         """How many runs fit now; asked again each second: a cluster may grow and shrink."""
 
     def start(self, task: ModelTask) -> Future[JsonObject]:
-        """Begin one run. Its result is the finished model's counts, or ``{"preempted": reason}`` or
-        ``{"failed": reason}``; its exception a process that was lost.
+        """Begin one run. Its result is the finished model's counts, or ``preempted``, ``taken`` or ``failed`` with the
+        reason; its exception a process that was lost.
         """
+
+    def taken_by(self, task: ModelTask) -> str:
+        """Name of another run whose living job trains this model now; empty if there is none."""
 
     def saved_step(self, task: ModelTask) -> int:
         """Step of the newest checkpoint, 0 before the first."""
@@ -56,7 +59,7 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
     be added.
     """
     running: dict[Future[JsonObject], tuple[str, int]] = {}
-    room = _Room()
+    room, elsewhere = _Room(), _Elsewhere()
     while not fleet.is_over:
         if machines.is_stopping():
             if not running:
@@ -64,13 +67,19 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
         else:
             machines.ask_for(fleet.able)
             # Slots are all that the machines hold, taken or free.
-            for key in fleet.next_to_start(machines.slots() - len(running)):
+            free = machines.slots() - len(running)
+            for key in fleet.next_to_start(len(fleet.members)):
+                if free < 1:
+                    break
+                if elsewhere.holds(tasks[key], machines):
+                    continue
+                free -= 1
                 fleet = fleet.started(key)
                 changed(fleet)
                 # Python evaluates the right side first: the step is that before the run.
                 running[machines.start(tasks[key])] = (key, machines.saved_step(tasks[key]))
             # While something runs, a full cluster is no shortage: what waits has its turn.
-            room.watch(None if running else machines.shortage())
+            room.watch(None if running or elsewhere.waited_for else machines.shortage())
         if not running:  # waiting for nothing would return at once
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         finished, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
@@ -79,6 +88,24 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
             fleet = _after(fleet, tasks[key], future, machines.saved_step(tasks[key]) > before)
             changed(fleet)
     return fleet
+
+
+class _Elsewhere:
+    """Models that other runs over the store train just now: waited for, or both would take them from one another."""
+
+    def __init__(self) -> None:
+        self.waited_for: dict[str, str] = {}
+
+    def holds(self, task: ModelTask, machines: Machines) -> bool:
+        """Whether another run trains it; said when that begins."""
+        run = machines.taken_by(task)
+        if not run:
+            self.waited_for.pop(task.key, None)
+            return False
+        if self.waited_for.get(task.key) != run:
+            log.info("train: %s is being trained by the run %s, and waited for", task.name, run)
+        self.waited_for[task.key] = run
+        return True
 
 
 class _Room:
@@ -115,6 +142,9 @@ def _after(fleet: Fleet, task: ModelTask, ended: Future[JsonObject], got_further
     if "preempted" in outcome:
         log.info("train: %s preempted: %s", task.name, outcome["preempted"])
         return fleet.preempted(task.key)
+    if "taken" in outcome:
+        log.info("train: %s: %s", task.name, outcome["taken"])
+        return fleet.taken(task.key)
     if "failed" in outcome:
         reason = str(redact(outcome["failed"]))
         log.warning("train: %s failed: %s", task.name, reason)

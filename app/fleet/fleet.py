@@ -70,6 +70,10 @@ class Fleet:
         old = self.member(key)
         return self._with(replace(old, state="waiting", preemptions=old.preemptions + 1))
 
+    def taken(self, key: str) -> Fleet:
+        """Another run trains the member; it waits for that, uncharged."""
+        return self._with(replace(self.member(key), state="waiting"))
+
     @property
     def is_over(self) -> bool:
         """Whether nothing runs or waits any more."""

@@ -14,10 +14,11 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from app.artifacts.checkpoints import ModelCheckpoints
-from app.artifacts.layout import RAY_RUNS, STOP
+from app.artifacts.layout import DRIVER, LEASE, RAY_RUNS, STOP
+from app.artifacts.lease import is_alive, read_holder
 from app.artifacts.store import Folder
 from app.config.schema import Config
-from app.core.errors import StorageError
+from app.core.errors import ArtifactError, StorageError
 from app.core.records import JsonObject
 from app.fleet.capacity import Shortage, grows_unseen, kinds_of_nodes, living_nodes, shortage
 from app.fleet.interruption import saves_on_signals
@@ -60,6 +61,18 @@ class RayMachines:
         with suppress(StorageError):
             return max(ModelCheckpoints(task.stage, 1).steps(), default=0)
         return 0
+
+    def taken_by(self, task: ModelTask) -> str:
+        """See Machines; while the storage is away nothing is known of others."""
+        with suppress(ArtifactError):
+            if not task.stage.exists(LEASE) or task.stage.is_complete:
+                return ""
+            run = str(task.stage.read_json(LEASE).get("run", ""))
+            # One job at a time works at a run: what this one's lease names was an earlier attempt of ours.
+            if run and task.store.run(run).uri != self._run.uri:
+                holder = read_holder(task.store.run(run), DRIVER)
+                return run if holder is not None and is_alive(holder) else ""
+        return ""
 
     def is_stopping(self) -> bool:
         """See Machines; a storage that is away for a moment neither stops anything nor loses a stop."""

@@ -16,7 +16,7 @@ import torch
 
 from app.artifacts.layout import STOP
 from app.artifacts.store import Folder
-from app.core.errors import ArtifactError, Preempted, StorageError, XelmError
+from app.core.errors import ArtifactError, LeaseLost, Preempted, StorageError, XelmError
 from app.core.records import JsonObject
 from app.fleet.metrics import PrometheusMetrics
 from app.training.hooks import Hook, StopRequest
@@ -44,7 +44,7 @@ Work = Callable[[Assignment], JsonObject]
 
 
 def train_in_worker(assignment: Assignment, hooks: Sequence[Hook] = ()) -> JsonObject:
-    """The finished model's counts, or ``preempted`` or ``failed`` with the reason: Ray would wrap an error.
+    """The finished model's counts, or ``preempted``, ``taken`` or ``failed`` with the reason: Ray would wrap an error.
 
     Storage that fails is left to raise: like a lost process it is worth another try. hooks: beside the task's own.
     """
@@ -55,9 +55,11 @@ def train_in_worker(assignment: Assignment, hooks: Sequence[Hook] = ()) -> JsonO
         task = assignment.task
         more = [PrometheusMetrics(task.run, task.name)] if "prometheus" in task.trackers else []
         with _watching(assignment.run) as stop:
-            return run_model_task(task, stop, [*more, *hooks])
+            return run_model_task(task, stop, [*more, *hooks], assignment.run.uri.rpartition("/")[2])
     except Preempted as error:
         return {"preempted": str(error)}
+    except LeaseLost as error:
+        return {"taken": str(error)}
     except StorageError:
         raise
     except XelmError as error:

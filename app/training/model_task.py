@@ -79,8 +79,11 @@ class ModelTask:
         return self.store.stage("model", self.key, self.made_by)
 
 
-def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Sequence[Hook] = ()) -> JsonObject:
-    """Train the model unless it is finished; returns the counts of its manifest.
+def run_model_task(
+    task: ModelTask, stop: StopRequest | None = None, more: Sequence[Hook] = (), driven_by: str = ""
+) -> JsonObject:
+    """Train the model unless it is finished; returns the counts of its manifest. driven_by: name of the run whose job
+    wants it, which need not be the task's own.
 
     stop: asked for when the machine is going away. more: hooks beside the metrics file and the trackers. Where a
     process group is open, each of its processes calls this; the first one alone writes.
@@ -95,7 +98,7 @@ def run_model_task(task: ModelTask, stop: StopRequest | None = None, more: Seque
         workers.shared(ModelCheckpoints(stage, task.keep_checkpoints).clear)
         return dict(stage.manifest().counts)
     started = time.monotonic()
-    checkpoints = ModelCheckpoints(stage, task.keep_checkpoints)
+    checkpoints = ModelCheckpoints(stage, task.keep_checkpoints, run=driven_by)
     # Before the newest checkpoint is looked for: from here on an orphan of an earlier attempt cannot add another.
     workers.shared(checkpoints.claim)
     blocks = task_blocks(task)

@@ -39,6 +39,9 @@ class _Instant:
     def saved_step(self, task: Any) -> int:
         return 7
 
+    def taken_by(self, task: Any) -> str:
+        return ""
+
     def is_stopping(self) -> bool:
         return False
 

@@ -24,6 +24,7 @@ class Cluster:
     def __init__(self, outcomes: dict[str, list[JsonObject | Exception]], slots: Callable[[], int]) -> None:
         self.outcomes, self.started, self.most = outcomes, [], 0
         self.saved: dict[str, int] = {}
+        self.elsewhere: dict[str, list[str]] = {}
         self.stop_after = 1000
         self.saves = 0
         self.asked: list[int] = []
@@ -37,6 +38,10 @@ class Cluster:
     def saved_step(self, task: Any) -> int:
         """What the runs so far have saved."""
         return self.saved.get(task.key, 0)
+
+    def taken_by(self, task: Any) -> str:
+        """What the test says, one look after the other."""
+        return self.elsewhere.get(task.key, [""]).pop(0) if self.elsewhere.get(task.key) else ""
 
     def ask_for(self, runs: int) -> None:
         """Keep what is asked for."""
@@ -100,6 +105,32 @@ def test_machines_are_asked_for_in_each_round_as_many_as_are_not_finished() -> N
     _, cluster = run({"a": [RuntimeError("node died"), "done"], "b": ["done"], "c": ["done"]}, slots=lambda: 1)
     assert cluster.started == ["a", "a", "b", "c"]
     assert cluster.asked == [3, 3, 3, 3, 2, 2, 1, 1]  # a run ends in a round of its own
+
+
+def test_a_model_that_another_run_trains_is_waited_for_while_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    cluster = Cluster({"a": [COUNTS], "b": [COUNTS]}, lambda: 1)
+    cluster.elsewhere["a"] = ["other"] * 3
+    tasks: dict[str, Any] = {key: SimpleNamespace(key=key, name=f"name of {key}") for key in ("a", "b")}
+    fleet = drive(plan_fleet([("a", 2, False), ("b", 1, False)], 0), tasks, cluster, lambda _: None)
+    assert fleet.is_over and not fleet.given_up() and cluster.started == ["b", "a"]
+    assert caplog.text.count("name of a is being trained by the run other") == 1
+
+
+def test_a_model_that_another_run_took_over_waits_uncharged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    fleet, cluster = run({"a": [{"taken": "another attempt trains it"}, "done"]}, max_failures=0)
+    (member,) = fleet.members
+    assert (member.state, member.failures, member.preemptions, cluster.started) == ("done", 0, 0, ["a", "a"])
+    assert "another attempt trains it" in caplog.text
+
+
+def test_waiting_for_another_run_is_no_want_of_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drive_module, "_HOPELESS_SECONDS", 0.0)
+    cluster = Cluster({"a": [COUNTS]}, lambda: 1)
+    cluster.elsewhere["a"], cluster.short = ["other"] * 5, Shortage("a CPU", can_end=False)
+    tasks: dict[str, Any] = {"a": SimpleNamespace(key="a", name="a")}
+    assert drive(plan_fleet([("a", 1, False)], 0), tasks, cluster, lambda _: None).is_over
 
 
 def test_a_process_lost_too_often_is_given_up_with_its_last_reason() -> None:

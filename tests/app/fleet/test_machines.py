@@ -3,9 +3,14 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from app.artifacts.checkpoints import ModelCheckpoints
+from app.artifacts.lease import held
+from app.artifacts.manifest import Manifest
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.fleet.machines import ray_machines
@@ -59,3 +64,23 @@ def test_machines_are_asked_for_by_worker_and_never_more_than_the_slots(
         machines.ask_for(3)
         machines.ask_for(3)  # Ray Train has overwritten the first
     assert asked == [bundles, bundles, []]
+
+
+def test_a_model_is_taken_while_another_runs_job_lives_and_it_is_not_finished(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    task: Any = SimpleNamespace(stage=store.stage("model", "m"), store=store)
+    with ray_machines(load_config("demo"), store.run("mine")) as machines:
+        assert machines.taken_by(task) == ""
+        for name in ("mine", "other"):
+            ModelCheckpoints(task.stage, 1, run=name).claim()
+            assert machines.taken_by(task) == ""  # no job works at the other run
+        with (
+            held(store.run("other"), "driver.json", "jobs.train"),
+            held(store.run("mine"), "driver.json", "jobs.train"),
+        ):
+            assert machines.taken_by(task) == "other"
+            ModelCheckpoints(task.stage, 1, run="mine").claim()
+            assert machines.taken_by(task) == ""
+            ModelCheckpoints(task.stage, 1, run="other").claim()
+            task.stage.publish(Manifest("model", "m", {}, {}))
+            assert machines.taken_by(task) == ""

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from app.artifacts.store import Folder, Store
-from app.core.errors import ConfigError, MissingArtifact, Preempted, StorageError
+from app.core.errors import ConfigError, LeaseLost, MissingArtifact, Preempted, StorageError
 from app.core.records import JsonObject
 from app.fleet import worker
 from app.fleet.worker import Assignment, look, train_in_worker
@@ -42,6 +42,7 @@ def raising(error: Exception) -> Callable[..., JsonObject]:
 
 def test_a_stop_and_an_error_of_ours_are_answers(monkeypatch: pytest.MonkeyPatch, run: Folder) -> None:
     assert work(monkeypatch, run, raising(Preempted("the node goes"))) == {"preempted": "the node goes"}
+    assert work(monkeypatch, run, raising(LeaseLost("another attempt"))) == {"taken": "another attempt"}
     assert work(monkeypatch, run, raising(ConfigError("seed.model: no"))) == {"failed": "seed.model: no"}
 
 
@@ -86,7 +87,7 @@ def test_a_look_that_fails_is_tried_again(
             raise found.pop()
         stop.ask("at the second look")
 
-    def until_stopped(_: ModelTask, stop: StopRequest, __: Any) -> JsonObject:
+    def until_stopped(_: ModelTask, stop: StopRequest, *__: Any) -> JsonObject:
         deadline = time.monotonic() + 10
         while not stop.is_asked and time.monotonic() < deadline:
             time.sleep(0.01)

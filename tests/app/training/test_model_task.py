@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +159,7 @@ def test_a_remote_model_keeps_the_metrics_of_earlier_attempts(
     remote = replace(task, store=store)
     stopped_after_a_step(remote)
     first = set(remote.stage.names("tensorboard"))
+    time.sleep(1.1)  # its files are named by the second
     run_model_task(remote)
     # Each attempt has a file of events; what the first one logged stays.
     assert first and first < set(remote.stage.names("tensorboard"))
