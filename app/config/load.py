@@ -107,10 +107,25 @@ def _parse_override(text: str) -> dict[str, Any]:
     # YAML 1.1 takes yes, no, on and off for booleans too.
     if isinstance(value, bool) and raw.lower() not in ("true", "false"):
         value = raw
+    # A name of digits, or 010, which YAML takes for eight.
+    if isinstance(value, int | float) and _is_text(key.strip().split(".")):
+        value = raw
     tree: Any = value
     for part in reversed(key.strip().split(".")):
         tree = {part: tree}
     return dict(tree)
+
+
+def _is_text(path: Sequence[str]) -> bool:
+    """Whether the setting of this path is a string."""
+    section: Any = Config
+    for part in path[:-1]:
+        field = section.model_fields.get(part)
+        section = field.annotation if field else None
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return False
+    field = section.model_fields.get(path[-1])
+    return field is not None and field.annotation in (str, str | None)
 
 
 def _merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,12 @@ def test_lists_may_be_comma_separated_and_no_is_norwegian() -> None:
     assert load_config("demo", overrides=["corpus.languages=no"]).corpus.languages == ("no",)
 
 
+@pytest.mark.parametrize("typed", ["2024", "010", "1e5", "1.50"])
+def test_a_name_of_digits_stays_what_was_typed(typed: str) -> None:
+    config = load_config("demo", overrides=[f"run.name={typed}", f"seed.revision={typed}", "allocation.k=2"])
+    assert (config.run.name, config.seed.revision, config.allocation.k) == (typed, typed, 2)
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
