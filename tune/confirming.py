@@ -51,8 +51,8 @@ class Chosen:
         mine = trial_of(config, {**self.ensemble.settings, "random_seed": seed})
         if _of_dense(self.dense) == _of_dense(self.ensemble):
             return mine, mine
-        # Its one expert is the dense model, so no other is trained. At random: that asks nothing of the languages.
-        cut: dict[str, Setting] = {"k": 1, "strategy": "random"}
+        # Its one expert, of whole languages, is the dense model: no other is trained.
+        cut: dict[str, Setting] = {"k": 1, "strategy": "typological"}
         return mine, trial_of(config, {**cut, **_of_dense(self.dense), "random_seed": seed})
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from app.allocation.base import AllocationSettings, Allocator, Evidence, Strategy
+from app.allocation.base import AllocationSettings, Allocator, Evidence, Strategy, expert_names
+from app.allocation.by_language import LanguageAllocator
 from app.allocation.uriel import read_typology
 from app.core.errors import AllocationError
 from app.core.suggest import unknown_value
@@ -84,6 +85,9 @@ def fit_allocation(
     # A language that is named twice would be at distance 0 of itself and fill a cluster alone.
     distinct = tuple(dict.fromkeys(languages))
     evidence = replace(evidence, languages=distinct)
+    if k == 1 and distinct and "typology" in strategy.needs:
+        # Nothing is to be decided, so nothing needs to be known of the languages.
+        return LanguageAllocator(expert_names(1), (distinct,), settings.fallback)
     if "typology" in strategy.needs and evidence.typology is None:
         evidence = replace(evidence, typology=read_typology(distinct, settings.min_features, settings.fallback))
     missing = sorted(strategy.needs - _present(evidence))

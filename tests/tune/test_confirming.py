@@ -84,7 +84,7 @@ def test_dense_of_another_recipe_is_trained_as_the_one_expert_of_a_run_of_its_ow
     dense = trial_of(config(), {"k": 1, "strategy": "tfidf", "learning_rate": 0.004, "power": 1.0})
     mine, theirs = confirming.Chosen(ensemble, dense).fresh(config(), 7)
     assert mine.settings == {**ensemble.settings, "random_seed": 7} and mine.config.run.seed == 7
-    assert theirs.settings == {"k": 1, "strategy": "random", "learning_rate": 0.004, "random_seed": 7}
+    assert theirs.settings == {"k": 1, "strategy": "typological", "learning_rate": 0.004, "random_seed": 7}
     # The cut and the weighting are nothing to a dense model.
     same = trial_of(config(), {"k": 1, "strategy": "tfidf", "learning_rate": 0.002, "power": 1.0})
     mine, theirs = confirming.Chosen(ensemble, same).fresh(config(), 7)
@@ -189,7 +189,7 @@ def test_a_dry_run_counts_what_the_fresh_seeds_train_at_most() -> None:
         *(
             {**settings, "random_seed": seed}
             for seed in (1, 2)
-            for settings in ({"learning_rate": 0.001}, {"k": 1, "strategy": "random", "learning_rate": 0.002})
+            for settings in ({"learning_rate": 0.001}, {"k": 1, "strategy": "typological", "learning_rate": 0.002})
         ),
     ]
     with pytest.raises(ConfigError, match="no fresh random seed"):

@@ -52,3 +52,13 @@ def test_a_language_named_twice_counts_once() -> None:
     fitted = fit_allocation(AllocationSettings(), NOTHING, 2, 0, ("en", "ja", "en"))
     assert isinstance(fitted, LanguageAllocator)
     assert fitted.languages_by_expert() == [["en"], ["ja"]]
+
+
+@pytest.mark.parametrize("strategy", ["typological", "anti_typological"])
+def test_one_part_for_all_languages_asks_nothing_of_them(strategy: str) -> None:
+    """Corsican has no known feature of syntax."""
+    settings, evidence = AllocationSettings(strategy=strategy), Evidence(None, None, {})
+    found = fit_allocation(settings, evidence, 1, 0, ["de", "co"])
+    assert isinstance(found, LanguageAllocator) and found.clusters == (("de", "co"),)
+    with pytest.raises(AllocationError, match="'co' has 0 known"):
+        fit_allocation(settings, evidence, 2, 0, ["de", "co"])
