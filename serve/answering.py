@@ -14,15 +14,13 @@ from fastapi.responses import JSONResponse
 
 from app.core.errors import Overloaded
 from serve.answers import Answer, Shape, joined, new_answer
-from serve.limits import ServingLimits
+from serve.limits import UNREAD_S, ServingLimits
 from serve.measures import JobMeasures, Measures
 from serve.messages import Accepted, Backend, Batch, Job, Piece
 from serve.problems import described
 from serve.text_stream import DONE, EventStream, event
 
 T = TypeVar("T")
-_UNREAD_S = 10.0
-"""What a stream may take longer than its answer, for a client that reads slowly."""
 _GONE = 499
 """Nobody reads this status: the client has closed the connection."""
 
@@ -105,7 +103,7 @@ class Answering:
             if asked.stream:
                 events = _events(asked, first, running)
                 # The stream closes what is held, long after this call has returned.
-                return EventStream(events, held.pop_all().aclose, self._limits.timeout_s + _UNREAD_S)
+                return EventStream(events, held.pop_all().aclose, self._limits.timeout_s + UNREAD_S)
             whole = await _unless_gone(request, _whole(asked, first, running))
             return Response(status_code=_GONE) if whole is None else whole
 

@@ -39,7 +39,7 @@ _HEALTH_S = 1.0
 to others at once, and they try no longer than eight seconds (``serve.replay.WAITS_S``).
 """
 _SPARE_S = 30.0
-"""Seconds that a replica which is to go has beyond the longest answer: what it has begun it ends."""
+"""Seconds that a replica which is to go has beyond its longest request: what it has begun it ends."""
 
 
 class ServingOptions(BaseModel):
@@ -154,7 +154,7 @@ class Ingress:
         except ConfigError as error:
             log.error("%s", error)
             raise
-        return make_api(self._backend, self._options.limits, keys)
+        return make_api(self._backend, self._options.limits, keys, any_host=self._options.allow_without_keys)
 
 
 def app(args: dict[str, Any]) -> Application:
@@ -179,12 +179,10 @@ def app(args: dict[str, Any]) -> Application:
         sizes = (pasts, options.context, options.cpus, options.gpus)
         elsewhere = deploy_models(store, keys_of_models(store, record), options.replicas, *sizes)
     at_once = options.limits.concurrent + _ROOM
-    # Serve kills a replica after the timeout, and looks in between whether it is idle: by itself only every 2 s.
-    drain = {"graceful_shutdown_timeout_s": options.limits.timeout_s + _SPARE_S, "graceful_shutdown_wait_loop_s": 0.5}
     models = serve.deployment(Models).options(
         name="models",
         **options.scaling(),
-        **drain,
+        **_drained(options.limits.timeout_s),
         health_check_period_s=_HEALTH_S,
         # All of two ingresses, of which one replaces the other: what is more than this a handle queues without bound
         # and without a word, while the engine's own queue is bounded and refuses.
@@ -196,9 +194,14 @@ def app(args: dict[str, Any]) -> Application:
     ingress = serve.deployment(serve.ingress()(Ingress)).options(
         name="ingress",
         max_surge_percent=100,  # it holds no memory to speak of, so the new one is there before the old one goes
-        **drain,
+        **_drained(options.limits.longest_s),
         max_ongoing_requests=at_once,
         ray_actor_options={"num_cpus": 0},  # it mostly waits, and finds a place where the models hold all cores
     )
     application: Application = ingress.bind(models.bind(options, elsewhere), options.at_the_door())
     return application
+
+
+def _drained(longest_s: float) -> dict[str, float]:
+    # Serve kills a replica after the timeout, and looks in between whether it is idle: by itself only every 2 s.
+    return {"graceful_shutdown_timeout_s": longest_s + _SPARE_S, "graceful_shutdown_wait_loop_s": 0.5}

@@ -1,4 +1,4 @@
-"""Who may come in, and with how much: API keys and the size of a body, before anything is parsed."""
+"""Who may come in, and with how much: hosts, API keys and the size of a body, before anything is parsed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers
@@ -22,6 +23,7 @@ API_KEYS = "XELM_API_KEYS"
 OPEN_PATHS = ("/health", "/ready")
 # More digits are beyond any limit, and int raises ValueError for several thousand of them.
 _LENGTH_DIGITS = 18
+_PORT = re.compile(r":[0-9]*$")
 
 
 def keys_of(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -31,15 +33,33 @@ def keys_of(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
 
 def require_keys(host: str, keys: Sequence[str], allow_without_keys: bool) -> None:
     """Raise ConfigError if a server would listen beyond the loopback without keys, unless asked for by name."""
-    try:
-        near = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        near = host == "localhost"
-    if not (near or keys or allow_without_keys):
+    if not (_is_near(host) or keys or allow_without_keys):
         raise ConfigError(
             f"http_options.host is {host}, beyond this machine, and {API_KEYS} is not set in the environment of the"
             " replicas: set it to one or more keys, listen on 127.0.0.1, or say allow_without_keys: true"
         )
+
+
+class HostDoor:
+    """Answers 403 to a request for another host than this machine, which is how a page of a foreign site asks: its own
+    name is made to mean 127.0.0.1, and then the browser takes what the server here says for that site's.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in or answer 403."""
+        asked = Headers(scope=scope).get("host", "") if scope["type"] == "http" else "localhost"
+        if _is_near(_PORT.sub("", asked).strip("[]").lower()):
+            await self._app(scope, receive, send)
+            return
+        answer = problem(
+            403,
+            f"the host {asked!r} is asked for, and without keys only this machine is: ask for localhost or 127.0.0.1,"
+            f" set {API_KEYS} to one or more keys, or say allow_without_keys: true",
+        )
+        await answer(scope, receive, send)
 
 
 class KeyDoor:
@@ -53,7 +73,7 @@ class KeyDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in or answer 401."""
-        if scope["type"] != "http" or not self._keys or scope["path"] in OPEN_PATHS or self._fits(Headers(scope=scope)):
+        if scope["type"] != "http" or not self._keys or _is_open(scope) or self._fits(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
         answer = problem(401, "give a valid key as Authorization: Bearer <key>", code="invalid_api_key")
@@ -123,6 +143,20 @@ class BodyLimit:
             if len(body) > self._most:
                 return None
         return {"type": "http.request", "body": bytes(body)}
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_open(scope: Scope) -> bool:
+    # Behind a route_prefix the path begins with it.
+    path: str = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+    return path in OPEN_PATHS
 
 
 def _digest(key: bytes) -> bytes:

@@ -14,14 +14,14 @@ from fastapi import FastAPI, Request, Response
 from app.core.suggest import unknown_value
 from serve.answering import Answering, Asked
 from serve.answers import Shape
-from serve.doors import BodyLimit, KeyDoor
+from serve.doors import BodyLimit, HostDoor, KeyDoor
 from serve.limits import ServingLimits
 from serve.measures import Counted, Measures
 from serve.messages import Backend, Conversation, Description, Job
 from serve.problems import UnknownModel, install_problems
 from serve.replay import NotLoaded
 from serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest, GenerationRequest, TokenizeRequest
-from serve.static_files import add_playground
+from serve.static_files import GET_AND_HEAD, add_playground
 
 log = logging.getLogger(__name__)
 _CHAT_TOKENS = 128
@@ -67,11 +67,13 @@ class _Models:
             await asyncio.wait_for(self._known.wait(), self._patience_s)
         names = [info.name for info in self.get().models]
         if model not in names:
-            raise UnknownModel(f"{unknown_value('model', model, names)}; there are {', '.join(names)}")
+            raise UnknownModel(unknown_value("model", model, names))
 
 
-def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequence[str] = ()) -> FastAPI:
-    """The API; without keys it is open to whoever reaches it."""
+def make_api(
+    backend: Backend, limits: ServingLimits | None = None, keys: Sequence[str] = (), any_host: bool = False
+) -> FastAPI:
+    """The API; without keys it is open to whoever reaches it by a name of this machine, or with any_host by any."""
     limits = limits or ServingLimits()
     measures = Measures()
     models = _Models(backend, limits.loading_s, measures)
@@ -88,6 +90,8 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
     # The one added last is outermost: a body is read only of who has a key, and refusals are counted too.
     api.add_middleware(BodyLimit, most=limits.body_bytes, seconds=limits.body_s)
     api.add_middleware(KeyDoor, keys=keys)
+    if not (keys or any_host):
+        api.add_middleware(HostDoor)
     api.add_middleware(Counted, measures=measures)
 
     answering = Answering(backend, limits, measures, models.require)
@@ -101,11 +105,14 @@ def make_api(backend: Backend, limits: ServingLimits | None = None, keys: Sequen
 
 
 def _add_state(api: FastAPI, models: _Models, measures: Measures) -> None:
+    # Two routes for each: the one that is asked also takes HEAD, the other is what the schema says of it.
     @api.get("/health")
+    @api.api_route("/health", methods=GET_AND_HEAD, include_in_schema=False)
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @api.get("/ready")
+    @api.api_route("/ready", methods=GET_AND_HEAD, include_in_schema=False)
     async def ready() -> dict[str, str]:
         models.get()
         return {"status": "ready"}

@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.core.errors import ServingError
 from serve.messages import Job
 
+UNREAD_S = 10.0
+"""What a stream may take longer than its answer, for a client that reads slowly."""
+
 
 class ServingLimits(BaseModel):
     """body_bytes: of a request; body_s: for it to come; prompts, n, max_tokens, stops, stop_characters: in one request;
@@ -29,6 +32,11 @@ class ServingLimits(BaseModel):
     waiting: int = Field(default=256, ge=0)
     timeout_s: float = Field(default=300.0, gt=0)
     loading_s: float = Field(default=60.0, ge=0)
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds that one request may take, from its first byte to the last of its answer."""
+        return self.body_s + self.loading_s + self.timeout_s + UNREAD_S
 
     def require_within(self, job: Job) -> None:
         """Raise ServingError naming the first limit that a job is beyond."""

@@ -120,13 +120,27 @@ class Counted:
         self._app, self._measures = app, measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on; count when the answer begins."""
+        """Pass on; count when the answer begins, or as a 500 where an exception leaves before it."""
+        begun = False
 
         async def noted(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
-                # The pattern and not the path: else whoever invents paths makes a new series with each.
-                route = getattr(scope.get("route"), "path", "other")
-                self._measures.count(route, message["status"])
+                begun = True
+                self._count(scope, message["status"])
             await send(message)
 
-        await self._app(scope, receive, noted if scope["type"] == "http" else send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            # Starlette answers what no handler takes outside of all that is added to it, so that 500 is not seen here.
+            if not begun:
+                self._count(scope, 500)
+            raise
+
+    def _count(self, scope: Scope, status: int) -> None:
+        # The pattern and not the path: else whoever invents paths makes a new series with each.
+        self._measures.count(getattr(scope.get("route"), "path", "other"), status)

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.core.errors import AllocationError, ConfigError, CorpusError, Overloaded, ServingError
+from serve.invalid import what_is_wrong
 from serve.replay import NotLoaded, OtherRelease, ReplicaLost
 
 log = logging.getLogger(__name__)
@@ -61,15 +62,14 @@ def install_problems(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = str(first["msg"]).removeprefix("Value error, ")  # what pydantic puts before our own words
-        return problem(400, f"{where}: {message}" if where else message)
+        return problem(400, what_is_wrong(error))
 
     # Starlette's class: its router raises that one, not FastAPI's subclass, for an unknown path or method.
     @api.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> JSONResponse:
-        return problem(error.status_code, str(error.detail))
+        answer = problem(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})  # which methods there are
+        return answer
 
     @api.exception_handler(Exception)
     async def ours(_request: Request, error: Exception) -> JSONResponse:

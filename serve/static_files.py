@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 
+GET_AND_HEAD = ["GET", "HEAD"]
 _FOLDER = Path(__file__).parent / "playground"
 # A list and no mounted folder: no path of a request is ever looked up on the disk.
 _FILES = ("index.html", "playground.css", "playground.js", "samples.js")
@@ -25,6 +26,6 @@ def add_playground(api: FastAPI) -> None:
 
 # A function of its own, because a closure in the loop would see the last file for every path.
 def _add(api: FastAPI, path: str, file: Path) -> None:
-    @api.get(path, include_in_schema=False)
+    @api.api_route(path, methods=GET_AND_HEAD, include_in_schema=False)
     async def page() -> Response:
         return FileResponse(file, headers=_HEADERS)

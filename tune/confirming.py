@@ -135,9 +135,7 @@ def left_out(store: Store, trial: Trial) -> list[str]:
     return sorted(lang for lang, documents in counted.items() if documents == 1)
 
 
-def _record(
-    config: Config, store: Store, chosen: Chosen, pairs: Mapping[int, tuple[Trial, Trial]]
-) -> JsonObject:
+def _record(config: Config, store: Store, chosen: Chosen, pairs: Mapping[int, tuple[Trial, Trial]]) -> JsonObject:
     samples, drawn_by = config.evaluation.bootstrap_samples, config.run.seed
     sides = {seed: _sides(store, *pair, REPORTS) for seed, pair in pairs.items()}
     documents = [

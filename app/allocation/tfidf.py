@@ -87,10 +87,6 @@ class TfidfAllocator:
         """Always ``document``."""
         return "document"
 
-    def coordinates(self, batch: DocumentBatch) -> FloatArray:
-        """(n, d) unit vectors, or zero for a document without known terms; row by row."""
-        return _unit_rows(self.analyzer.counts(batch) @ self.projection)
-
     def distances(self, batch: DocumentBatch) -> FloatArray:
         """(n, k) distance of each whole document to each expert, as a context gives it."""
         found = np.empty((len(batch), len(self.experts)))

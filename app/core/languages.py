@@ -130,6 +130,13 @@ def _named_codes() -> frozenset[str]:
     return frozenset({code for code in bare if _canonical(code) == (code, "")} | {UNDETERMINED, "no"})
 
 
+@functools.cache
+def _codes_by_name() -> dict[str, str]:
+    """Names in small letters, of a language for itself and in English, to codes; the locale of each has to be read."""
+    names = {native_name(code).lower(): code for code in known_codes()}
+    return names | {display_name(code).lower(): code for code in known_codes()}
+
+
 def _nearest_codes(text: str) -> list[str]:
     """Known codes like ``text``; of a country's code, its language; of a longer word, the languages named like it."""
     base = re.split("[-_]", text)[0].lower()
@@ -137,6 +144,5 @@ def _nearest_codes(text: str) -> list[str]:
         spoken = get_global("likely_subtags").get(f"und_{base.upper()}", "").split("_")[0]
         close = [code for code in (spoken, *nearest(base, known_codes())) if code]
         return list(dict.fromkeys(close)) or [code for code in known_codes() if code[0] == base[:1]][:3]
-    names = {native_name(code).lower(): code for code in known_codes()}
-    names |= {display_name(code).lower(): code for code in known_codes()}
+    names = _codes_by_name()
     return list(dict.fromkeys(names[name] for name in nearest(text.lower(), names)))

@@ -79,11 +79,6 @@ class LocalClient:
         self.costs = costs or PassCosts()
 
     @property
-    def cache_bytes(self) -> int:
-        """Memory that the caches hold, whether used or not."""
-        return sum(group.cache.nbytes for group in self._groups)
-
-    @property
     def drafts_ahead(self) -> bool:
         """See ExpertClient: a call costs nothing here, and between two drafts others can share a pass."""
         return False

@@ -16,6 +16,10 @@ MOST_DRAFTED = 12
 # A moving average over about the last ten tested drafts.
 _MEMORY = 0.9
 _FIRST_GUESS = 0.8
+_RETURN = 0.005
+"""Share of the way back to the first guess in each cycle without drafts, so that a draft is tried again after a while.
+Where no draft is ever kept, what is tried costs less than ten times this share.
+"""
 
 
 def accepts(p: float, q: float, number: float) -> bool:
@@ -77,7 +81,13 @@ class Acceptance:
         return self._kept / self._tested
 
     def record(self, kept: int, tested: int) -> None:
-        """``kept`` of ``tested`` drafts of a cycle were kept; those after the first rejection were not tested."""
+        """``kept`` of ``tested`` drafts of a cycle were kept; those after the first rejection were not tested.
+
+        A cycle without drafts says nothing: what was measured before it counts a little less.
+        """
+        if not tested:
+            self._kept += _RETURN * (_FIRST_GUESS * self._tested - self._kept)
+            return
         self.kept, self.tested = self.kept + kept, self.tested + tested
         fade = _MEMORY**tested
         self._kept, self._tested = fade * self._kept + kept, fade * self._tested + tested

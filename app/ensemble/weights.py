@@ -184,21 +184,6 @@ def start_weights(
     return state._drop() if rule.needs.scores else state
 
 
-def stack_weights(states: Sequence[WeightState]) -> WeightState:
-    """The rows of several states of equal settings as one, in order."""
-    first = states[0]
-    assert all(state.settings == first.settings for state in states), "rows of one state share their settings"
-    return WeightState(
-        first.settings,
-        np.concatenate([state.log_prior for state in states]),
-        np.concatenate([state.distances for state in states]),
-        np.concatenate([state.evidence for state in states]),
-        np.concatenate([state.dropped for state in states]),
-        np.concatenate([state.behind for state in states]),
-        np.concatenate([state.tokens for state in states]),
-    )
-
-
 def top_m(weights: FloatArray, m: int) -> FloatArray:
     """(n, k): the m largest weights of each row, renormalised; equal ones by index; m = 0 keeps all.
 

@@ -72,11 +72,6 @@ class KVCache:
             raise IndexError(f"slots {list(slots)} must be different and from 0 to {self.slots - 1}")
         return CacheRows(self, tuple(slots))
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Positions 0..length-1 of slot ``source`` also in ``target``: a second text with the same beginning."""
-        for tensor in (*self.keys, *self.values):
-            tensor[target, :, :length] = tensor[source, :, :length]
-
 
 @dataclass(frozen=True)
 class CacheRows:

@@ -55,13 +55,6 @@ class StackedCache(KVCache):
         """The rows of a pass: row i is the text of ``slots[i]`` as ``experts[i]`` read it."""
         return self.rows([expert * self.texts + slot for expert, slot in zip(experts, slots, strict=True)])
 
-    def copy_text(self, source: int, target: int, length: int) -> None:
-        """Positions 0..length-1 of slot ``source`` also in ``target``, for all experts."""
-        for tensor in (*self.keys, *self.values):
-            # (experts, slots, H, length, E)
-            by_expert = tensor.view(self.experts, self.texts, *tensor.shape[1:])
-            by_expert[:, target, :, :length] = by_expert[:, source, :, :length]
-
 
 class StackedLM:
     """See the module; made by ``stack_models``. ``experts`` is their number, ``context`` as in ``CausalLM``."""

@@ -36,7 +36,7 @@ from app.tokens.rows import BlockDataset
 from app.tokens.stream import Chosen
 from app.training.assignment import part_experts, part_tokens
 from app.training.hooks import Hook, MetricsFile, NowAndThen, StopRequest
-from app.training.loop import TrainingSpec, choose_device, device_name, train
+from app.training.loop import TrainingResult, TrainingSpec, choose_device, device_name, train
 from app.training.parallel import gathered, open_workers
 from app.training.trackers import TrackedModel, open_trackers
 
@@ -111,25 +111,7 @@ def run_model_task(
             earlier = sum(hook.seconds_before for hook in hooks if isinstance(hook, MetricsFile))
         # Before all but the first worker leave: it takes every worker's part of the weights.
         model = gathered(model, workers, partial(_parent_model, task))
-        exposure: JsonObject = dict(blocks.exposure())
-        epochs: JsonObject = dict(blocks.epochs())
-        counts: JsonObject = {
-            "name": task.name,
-            "steps": result.steps,
-            "tokens_seen": result.tokens_seen,
-            "exposure_tokens": exposure,
-            "epochs": epochs,
-            "final_loss": result.final_loss,
-            "training_seconds": earlier + result.seconds,
-            "attempt_seconds": result.seconds,
-            "saving_seconds": result.saving_seconds,
-            "saves": result.saves,
-            "save_seconds": result.save_seconds,
-            "device": device_name(task.spec.device),
-            "parameters": count_parameters(model),
-            "torch": torch.__version__,
-            "workers": workers.count,
-        }
+        counts = _counts(task, result, earlier, blocks, count_parameters(model), workers.count)
         if workers.rank:
             return counts
         final = Path(temporary) / FINAL_MODEL
@@ -141,6 +123,31 @@ def run_model_task(
     # Last: a kill before the stage is marked as done must find them.
     checkpoints.clear()
     return counts
+
+
+def _counts(
+    task: ModelTask, result: TrainingResult, earlier: float, blocks: BlockDataset, parameters: int, workers: int
+) -> JsonObject:
+    """What the manifest says of the training. earlier: seconds of the attempts before this one."""
+    exposure: JsonObject = dict(blocks.exposure())
+    epochs: JsonObject = dict(blocks.epochs())
+    return {
+        "name": task.name,
+        "steps": result.steps,
+        "tokens_seen": result.tokens_seen,
+        "exposure_tokens": exposure,
+        "epochs": epochs,
+        "final_loss": result.final_loss,
+        "training_seconds": earlier + result.seconds,
+        "attempt_seconds": result.seconds,
+        "saving_seconds": result.saving_seconds,
+        "saves": result.saves,
+        "save_seconds": result.save_seconds,
+        "device": device_name(task.spec.device),
+        "parameters": parameters,
+        "torch": torch.__version__,
+        "workers": workers,
+    }
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 const at = (id) => document.getElementById(id);
 const LEAST_TINT = 0.08;
 const MOST_TINT = 0.6;
+const RETRY_MS = 2000;
 let hues = {};
 let stopping = null;
 
@@ -22,14 +23,24 @@ async function problemOf(response) {
 }
 
 async function start() {
-  for (const [code, name] of SAMPLES) at("sample").add(new Option(`${name} (${code})`, code));
-  const response = await fetch("v1/models");
-  if (!response.ok) {
-    at("about").textContent = await problemOf(response);
-    if (response.status === 503) setTimeout(() => location.reload(), 2000);
-    return;
+  const found = await fetchModels();
+  if (found.models) return show(found.models);
+  at("about").textContent = found.problem;
+  // Not by loading the page anew: that would take the prompt and the focus.
+  if (found.mayCome) setTimeout(start, RETRY_MS);
+}
+
+async function fetchModels() {
+  try {
+    const response = await fetch("v1/models");
+    if (response.ok) return { models: (await response.json()).data };
+    return { problem: await problemOf(response), mayCome: response.status === 503 };
+  } catch (error) {
+    return { problem: `The server cannot be reached: ${error.message}`, mayCome: true };
   }
-  const models = (await response.json()).data;
+}
+
+function show(models) {
   const experts = models.filter((model) => model.xelm.kind === "expert");
   hues = Object.fromEntries(experts.map((model, i) => [model.id, Math.round((360 * i) / experts.length)]));
   for (const model of models) {
@@ -64,7 +75,7 @@ async function* eventsOf(response) {
   let held = "";
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return;
+    if (done) throw new Error("the stream ended before the text did");
     held += value;
     const events = held.split("\n\n");
     held = events.pop();
@@ -143,6 +154,7 @@ class Answer {
   }
 
   move(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     const tokens = [...this.text.children];
     const rtl = getComputedStyle(this.text).direction === "rtl";
     const next = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1, Home: -Infinity, End: Infinity }[event.key];
@@ -178,6 +190,7 @@ class Answer {
   }
 }
 
+// Whether the text came to its end.
 async function follow(model, signal) {
   const answer = new Answer(model);
   try {
@@ -187,27 +200,39 @@ async function follow(model, signal) {
       body: JSON.stringify(bodyFor(model)),
       signal,
     });
-    if (!response.ok) return answer.say(await problemOf(response));
+    if (!response.ok) {
+      answer.say(await problemOf(response));
+      return false;
+    }
     for await (const event of eventsOf(response)) {
-      if (event.error) return answer.say(event.error.message);
+      if (event.error) {
+        answer.say(event.error.message);
+        return false;
+      }
       event.choices.forEach((choice) => answer.add(choice));
     }
+    return true;
   } catch (error) {
     if (error.name !== "AbortError") answer.say(`The connection failed: ${error.message}`);
+    return false;
   }
 }
 
 async function run(event) {
   event.preventDefault();
   if (stopping) return;
+  const asked = [at("model").value, at("beside").value].filter(Boolean);
+  if (!asked.length) {
+    at("said").textContent = "The models are not there yet.";
+    return;
+  }
   stopping = new AbortController();
   at("answers").replaceChildren();
   at("run").disabled = true;
   at("stop").disabled = false;
   at("said").textContent = "Writing…";
-  const asked = [at("model").value, at("beside").value].filter(Boolean);
-  await Promise.all(asked.map((model) => follow(model, stopping.signal)));
-  at("said").textContent = stopping.signal.aborted ? "Stopped." : "Done.";
+  const ended = await Promise.all(asked.map((model) => follow(model, stopping.signal)));
+  at("said").textContent = stopping.signal.aborted ? "Stopped." : ended.every(Boolean) ? "Done." : "Failed.";
   stopping = null;
   at("run").disabled = false;
   at("stop").disabled = true;
@@ -237,4 +262,5 @@ at("curl").addEventListener("click", async () => {
     at("said").textContent = curlCommand();
   }
 });
+for (const [code, name] of SAMPLES) at("sample").add(new Option(`${name} (${code})`, code));
 start();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -83,7 +84,7 @@ def _batch(events: Sequence[Any]) -> Batch:
 
 def asked(backend: Slow, **body: Any) -> Any:
     limits = ServingLimits(timeout_s=0.3, concurrent=1)
-    with TestClient(make_api(backend, limits), raise_server_exceptions=False) as client:
+    with TestClient(make_api(backend, limits, any_host=True), raise_server_exceptions=False) as client:
         for _ in range(50):
             if client.get("/ready").status_code == 200:
                 break
@@ -118,6 +119,15 @@ def test_a_bug_is_answered_without_its_message(stream: bool) -> None:
     assert answer.status_code == 500 and "secret" not in answer.text and "error" in answer.json()
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_metrics_count_a_bug_as_a_500(stream: bool) -> None:
+    backend = Slow(refuses=RuntimeError("a bug"))
+    with TestClient(make_api(backend, any_host=True), raise_server_exceptions=False) as client:
+        post(client, prompt="x", stream=stream)
+        counts = re.findall(r'^xelm_requests_total\{route="/v1/comp.*', client.get("/metrics").text, re.M)
+    assert counts == ['xelm_requests_total{route="/v1/completions",status="500"} 1.0']
+
+
 def test_a_bug_within_a_stream_is_an_event_without_its_message() -> None:
     answer = asked(Slow(breaks=RuntimeError("secret detail")), stream=True)
     assert "secret" not in answer.text and "the server failed on this request" in answer.text
@@ -125,7 +135,9 @@ def test_a_bug_within_a_stream_is_an_event_without_its_message() -> None:
 
 def test_until_the_models_are_loaded_it_is_alive_and_not_ready() -> None:
     backend = Slow(loads=False)
-    with TestClient(make_api(backend, ServingLimits(loading_s=0)), raise_server_exceptions=False) as client:
+    with TestClient(
+        make_api(backend, ServingLimits(loading_s=0), any_host=True), raise_server_exceptions=False
+    ) as client:
         assert client.get("/health").status_code == 200
         for answer in (client.get("/ready"), client.get("/v1/models"), post(client, prompt="x")):
             assert answer.status_code == 503 and answer.headers["retry-after"]
@@ -134,7 +146,9 @@ def test_until_the_models_are_loaded_it_is_alive_and_not_ready() -> None:
 
 def test_a_request_waits_for_models_that_are_being_loaded_and_is_answered() -> None:
     backend = Slow(loads=False)
-    with TestClient(make_api(backend, ServingLimits(timeout_s=0.3)), raise_server_exceptions=False) as client:
+    with TestClient(
+        make_api(backend, ServingLimits(timeout_s=0.3), any_host=True), raise_server_exceptions=False
+    ) as client:
         threading.Timer(0.5, setattr, (backend, "loads", True)).start()
         answer = post(client, prompt="x")
     assert answer.status_code == 504 and backend.begun == 1, "it never ends, so it was begun"
@@ -146,7 +160,9 @@ def test_models_that_cannot_be_started_any_more_are_forgotten_until_they_are_the
     monkeypatch.setattr(ingress, "_LOOK_S", 0.01)
     monkeypatch.setattr(ingress, "_RETRY_S", 0.01)
     backend = Slow()
-    with TestClient(make_api(backend, ServingLimits(loading_s=0)), raise_server_exceptions=False) as client:
+    with TestClient(
+        make_api(backend, ServingLimits(loading_s=0), any_host=True), raise_server_exceptions=False
+    ) as client:
 
         def becomes(status: int) -> Any:
             while (answer := client.get("/ready")).status_code != status:
@@ -167,7 +183,7 @@ def test_models_that_cannot_be_started_any_more_are_forgotten_until_they_are_the
 def test_a_client_that_goes_away_ends_the_work(stream: bool) -> None:
     """By the ASGI messages that a server sends, since a test client never hangs up."""
     backend = Slow()
-    api = make_api(backend)
+    api = make_api(backend, any_host=True)
 
     async def left() -> list[int]:
         body = json.dumps({"prompt": "x", "stream": stream}).encode()
@@ -207,7 +223,7 @@ def test_a_client_that_goes_away_ends_the_work(stream: bool) -> None:
 
 def test_more_than_the_allowed_requests_at_once_are_refused() -> None:
     backend = Slow()
-    api = make_api(backend, ServingLimits(concurrent=2, timeout_s=1.0))
+    api = make_api(backend, ServingLimits(concurrent=2, timeout_s=1.0), any_host=True)
 
     async def crowd() -> list[int]:
         async with started(api) as client:
@@ -232,7 +248,7 @@ def test_what_is_only_tokenized_counts_among_the_requests_at_once(path: str, bod
             await asyncio.sleep(0.3)
             return await super().decode(ids)
 
-    api = make_api(Long(), ServingLimits(concurrent=2))
+    api = make_api(Long(), ServingLimits(concurrent=2), any_host=True)
 
     async def crowd() -> list[list[int]]:
         async with started(api) as client:
@@ -253,7 +269,7 @@ def test_those_who_wait_for_models_count_among_the_requests_at_once(path: str) -
             """Never."""
             await asyncio.Event().wait()
 
-    api = make_api(Silent(), ServingLimits(concurrent=1, loading_s=0.5))
+    api = make_api(Silent(), ServingLimits(concurrent=1, loading_s=0.5), any_host=True)
 
     async def crowd() -> list[list[int]]:
         async with started(api) as client:

@@ -13,9 +13,11 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
+from fastapi.testclient import TestClient
 from ray.serve import Application, Deployment
 from ray.serve._private.constants import REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD
 from ray.serve.schema import ServeDeploySchema
@@ -25,9 +27,9 @@ from app.artifacts.store import Store
 from app.core.errors import ConfigError, MissingArtifact, ServingError
 from app.ensemble.sampling import Sampling
 from benchmarks.processes import kill_family
-from serve.answering import _UNREAD_S
+from serve import builder
 from serve.builder import ServingOptions, app
-from serve.limits import ServingLimits
+from serve.limits import UNREAD_S, ServingLimits
 from serve.messages import Job
 from serve.replay import WAITS_S
 from tests.support.serving import chunks
@@ -48,9 +50,8 @@ def test_ray_accepts_the_config_and_it_listens_on_the_loopback_outside_rays_own_
 
 @pytest.mark.parametrize("file", ["deploy/serve.yaml", "deploy/kuberay/rayservice.yaml", "docs/howto/serve.md"])
 def test_rays_proxy_waits_longer_than_the_server_itself(file: str) -> None:
-    limits = ServingLimits()
     (proxy,) = re.findall(r"request_timeout_s: (\d+)", (ROOT / file).read_text(encoding="utf-8"))
-    assert float(proxy) > limits.body_s + limits.loading_s + limits.timeout_s + _UNREAD_S
+    assert float(proxy) > ServingLimits().longest_s == 30 + 60 + 300 + 10
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,25 @@ def test_all_that_is_asked_reaches_the_engine_which_refuses_what_is_too_much(wri
 def test_a_replica_whose_engine_has_stopped_is_replaced_before_its_requests_give_up(written: str) -> None:
     _, models = bound(app({"run": "r", "root": written}))
     assert REPLICA_HEALTH_CHECK_UNHEALTHY_THRESHOLD * models._deployment_config.health_check_period_s < sum(WAITS_S) / 2
+
+
+def test_what_was_begun_is_ended_before_a_replica_goes(written: str) -> None:
+    limits = {"body_s": 50, "loading_s": 70, "timeout_s": 400}
+    ingress, models = bound(app({"run": "r", "root": written, "limits": limits}))
+    assert ingress._deployment_config.graceful_shutdown_timeout_s > 50 + 70 + 400 + UNREAD_S
+    assert models._deployment_config.graceful_shutdown_timeout_s > 400
+
+
+@pytest.mark.parametrize(("keys", "allowed", "any_host"), [("", False, False), ("", True, True), ("key", False, True)])
+def test_without_keys_or_a_word_only_this_machine_is_answered_for(
+    monkeypatch: pytest.MonkeyPatch, keys: str, allowed: bool, any_host: bool
+) -> None:
+    monkeypatch.setattr(builder, "keys_of", lambda: tuple(filter(None, [keys])))
+    monkeypatch.setattr(builder, "_get_global_client", lambda: None)
+    monkeypatch.setattr(builder, "require_keys", lambda *_: None)
+    ingress = builder.Ingress(Mock(), ServingOptions(allow_without_keys=allowed))
+    with TestClient(ingress.__serve_build_asgi_app__()) as client:
+        assert client.get("/health").status_code == (200 if any_host else 403)
 
 
 @pytest.mark.cluster

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import ConfigError
-from serve.doors import BodyLimit, keys_of, require_keys
+from serve.doors import BodyLimit, KeyDoor, keys_of, require_keys
 from serve.limits import ServingLimits
 from tests.support.serving import post, served
 
@@ -27,6 +27,43 @@ def test_with_keys_every_route_but_health_and_readiness_asks_for_one() -> None:
         answers = {route: client.get(route).status_code for route in routes}
     assert answers.pop("/health") == answers.pop("/ready") == 200
     assert len(answers) > 8 and set(answers.values()) == {401}
+
+
+@pytest.mark.parametrize("root", ["/xelm", "/xelm/", "", "/"])
+def test_behind_a_route_prefix_health_and_readiness_are_open_and_nothing_else(root: str) -> None:
+    def status(path: str) -> Any:
+        return through(KeyDoor, [{"status": 200}], [], {"path": root.rstrip("/") + path, "root_path": root}, keys=KEYS)[
+            0
+        ]["status"]
+
+    assert status("/health") == status("/ready") == 200
+    assert {status(path) for path in ("", "/", "/v1/models", "/health/x", "/xelm/health", "/v1/health")} == {401}
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "LOCALHOST", "127.0.0.1", "127.0.0.1:8000", "127.9.0.1", "[::1]", "[::1]:8"]
+)
+def test_without_keys_this_machine_may_be_asked_for(host: str) -> None:
+    with served(any_host=False) as client:
+        assert client.get("/v1/models", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["testserver", "evil.example:8000", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.3", "", "[::2]:8"]
+)
+def test_without_keys_another_host_is_refused_in_openais_shape(host: str) -> None:
+    with served(any_host=False) as client:
+        answer = client.get("/v1/models", headers={"Host": host})
+    assert answer.status_code == 403
+    error = answer.json()["error"]
+    assert repr(host) in error["message"] and "XELM_API_KEYS" in error["message"] and set(error) > {"type", "code"}
+
+
+def test_with_keys_or_a_word_any_host_may_be_asked_for() -> None:
+    with served(keys=KEYS, any_host=False) as client:
+        assert client.get("/v1/models", headers={"Authorization": "Bearer one"}).status_code == 200
+    with served(any_host=True) as client:
+        assert client.get("/v1/models").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -88,7 +125,9 @@ def test_a_body_beyond_the_limit_is_refused_whether_its_length_is_said_or_not() 
         assert post(client, prompt="1", max_tokens=1).status_code == 200
 
 
-def through(messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], most: int = 5) -> list[dict[str, Any]]:
+def through(
+    door: Any, messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], scope: Any = None, **settings: Any
+) -> list[dict[str, Any]]:
     """What is sent back by a door before an application that echoes, if the client goes silent after its messages."""
     sent: list[dict[str, Any]] = []
 
@@ -103,21 +142,25 @@ def through(messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], 
     async def echo(_scope: Any, receive: Any, send: Any) -> None:
         await send(await receive())
 
-    asyncio.run(BodyLimit(echo, most, 0.1)({"type": "http", "headers": headers}, receive, send))  # type: ignore[arg-type]
+    asyncio.run(door(echo, **settings)({"type": "http", "headers": headers, **(scope or {})}, receive, send))
     return sent
 
 
+def read(messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]]) -> list[dict[str, Any]]:
+    return through(BodyLimit, messages, headers, most=5, seconds=0.1)
+
+
 def test_a_body_that_does_not_come_to_its_end_is_left_after_a_while() -> None:
-    status, body = through([{"type": "http.request", "body": b"a", "more_body": True}], [])
+    status, body = read([{"type": "http.request", "body": b"a", "more_body": True}], [])
     assert status["status"] == 408 and b"longer than 0.1 s" in body["body"]
 
 
 @pytest.mark.parametrize("length", [b"\xb2", b"-1", b"x", b"", b"2"])
 def test_a_length_that_is_no_number_is_not_believed(length: bytes) -> None:
     message = {"type": "http.request", "body": b"ab", "more_body": False}
-    assert through([message], [(b"content-length", length)]) == [{"type": "http.request", "body": b"ab"}]
+    assert read([message], [(b"content-length", length)]) == [{"type": "http.request", "body": b"ab"}]
 
 
 @pytest.mark.parametrize("length", [b"6", b"9" * 5000])
 def test_a_length_beyond_the_limit_is_refused_before_a_byte_is_read(length: bytes) -> None:
-    assert through([], [(b"content-length", length)])[0]["status"] == 413
+    assert read([], [(b"content-length", length)])[0]["status"] == 413

@@ -42,7 +42,9 @@ def test_models_are_the_ensemble_the_experts_and_what_stands_beside_them(client:
     assert found["object"] == "list"
     assert [model["id"] for model in found["data"]] == ["ensemble", "expert-00", "expert-01", "dense"]
     assert client.get("/v1/models/expert-01").json() == found["data"][2]
-    assert client.get("/v1/models/gpt-4").json()["error"]["code"] == "model_not_found"
+    error = client.get("/v1/models/gpt-4").json()["error"]
+    assert error["code"] == "model_not_found"
+    assert error["message"] == "unknown model 'gpt-4'; known: dense, ensemble, expert-00, expert-01"
 
 
 def test_a_completion_has_openais_shape_and_our_weights(client: TestClient) -> None:
@@ -209,7 +211,7 @@ def test_weights_of_each_token_come_on_demand(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({"model": "gpt-4"}, 404, "there are ensemble"),
+        ({"model": "gpt-4"}, 404, "known: dense, ensemble"),
         ({"max_tokens": 4000}, 400, "context is 128 tokens"),
         ({"max_tokens": 10**6}, 400, "max_tokens: 1000000 is more than the 4096"),
         ({"max_tokens": "x"}, 400, "max_tokens: "),

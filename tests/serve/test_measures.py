@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Send
 
 from app.ensemble.engine import Load
 from serve import ingress, measures
-from serve.measures import Measures
+from serve.measures import Counted, Measures
 from serve.replica import Replica
 from tests.support.ensembles import demo_ensemble
 from tests.support.serving import post
@@ -38,12 +40,29 @@ def test_a_replica_that_is_heard_of_no_more_is_forgotten_and_another_stays(monke
     assert values(under_test.page().decode())['xelm_texts_running{replica="a"}'] == 0
 
 
+@pytest.mark.parametrize(("begins", "counted"), [(False, "500"), (True, "200")])
+def test_an_exception_is_counted_as_a_500_unless_the_answer_has_begun(begins: bool, counted: str) -> None:
+    async def fails(_scope: object, _receive: object, send: Send) -> None:
+        if begins:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("a bug")
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    under_test = Measures()
+    with pytest.raises(RuntimeError, match="a bug"):
+        asyncio.run(Counted(fails, under_test)({"type": "http"}, nothing, nothing))  # type: ignore[arg-type]
+    found = {name: value for name, value in values(under_test.page().decode()).items() if "requests_total" in name}
+    assert found == {f'xelm_requests_total{{route="other",status="{counted}"}}': 1}
+
+
 def test_the_load_is_known_where_no_answer_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last batch of an answer says that its text still ran; so did the last one of a client that went away."""
     monkeypatch.setattr(ingress, "_LOOK_S", 0.05)
     replica = Replica(demo_ensemble(), slots=4)
     try:
-        with TestClient(ingress.make_api(replica)) as client:
+        with TestClient(ingress.make_api(replica, any_host=True)) as client:
             post(client, prompt="12 ", max_tokens=4)
             name = f'xelm_texts_running{{replica="{replica._name}"}}'
             deadline = time.monotonic() + 20

@@ -28,11 +28,12 @@ def served(
     keys: Sequence[str] = (),
     slots: int = 4,
     waiting: int = 256,
+    any_host: bool = True,
 ) -> Iterator[TestClient]:
-    """A client of the API; the models are there when it is given out."""
+    """A client of the API; the models are there when it is given out. any_host: the client asks for ``testserver``."""
     replica = Replica(ensemble or demo_ensemble(), slots, limits=Limits(waiting=waiting))
     try:
-        with TestClient(make_api(replica, limits, keys), raise_server_exceptions=False) as client:
+        with TestClient(make_api(replica, limits, keys, any_host), raise_server_exceptions=False) as client:
             for _ in range(100):
                 if client.get("/ready").status_code == 200:
                     break

@@ -71,6 +71,14 @@ def test_a_misspelt_language_is_answered_with_the_one_that_was_meant(misspelt: s
         normalise(misspelt)
 
 
+def test_the_names_of_languages_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CorpusError):
+        normalise("englsh")
+    monkeypatch.setattr("app.core.languages.Locale", None)  # each would be read again
+    with pytest.raises(CorpusError, match="did you mean sw"):
+        normalise("swahli")
+
+
 @pytest.mark.parametrize("name", ["my_text", "de_data", "it_Corp", "en_QQ", "no_good", "am_Main"])
 def test_a_word_that_begins_like_a_code_is_no_language(name: str) -> None:
     with pytest.raises(CorpusError, match=f"unknown language '{name}'"):

@@ -89,10 +89,6 @@ def test_scores_are_made_in_parts_where_they_are_many(monkeypatch: pytest.Monkey
     check(feed, reply, text)
 
 
-def test_memory_is_taken_at_once_and_in_proportion_to_slots() -> None:
-    assert client(slots=8).cache_bytes == 2 * client(slots=4).cache_bytes > 0
-
-
 def test_models_of_several_vocabularies_are_refused() -> None:
     other = build_model(replace(TINY, vocab_size=41), seed=1)
     with pytest.raises(ServingError, match=r"vocabularies of \[37, 41\] tokens"):

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
+from app.core.records import FloatArray
 from app.ensemble.speculation import Acceptance, PassCosts, accepts, best_draft_length, residual
 
 P = np.array([0.5, 0.1, 0.4, 0.0])
@@ -61,6 +64,47 @@ def test_acceptance_follows_the_drafts_that_were_tested() -> None:
         bad.record(kept=0, tested=1)
     assert good.rate > 0.98 and bad.rate < 0.05
     assert (good.kept, good.tested, bad.kept, bad.tested) == (120, 120, 0, 30)
-    before = bad.rate
-    bad.record(kept=0, tested=0)
-    assert bad.rate == before
+
+
+def passes_per_token(acceptance: Callable[[int], float], costs: PassCosts, others: int, cycles: int) -> FloatArray:
+    """Passes of each cycle over its tokens, as a share of plain decoding's; acceptance: of a cycle's drafts."""
+    numbers, estimate, made = np.random.default_rng(1), Acceptance(), []
+    for cycle in range(cycles):
+        n = best_draft_length(estimate.rate, others, costs)
+        kept = 0
+        while kept < n and numbers.random() < acceptance(cycle):
+            kept += 1
+        estimate.record(kept, min(n, kept + 1))
+        passes = n + 1 + others * costs.per_expert * (1 + costs.per_token * n)
+        made.append((passes / (1 + others * costs.per_expert), kept + 1))
+    return np.array(made)
+
+
+COSTS = [(PassCosts(), 1), (PassCosts(), 7), (PassCosts(0.1, 0.1), 7), (PassCosts(1.0, 0.02), 15)]
+
+
+@pytest.mark.parametrize(("costs", "others"), COSTS)
+def test_a_drafter_that_is_bad_first_and_good_later_is_tried_again(costs: PassCosts, others: int) -> None:
+    passes, tokens = passes_per_token(lambda cycle: 0.0 if cycle < 100 else 0.95, costs, others, 500)[-200:].T
+    always = passes_per_token(lambda _: 0.95, costs, others, 500)[-200:].T
+    assert passes.sum() / tokens.sum() < 1.1 * always[0].sum() / always[1].sum() < 1
+
+
+@pytest.mark.parametrize("acceptance", [0.0, 0.1])
+@pytest.mark.parametrize(("costs", "others"), COSTS)
+def test_trying_a_drafter_that_stays_bad_costs_a_few_percent(costs: PassCosts, others: int, acceptance: float) -> None:
+    passes, tokens = passes_per_token(lambda _: acceptance, costs, others, 3000).T
+    assert passes.sum() / tokens.sum() < 1.03
+
+
+def test_a_cycle_without_drafts_moves_the_estimate_towards_the_first_guess_and_never_beyond() -> None:
+    first = Acceptance().rate
+    for kept in (0, 9):
+        estimate = Acceptance()
+        estimate.record(kept, 9)
+        rates = [estimate.rate]
+        for _ in range(2000):
+            estimate.record(0, 0)
+            rates.append(estimate.rate)
+        away = np.abs(np.array(rates) - first)
+        assert (np.diff(away) <= 1e-12).all() and away[-1] < 1e-3 < away[0] and estimate.tested == 9
