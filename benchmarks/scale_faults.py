@@ -32,7 +32,8 @@ from benchmarks.raylets import Raylets, with_token
 from benchmarks.scale_documents import is_worker
 from benchmarks.text import LANGUAGES, read_text
 
-STRUCK = ("shard", "tokenize", "allocate", "train", "evaluate")
+STRUCK = ("shard", "seed", "allocate", "train", "evaluate")
+"""Stages of ``jobs.all`` in which nodes have work; `seed` makes the tokens too, and `tokenize` finds them there."""
 _NODES = 3
 _POOL, _LINES, _FILE_BYTES = 300, 12, 16_000_000
 _LOOK_SECONDS = 0.5
