@@ -127,9 +127,9 @@ def write_text(folder: Path, size: int) -> int:
 
 
 def sharded(store: Store) -> int:
-    """Documents in the shards of a store that has one run's; 0 where there are none yet."""
-    keys = store.folder("store/shards").names()
-    return sum(int(str(store.stage("shards", key).manifest().counts["documents"])) for key in keys)
+    """Documents in the shards of a store that has one run's; 0 where they are not finished."""
+    stages = [store.stage("shards", key) for key in store.folder("store/shards").names()]
+    return sum(int(str(stage.manifest().counts["documents"])) for stage in stages if stage.is_complete)
 
 
 def _under_fire(

@@ -67,11 +67,12 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
         else:
             machines.ask_for(fleet.able)
             # Slots are all that the machines hold, taken or free.
-            free = machines.slots() - len(running)
+            free, waits = machines.slots() - len(running), False
             for key in fleet.next_to_start(len(fleet.members)):
                 if free < 1:
                     break
                 if elsewhere.holds(tasks[key], machines):
+                    waits = True
                     continue
                 free -= 1
                 fleet = fleet.started(key)
@@ -79,7 +80,7 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
                 # Python evaluates the right side first: the step is that before the run.
                 running[machines.start(tasks[key])] = (key, machines.saved_step(tasks[key]))
             # While something runs, a full cluster is no shortage: what waits has its turn.
-            room.watch(None if running or elsewhere.waited_for else machines.shortage())
+            room.watch(None if running or waits else machines.shortage())
         if not running:  # waiting for nothing would return at once
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         finished, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
@@ -94,18 +95,15 @@ class _Elsewhere:
     """Models that other runs over the store train just now: waited for, or both would take them from one another."""
 
     def __init__(self) -> None:
-        self.waited_for: dict[str, str] = {}
+        self._said: dict[str, str] = {}
 
     def holds(self, task: ModelTask, machines: Machines) -> bool:
         """Whether another run trains it; said when that begins."""
         run = machines.taken_by(task)
-        if not run:
-            self.waited_for.pop(task.key, None)
-            return False
-        if self.waited_for.get(task.key) != run:
+        if run and self._said.get(task.key) != run:
             log.info("train: %s is being trained by the run %s, and waited for", task.name, run)
-        self.waited_for[task.key] = run
-        return True
+        self._said[task.key] = run
+        return bool(run)
 
 
 class _Room:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scale_faults import STRUCK, write_text
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import Store
+from benchmarks.scale_faults import STRUCK, sharded, write_text
 from benchmarks.text import LANGUAGES
 
 
@@ -25,6 +27,15 @@ def test_the_text_is_in_mc4s_layout_and_its_documents_are_counted(tmp_path: Path
     for texts in lines.values():
         size = sum(len(text.encode()) for text in texts)
         assert 25_000 <= size <= 25_000 + max(len(text.encode()) for text in texts)
+
+
+def test_documents_of_shards_that_are_not_finished_do_not_count(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    assert sharded(store) == 0
+    store.stage("shards", "begun").write("de/train/part.parquet", b"")
+    assert sharded(store) == 0
+    store.stage("shards", "done").publish(Manifest("shards", "done", {}, {}, {"documents": 7}))
+    assert sharded(store) == 7
 
 
 @pytest.mark.rare

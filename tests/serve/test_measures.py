@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
-from starlette.types import Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.ensemble.engine import Load
 from serve import ingress, measures
@@ -42,17 +42,20 @@ def test_a_replica_that_is_heard_of_no_more_is_forgotten_and_another_stays(monke
 
 @pytest.mark.parametrize(("begins", "counted"), [(False, "500"), (True, "200")])
 def test_an_exception_is_counted_as_a_500_unless_the_answer_has_begun(begins: bool, counted: str) -> None:
-    async def fails(_scope: object, _receive: object, send: Send) -> None:
+    async def fails(_scope: Scope, _receive: Receive, send: Send) -> None:
         if begins:
             await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError("a bug")
 
-    async def nothing(*_: object) -> None:
-        pass
+    async def received() -> Message:
+        return {"type": "http.request"}
+
+    async def sent(_message: Message) -> None:
+        """To nobody."""
 
     under_test = Measures()
     with pytest.raises(RuntimeError, match="a bug"):
-        asyncio.run(Counted(fails, under_test)({"type": "http"}, nothing, nothing))  # type: ignore[arg-type]
+        asyncio.run(Counted(fails, under_test)({"type": "http"}, received, sent))
     found = {name: value for name, value in values(under_test.page().decode()).items() if "requests_total" in name}
     assert found == {f'xelm_requests_total{{route="other",status="{counted}"}}': 1}
 

@@ -49,7 +49,9 @@ def test_a_seed_without_steps_of_its_own_is_another_for_each_number_of_tokens_pe
 
 def test_seeds_are_one_fleet() -> None:
     found = forecast("sweep.k=1", "sweep.random_seed=1,2", "training.gpus_per_expert=1")
-    hours = {row["gpus"]: row["hours"] for row in found["hours"]}  # type: ignore[attr-defined]
+    rows = found["hours"]
+    assert isinstance(rows, list)
+    hours = {row["gpus"]: row["hours"] for row in rows}
     # Two seeds of an eighth each side by side, then dense and one expert of each: 4 parts on 2 or 4 GPUs.
     assert hours[2] / hours[4] == pytest.approx((1 / 8 + 2) / (1 / 8 + 1))
 

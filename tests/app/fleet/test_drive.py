@@ -133,6 +133,16 @@ def test_waiting_for_another_run_is_no_want_of_machines(monkeypatch: pytest.Monk
     assert drive(plan_fleet([("a", 1, False)], 0), tasks, cluster, lambda _: None).is_over
 
 
+def test_a_cluster_without_room_is_told_also_after_a_model_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drive_module, "_HOPELESS_SECONDS", 0.0)
+    left = iter([1])
+    cluster = Cluster({"a": [COUNTS]}, lambda: next(left, 0))
+    cluster.elsewhere["a"], cluster.short = ["other"], Shortage("a CPU", can_end=False)
+    tasks: dict[str, Any] = {"a": SimpleNamespace(key="a", name="a")}
+    with pytest.raises(TrainingError, match="capacity that cannot come: a CPU"):
+        drive(plan_fleet([("a", 1, False)], 0), tasks, cluster, lambda _: None)
+
+
 def test_a_process_lost_too_often_is_given_up_with_its_last_reason() -> None:
     fleet, _ = run({"a": [RuntimeError("x"), RuntimeError("out of memory")], "b": ["done"]})
     assert fleet.member("a").state == "failed" and fleet.member("a").reason == "out of memory"
