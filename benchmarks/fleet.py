@@ -3,8 +3,8 @@
 ``python -m benchmarks.fleet --format json``. Elastic: eight experts whose steps last a fixed time (they sleep, so that
 two cores feed any number of slots) start on one node; three are added, later two are killed. ``makespan_over_best`` is
 the time they take over that of the best schedule on the same slots; ``idle_share`` is the share of slot time in which a
-slot was free while an expert waited, ``compute_share`` the training that was kept over the time that its attempts held
-their slots: starts, saves, ends and what was lost with a node are the rest. Overhead: ``ray_overhead`` is what a step
+slot was free while an expert waited, ``compute_share`` the training that was kept over the slot time that its attempts
+held: starts, saves, ends and what was lost with a node are the rest. Overhead: ``ray_overhead`` is what a step
 costs more, in CPU seconds of the process that trains, in a Ray Train worker than without Ray; start-up apart.
 """
 
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 
@@ -28,7 +29,6 @@ from app.core.records import JsonObject
 from app.fleet.control import metrics_rows
 from app.fleet.drive import Machines, drive
 from app.fleet.fleet import plan_fleet
-from app.fleet.idle import Attempt, idle_share
 from app.fleet.machines import ray_machines
 from app.fleet.ray_session import ray_session
 from app.fleet.worker import Assignment, train_in_worker
@@ -38,6 +38,7 @@ from app.training.model_task import ModelTask
 from benchmarks.chaos_parts import Run
 from benchmarks.fleet_overhead import measure_overhead
 from benchmarks.fleet_schedule import best_makespan
+from benchmarks.fleet_shares import Attempt, held_seconds, idle_share
 from benchmarks.raylets import Raylets, with_token
 from benchmarks.stages import UNTIL_TRAINING
 
@@ -151,6 +152,7 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
         "seconds_each": steps * seconds_per_step,
         "slots": [[round(at, 1), count] for at, count in timeline],
         "runs_started": len(timed.starts),
+        "attempts": [[round(start, 1), round(end, 1)] for _, start, end in sorted(attempts, key=itemgetter(1))],
         "elastic_startup_seconds": startup,
         "ending_seconds": ending,
         "makespan_seconds": makespan,
@@ -159,7 +161,7 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
         "makespan_target": "<= 1.15",
         "idle_share": idle_share(timeline, attempts),
         "idle_target": "<= 0.05",
-        "compute_share": work / sum(end - start for _, start, end in attempts),
+        "compute_share": work / held_seconds(timeline, attempts),
         "compute_target": ">= 0.85",
     }
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 File = tuple[str, int]
 """A file's name in the remote folder, and at most how many bytes it has."""
 
-_THREADS = 8
+_THREADS = 16
 _TRIES = 8
 # Each read of a document touches its file; a system call every time would cost more than a finer order is worth.
 _TOUCH_SECONDS = 5.0

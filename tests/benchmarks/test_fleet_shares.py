@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.fleet.idle import idle_share
+from benchmarks.fleet_shares import held_seconds, idle_share
 
 
 def test_a_free_slot_counts_only_while_a_member_waits() -> None:
@@ -22,3 +22,12 @@ def test_slots_that_come_count_from_then_on_and_a_run_without_a_slot_fills_none(
     assert idle_share([(0.0, 1), (5.0, 2)], runs) == pytest.approx(1 / (5 + 10))
     assert idle_share([(0.0, 2), (8.0, 1)], [("a", 0.0, 10.0), ("b", 0.0, 10.0)]) == 0
     assert idle_share([(0.0, 2)], []) == 0
+
+
+def test_a_run_whose_slot_has_gone_holds_none_until_it_has_another() -> None:
+    # b starts on the second slot, which goes after 4 s; it has a's from the tenth second on
+    runs = [("a", 0.0, 10.0), ("b", 2.0, 16.0)]
+    assert held_seconds([(0.0, 2), (4.0, 1)], runs) == pytest.approx(10 + 2 + 6)
+    assert held_seconds([(0.0, 2)], runs) == pytest.approx(10 + 14)
+    assert held_seconds([(0.0, 3), (12.0, 0)], [("a", 0.0, 10.0), ("a", 12.0, 13.0)]) == pytest.approx(10)
+    assert held_seconds([(0.0, 1)], []) == 0
