@@ -22,6 +22,7 @@ from app.core.errors import ArtifactError, StorageError
 from app.core.records import JsonObject
 from app.fleet.capacity import Shortage, grows_unseen, kinds_of_nodes, living_nodes, shortage
 from app.fleet.interruption import saves_on_signals
+from app.fleet.placement import PlaceGivenBack
 from app.fleet.ray_session import training_slots
 from app.fleet.worker import Assignment, Work, train_in_worker
 from app.training.model_task import ModelTask
@@ -128,6 +129,7 @@ class RayMachines:
                 name=task.key,
                 storage_path=task.store.folder(RAY_RUNS).uri,
                 failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),  # the fleet counts and retries
+                callbacks=[PlaceGivenBack()],
             ),
         )
         result: JsonObject = trainer.fit().return_value
