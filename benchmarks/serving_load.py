@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.serving_load [--root FOLDER] [--run NAME] [--clients N] [--minutes M] [--kill-every S]
 [--changes N] [--lose-machine] [--kill-ingress] [--format json]``. Serves a finished run on a Ray of its own; a second
-version of it mixes evenly. Each client asks greedily for one of a pool of prompts (token ids, drawn) whose answers were
-made beforehand by the engine in this process; some go away in the middle, some ask for too much or send no JSON.
+version of it mixes evenly. Each client, played by locust, asks greedily for one of a pool of prompts (token ids, drawn)
+whose answers were made beforehand by the engine in this process; some go away in the middle, some ask for too much or
+send no JSON. ``--waiting``: texts that may wait for a slot of each replica; who would be one more is told 429.
 ``--kill-every``: seconds between kills (-9) of a process of the models; ``--changes``: times that the other version is
 deployed; ``--lose-machine``: the ingress stays on the head, the models on two nodes, and one is killed at half time.
 ``--kill-ingress``: one more minute afterwards in which the ingress is killed; what fails then is reported, not judged.
@@ -26,21 +27,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+import httpx
 import numpy as np
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.artifacts.store import Store
 from app.core.errors import XelmError
 from app.core.records import JsonObject
 from app.ensemble.sampling import Sampling
 from benchmarks.served import Served, serve_config, two_versions
-from benchmarks.serving_clients import Answer, Clients, Tally
+from benchmarks.serving_answers import Answer, Expected, Tally
+from benchmarks.serving_clients import Clients
 from serve.loading import load_ensemble
 from serve.messages import Job, Piece
 from serve.replica import Replica
 
 _LOOK_S = 5.0
 _KILLED_INGRESS_S = 60.0
+_SLOT_GAUGES = ("xelm_texts_running", "xelm_texts_waiting", "xelm_cache_use")
 _INGRESS_ON_HEAD = {
     "name": "ingress",
     "ray_actor_options": {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
@@ -60,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--max-replicas", type=int, help="let Serve add replicas up to this number")
     parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--waiting", type=int, default=32)
     parser.add_argument("--kill-every", type=float, default=0.0)
     parser.add_argument("--changes", type=int, default=0)
     parser.add_argument("--lose-machine", action="store_true")
@@ -80,15 +86,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
     """Serve, ask, disturb; what was seen."""
     root, _ = two_versions(arguments.root, arguments.run, folder)
-    found: list[list[int]] = []
+    prompts: list[list[int]] = []
     answers: dict[int, list[Answer]] = {}
     for version in (1, 2):
         ensemble = load_ensemble(Store(root), arguments.run, version)
-        if not found:
-            found = drawn_prompts(arguments.pool, ensemble.tokenizer.vocab_size, arguments.seed)
-        answers[version] = asyncio.run(expected(Replica(ensemble, 16), found, arguments.tokens))
-    clients_wait = {"waiting": arguments.clients // 2, "concurrent": arguments.clients}
-    args = {"run": arguments.run, "root": root, "slots": arguments.slots, "cpus": 0.5, "limits": clients_wait}
+        if not prompts:
+            prompts = drawn_prompts(arguments.pool, ensemble.tokenizer.vocab_size, arguments.seed)
+        answers[version] = asyncio.run(expected(Replica(ensemble, 16), prompts, arguments.tokens))
+    limits = {"waiting": arguments.waiting, "concurrent": arguments.clients}
+    args = {"run": arguments.run, "root": root, "slots": arguments.slots, "cpus": 0.5, "limits": limits}
     args |= {"replicas": arguments.replicas, "max_replicas": arguments.max_replicas}
     with Served(arguments.max_replicas or arguments.replicas) as served:
 
@@ -102,14 +108,13 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
             served.add_machine(1)
         deploy(1)
         served.settle()
-        clients = Clients(f"http://127.0.0.1:{served.port}", found, answers, arguments.tokens)
+        clients = Clients(f"http://127.0.0.1:{served.port}", Expected(prompts, answers, arguments.tokens))
         disturbance = Disturbance(served, deploy, arguments)
-        asyncio.run(disturbance.during(clients))
+        tally = asyncio.run(disturbance.during(clients))
         memory = {name: memory_of(samples) for name, samples in disturbance.memory.items()}
         again: JsonObject = {}
         if arguments.kill_ingress:
-            others = Clients(f"http://127.0.0.1:{served.port}", found, answers, arguments.tokens)
-            again = asyncio.run(ingress_killed(served, others, arguments.clients, arguments.seed + 1))
+            again = asyncio.run(ingress_killed(served, clients, arguments.clients, arguments.seed + 1))
         return {
             "benchmark": "serving_load",
             "clients": arguments.clients,
@@ -119,8 +124,10 @@ def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
             "kills": disturbance.kills,
             "changes": disturbance.changes,
             "replicas_of_lost_machine": disturbance.lost,
-            **seen(clients.tally),
+            **seen(tally),
             "memory_mb": memory,
+            "slots_most": disturbance.slots,
+            "slots_at_end": disturbance.slots_at_end,
             "ingress_killed": again,
         }
 
@@ -153,20 +160,16 @@ async def ingress_killed(served: Served, clients: Clients, count: int, seed: int
 
     All streams go through it, so it cannot be promised that none is cut off.
     """
-    begun = time.monotonic()
-    asking = asyncio.create_task(clients.run(count, begun + _KILLED_INGRESS_S, seed))
+    asking = asyncio.create_task(clients.run(count, _KILLED_INGRESS_S, seed))
     await asyncio.sleep(_KILLED_INGRESS_S / 4)
-    before = sum(clients.tally.answers.values())
     (pid,) = served.pids("ingress").values()
     os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
     ready = await asyncio.to_thread(served.ready_after, killed, pid)
-    await asking
-    tally = clients.tally
+    tally = await asking
     return {
-        "answers_before": before,
         "answers": dict(tally.answers),
-        "statuses": {str(status): number for status, number in sorted(tally.statuses.items())},
+        "statuses": dict(sorted(tally.statuses.items())),
         "failed": len(tally.failed),
         "failures": list(dict.fromkeys(said.partition(": ")[2][:80] for said in tally.failed))[:5],
         "ready_again_s": round(ready, 1),
@@ -184,9 +187,13 @@ class Disturbance:
         self.running: list[tuple[float, int]] = []
         """Seconds, and how many replicas of the models run from then on."""
         self.memory: Memory = {"models": [], "ingress": []}
+        self.slots: dict[str, float] = {}
+        """The most at any look, by gauge, of all replicas together."""
+        self.slots_at_end: dict[str, float] = {}
+        """The same when the clients have gone and the replicas have said so: what is not 0 was never given back."""
 
-    async def during(self, clients: Clients) -> None:
-        """Ends when the clients do."""
+    async def during(self, clients: Clients) -> Tally:
+        """Ends when the clients do; what they saw."""
         begun, seconds = time.monotonic(), self._arguments.minutes * 60
         others = [asyncio.create_task(self._look(begun))]
         if self._arguments.kill_every:
@@ -195,12 +202,15 @@ class Disturbance:
             others.append(asyncio.create_task(self._change(seconds / (self._arguments.changes + 1))))
         if self._arguments.lose_machine:
             others.append(asyncio.create_task(self._lose(seconds / 2)))
-        await clients.run(self._arguments.clients, begun + seconds, self._arguments.seed)
+        tally = await clients.run(self._arguments.clients, seconds, self._arguments.seed)
+        await asyncio.sleep(_LOOK_S)
+        self.slots_at_end = await asyncio.to_thread(slots_taken, self._served.port)
         for task in others:
             task.cancel()
         for ended in await asyncio.gather(*others, return_exceptions=True):
             if isinstance(ended, Exception):
                 raise ended
+        return tally
 
     async def _kill(self) -> None:
         while True:
@@ -223,6 +233,8 @@ class Disturbance:
     async def _look(self, begun: float) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
+            for gauge, taken in (await asyncio.to_thread(slots_taken, self._served.port)).items():
+                self.slots[gauge] = max(taken, self.slots.get(gauge, 0.0))
             for name, samples in self.memory.items():
                 pids, at = await asyncio.to_thread(self._served.pids, name), time.monotonic() - begun
                 samples += [
@@ -234,17 +246,25 @@ class Disturbance:
 
 def seen(tally: Tally) -> JsonObject:
     """Counts, and seconds to the first token and between chunks of tokens."""
-    times = {"first_token_s": tally.first, "between_chunks_s": tally.between}
     return {
         "answers": dict(tally.answers),
-        "statuses": {str(status): count for status, count in sorted(tally.statuses.items())},
+        "statuses": dict(sorted(tally.statuses.items())),
         "failed": list(tally.failed[:20]),
-        **{
-            name: {"p50": round(float(np.quantile(s, 0.5)), 3), "p99": round(float(np.quantile(s, 0.99)), 3)}
-            for name, s in times.items()
-            if s
-        },
+        **tally.seconds,
     }
+
+
+def slots_taken(port: int) -> dict[str, float]:
+    """What the server's gauges say of its slots, summed over replicas; empty while it does not answer."""
+    taken: dict[str, float] = {}
+    try:
+        said = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).raise_for_status().text
+    except httpx.HTTPError:
+        return taken
+    for family in text_string_to_metric_families(said):
+        if family.name in _SLOT_GAUGES:
+            taken[family.name] = sum(sample.value for sample in family.samples)
+    return taken
 
 
 def memory_of(samples: Sequence[tuple[float, int]]) -> JsonObject:
