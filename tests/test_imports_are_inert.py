@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tests.support.source import ROOT, modules
 
+_READ_BY_LOCUST = "benchmarks.serving_users"
+"""Importing locust patches the process's sockets and its sleep; it reads this file in a process of its own."""
+
 _IMPORT_ALL = """
 import importlib, logging, os, sys
 sys.path.insert(0, sys.argv[1])
@@ -39,7 +42,7 @@ def _python(program: str, names: list[str], cwd: Path, environment: dict[str, st
 
 
 def test_importing_every_module_does_nothing(tmp_path: Path) -> None:
-    names = [module.name for module in modules("app", "jobs", "serve", "benchmarks")]
+    names = [module.name for module in modules("app", "jobs", "serve", "benchmarks") if module.name != _READ_BY_LOCUST]
     _python(_IMPORT_ALL, names, tmp_path, {"PATH": "", "HOME": str(tmp_path)})
     assert list(tmp_path.iterdir()) == []
 
