@@ -35,18 +35,29 @@ def normalise(code: str) -> str:
     language in another script keeps it: ``sh`` and ``hbs_Latn`` are sr-Latn.
     Raises CorpusError naming the nearest known codes.
     """
+    if (found := recognised(code)) is not None:
+        return found
+    close = _nearest_codes(code.strip())
+    hint = f"; did you mean {close[0]}?" if close else ";"
+    others = f" Near it are also {', '.join(close[1:])}." if close[1:] else ""
+    raise CorpusError(f"unknown language {code!r}{hint}{others} Codes are ISO 639-1, or 639-3 where there is none")
+
+
+# Asked for each part of each file's name and for each row of some corpora: among them few different words.
+@functools.lru_cache(maxsize=1 << 14)
+def recognised(code: str) -> str | None:
+    """See ``normalise``; None where that raises, without the search for what may have been meant."""
     text = code.strip()
     if text.lower() in _HUB_CONFIGS:
         return _HUB_CONFIGS[text.lower()]
     match = _SHAPE.fullmatch(text)
-    spoken, written, region = match.groups() if match else ("", None, None)
+    if match is None:
+        return None
+    spoken, written, region = match.groups()
     language, implied = _canonical(spoken.lower())
     known = language in _named_codes() or script(language) != _UNKNOWN_SCRIPT
-    if match is None or not known or not _is_subtag(written, "scripts") or not _is_subtag(region, "territories"):
-        close = _nearest_codes(text)
-        hint = f"; did you mean {close[0]}?" if close else ";"
-        others = f" Near it are also {', '.join(close[1:])}." if close[1:] else ""
-        raise CorpusError(f"unknown language {code!r}{hint}{others} Codes are ISO 639-1, or 639-3 where there is none")
+    if not known or not _is_subtag(written, "scripts") or not _is_subtag(region, "territories"):
+        return None
     # Where the usual script is not known, Latin letters may be just that: no variant is made of it.
     romanised = (written or implied).title() == "Latn" and script(language) not in ("Latn", _UNKNOWN_SCRIPT)
     return f"{language}-Latn" if romanised else language

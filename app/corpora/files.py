@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from app.core.errors import CorpusError
-from app.core.languages import normalise
+from app.core.languages import normalise, recognised
 from app.core.records import Document, JsonObject
 from app.core.units import format_bytes
 from app.corpora.base import CorpusSettings, Reject, SourceFile, Survey, Unread, first_files, hold_out_by_hash
@@ -155,7 +155,7 @@ def _said_by_first_row(file: Listed, settings: CorpusSettings) -> str | None:
     try:
         row = next(read_rows(file.uri, settings), None)
         said = language_in(row.values, settings) if row else None
-        return normalise(said) if said else None
+        return recognised(said) if said else None
     except (CorpusError, *CORRUPT):  # said where the file is read
         return None
 

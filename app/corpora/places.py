@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from app.core.errors import CorpusError
-from app.core.languages import known_codes, normalise
+from app.core.languages import known_codes, normalise, recognised
 from app.corpora.layouts import MC4_NAME
 from app.corpora.readers import SUFFIXES
 
@@ -109,8 +108,7 @@ def _language_of(name: str, column: str) -> str | None:
     word = value if is_keyed and key.lower() in (*_LANGUAGE_KEYS, column) else name
     if word.lower() in SPLITS:
         return None
-    try:
-        code = normalise(word)
-    except CorpusError:
+    code = recognised(word)
+    if code is None:
         return None
     return code if len(word) > _BARE_CODE_CHARACTERS or code.partition("-")[0] in known_codes() else None

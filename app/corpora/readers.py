@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.core.errors import CorpusError
-from app.core.languages import UNDETERMINED, normalise
+from app.core.languages import UNDETERMINED, normalise, recognised
 from app.core.records import Document
 from app.corpora import parquet_rows
 from app.corpora.base import (
@@ -133,7 +133,7 @@ def _language(
     says the same with less.
     """
     said = None if file.is_language_sure else language_in(values, settings)
-    lang = _known(said) if said is not None else None
+    lang = recognised(said) if said is not None else None
     if file.lang is not None and (lang in (None, UNDETERMINED) or file.lang.partition("-")[0] == lang):
         lang = file.lang
     if lang is None and said is not None:
@@ -144,13 +144,6 @@ def _language(
         columns = " or ".join(map(repr, _language_columns(settings)))
         return "", "missing_column", f"no language: nothing in {columns}; {', '.join(sorted(map(str, values)))}"
     return (lang, "other_language", lang) if wanted and lang not in wanted else (lang, None, "")
-
-
-def _known(said: str) -> str | None:
-    try:
-        return normalise(said)
-    except CorpusError:
-        return None
 
 
 def _timestamp(value: Any) -> str:

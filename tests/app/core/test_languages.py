@@ -12,6 +12,7 @@ from app.core.languages import (
     known_codes,
     native_name,
     normalise,
+    recognised,
     script,
 )
 
@@ -77,6 +78,16 @@ def test_the_names_of_languages_are_read_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("app.core.languages.Locale", None)  # each would be read again
     with pytest.raises(CorpusError, match="did you mean sw"):
         normalise("swahli")
+
+
+def test_what_is_no_language_is_known_without_a_search_for_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a corpus has thousands of files, and each part of their names may be a language
+    monkeypatch.setattr("app.core.languages.nearest", None)
+    assert [recognised(word) for word in ("part-00017", "text", "my_text", "", "iw", "deu_Latn", "en-multi")] == [
+        *[None] * 4,
+        *("he", "de", "en"),
+    ]
+    assert all(recognised(code) == normalise(code) for code in (*MC4, *known_codes(), "aai", "hi-Latn"))
 
 
 @pytest.mark.parametrize("name", ["my_text", "de_data", "it_Corp", "en_QQ", "no_good", "am_Main"])
