@@ -38,7 +38,7 @@ from app.training.model_task import ModelTask
 from benchmarks.chaos_parts import Run
 from benchmarks.fleet_overhead import measure_overhead
 from benchmarks.fleet_schedule import best_makespan
-from benchmarks.fleet_shares import Attempt, held_seconds, idle_share
+from benchmarks.fleet_shares import Attempt, held_seconds, idle_share, mean_startup
 from benchmarks.raylets import Raylets, with_token
 from benchmarks.stages import UNTIL_TRAINING
 
@@ -143,7 +143,7 @@ def measure_elastic(folder: Path, experts: int, steps: int, seconds_per_step: fl
                 timeline = _change_slots(raylets, began, add_after=work / 16, lose_after=work / 4)
                 fleet = driving.result()
             makespan = time.time() - began
-    startup, ending = _measured_overheads(timed, list(tasks.values()))
+    startup, ending = _measured_overheads(timed, list(tasks.values()), [(began + at, count) for at, count in timeline])
     attempts = timed.runs(began)
     best = best_makespan([steps * seconds_per_step] * experts, startup + ending, timeline)
     return {
@@ -180,16 +180,21 @@ def _change_slots(raylets: Raylets, began: float, add_after: float, lose_after: 
     return timeline
 
 
-def _measured_overheads(timed: Timed, tasks: Sequence[ModelTask]) -> tuple[float, float]:
-    """Means of the seconds from the start of a run to its loop, and from its last step to the free slot."""
+def _measured_overheads(
+    timed: Timed, tasks: Sequence[ModelTask], slots: Sequence[tuple[float, int]]
+) -> tuple[float, float]:
+    """Means of the seconds from the start of a run to its loop, and from its last step to the free slot.
+
+    slots: (Unix time from which on, how many).
+    """
     startups, endings = [], []
     for task in tasks:
         rows = metrics_rows(task.stage)
         starts = sorted(at for key, at in timed.starts if key == task.key)
         loops = sorted({round(float(str(row["time"])) - float(str(row["seconds"])), 1) for row in rows})
-        startups.append(loops[0] - starts[0])
+        startups.append((starts[0], loops[0]))
         endings.append(max(at for key, at in timed.ends if key == task.key) - float(str(rows[-1]["time"])))
-    return mean(startups), mean(endings)
+    return mean_startup(startups, slots), mean(endings)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import mean
 
 Attempt = tuple[str, float, float]
 """(member, second of its start, second of its end): one attempt at a model."""
@@ -36,6 +37,15 @@ def idle_share(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> f
 def held_seconds(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> float:
     """Slot seconds that attempts have held: one whose slot has gone waits for another and holds none meanwhile."""
     return sum(span.seconds * min(span.slots, span.running) for span in _spans(slots, runs))
+
+
+def mean_startup(starts: Iterable[tuple[float, float]], slots: Sequence[tuple[float, int]]) -> float:
+    """Mean seconds from a start to its loop; one that slots were lost in meanwhile may have waited, and is left out.
+
+    starts: (second of the start, second of the loop's begin). Raises StatisticsError where none is left.
+    """
+    lost = [at for (_, before), (at, count) in pairwise(slots) if count < before]
+    return mean(loop - start for start, loop in starts if not any(start <= at < loop for at in lost))
 
 
 def _spans(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> Iterator[_Span]:

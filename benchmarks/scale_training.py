@@ -126,7 +126,7 @@ def _watched(cache: Path) -> Iterator[list[int]]:
     peaks, ended = [0], threading.Event()
 
     def look() -> None:
-        while not ended.wait(0.5):
+        while not ended.wait(0.25):
             total = 0
             for path in cache.rglob("part-*"):
                 with suppress(FileNotFoundError):

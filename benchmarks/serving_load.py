@@ -9,7 +9,8 @@ send no JSON. ``--waiting``: texts that may wait for a slot of each replica; who
 deployed; ``--lose-machine``: the ingress stays on the head, the models on two nodes, and one is killed at half time.
 ``--kill-ingress``: one more minute afterwards in which the ingress is killed; what fails then is reported, not judged.
 
-Status 1 if any answer is wrong or cut off, or anything is answered but by 2xx, 4xx or 429.
+Status 1 if any answer is wrong or cut off, anything is answered but by 2xx, 4xx or 429, or a slot is still taken when
+the clients have gone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -36,6 +37,7 @@ from app.artifacts.store import Store
 from app.core.errors import XelmError
 from app.core.records import JsonObject
 from app.ensemble.sampling import Sampling
+from benchmarks import measure
 from benchmarks.served import Served, serve_config, two_versions
 from benchmarks.serving_answers import Answer, Expected, Tally
 from benchmarks.serving_clients import Clients
@@ -45,6 +47,8 @@ from serve.replica import Replica
 
 _LOOK_S = 5.0
 _KILLED_INGRESS_S = 60.0
+_FORGOTTEN_S = 120.0
+"""By then every replica has said how busy it is, and what a killed one said last is forgotten (`serve/measures.py`)."""
 _SLOT_GAUGES = ("xelm_texts_running", "xelm_texts_waiting", "xelm_cache_use")
 _INGRESS_ON_HEAD = {
     "name": "ingress",
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"serving_load: {error}", file=sys.stderr)
             return 1
     print(json.dumps(record, indent=None if arguments.format == "json" else 1))
-    return 1 if record["failed"] else 0
+    return 1 if record["failed"] or not is_free(measure.record(record, "slots_at_end")) else 0
 
 
 def load(arguments: argparse.Namespace, folder: Path) -> JsonObject:
@@ -190,7 +194,7 @@ class Disturbance:
         self.slots: dict[str, float] = {}
         """The most at any look, by gauge, of all replicas together."""
         self.slots_at_end: dict[str, float] = {}
-        """The same when the clients have gone and the replicas have said so: what is not 0 was never given back."""
+        """The same when the clients have gone: what is not 0 was never given back."""
 
     async def during(self, clients: Clients) -> Tally:
         """Ends when the clients do; what they saw."""
@@ -203,8 +207,10 @@ class Disturbance:
         if self._arguments.lose_machine:
             others.append(asyncio.create_task(self._lose(seconds / 2)))
         tally = await clients.run(self._arguments.clients, seconds, self._arguments.seed)
-        await asyncio.sleep(_LOOK_S)
-        self.slots_at_end = await asyncio.to_thread(slots_taken, self._served.port)
+        given_up = time.monotonic() + _FORGOTTEN_S
+        while not is_free(self.slots_at_end) and time.monotonic() < given_up:
+            await asyncio.sleep(_LOOK_S)
+            self.slots_at_end = await asyncio.to_thread(slots_taken, self._served.port)
         for task in others:
             task.cancel()
         for ended in await asyncio.gather(*others, return_exceptions=True):
@@ -265,6 +271,11 @@ def slots_taken(port: int) -> dict[str, float]:
         if family.name in _SLOT_GAUGES:
             taken[family.name] = sum(sample.value for sample in family.samples)
     return taken
+
+
+def is_free(slots: Mapping[str, object]) -> bool:
+    """Whether every gauge was there and nothing is taken or waited for."""
+    return set(slots) == set(_SLOT_GAUGES) and not any(slots.values())
 
 
 def memory_of(samples: Sequence[tuple[float, int]]) -> JsonObject:

@@ -54,13 +54,13 @@ class EngineThread:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    async def submit(self, requests: Sequence[Request]) -> Subscription:
+    async def submit(self, requests: Sequence[Request], may_refuse: bool = True) -> Subscription:
         """All of the requests, or none. Raises ServingError and Overloaded as ``Engine.submit`` does, Unreachable where
         the engine has stopped: these requests had no part in it, so another replica may take them.
         """
         loop = asyncio.get_running_loop()
         subscription, accepted = Subscription(loop), loop.create_future()
-        self._commands.put(lambda: self._submit(requests, subscription, accepted, loop))
+        self._commands.put(lambda: self._submit(requests, subscription, accepted, loop, may_refuse))
         if self.broken is not None:
             raise Unreachable("the engine of this replica has stopped") from self.broken
         try:
@@ -117,10 +117,11 @@ class EngineThread:
         subscription: Subscription,
         accepted: asyncio.Future[None],
         loop: asyncio.AbstractEventLoop,
+        may_refuse: bool,
     ) -> None:
         try:
             for request in requests:
-                number = self._engine.submit(request)
+                number = self._engine.submit(request, may_refuse)
                 subscription.numbers.append(number)
                 self._subscribed[number] = subscription
         except Exception as error:  # also a bug: it is this job's alone, and the engine goes on

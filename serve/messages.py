@@ -53,7 +53,7 @@ class Job:
     random numbers of its own, derived from ``sampling.seed``; else all have the same. whole: nothing of the answer is
     shown before its end. release: the only one that may answer, None for any. going_on: of a job that a replica has
     begun and lost, the texts that have not ended, by their choice; others are left out of the answer. None: all of
-    them, from their beginning.
+    them, from their beginning. accepted: a replica that was lost had taken it, so no other refuses it for want of room.
     """
 
     model: str
@@ -70,6 +70,7 @@ class Job:
     whole: bool = False
     release: str | None = None
     going_on: Mapping[int, Progress] | None = None
+    accepted: bool = False
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,11 @@ class Delivered:
         """The job that does what is missing; None if nothing is."""
         # Nothing has been shown yet, so any release may do it all.
         if self._accepted is None or not self._begun:
-            return self._job
+            return replace(self._job, accepted=self._accepted is not None)
         if not self._texts:
             return None
         self._taken_over |= {i for i, progress in self._texts.items() if progress.made}
-        return replace(self._job, release=self._accepted.release, going_on=dict(self._texts))
+        return replace(self._job, release=self._accepted.release, going_on=dict(self._texts), accepted=True)
 
     def forget(self) -> bool:
         """Begin again from nothing, if the listener has shown nothing to anybody."""

@@ -119,7 +119,7 @@ class Replica:
             for place, (plan, ids) in enumerate(zip(plans, prompts, strict=True))
             for request in self._asked(job, plan, place, ids)
         ]
-        subscription = await self._engine.submit([request for _, request in requests])
+        subscription = await self._engine.submit([request for _, request in requests], may_refuse=not job.accepted)
         prompt_of = {number: place for number, (place, _) in zip(subscription.numbers, requests, strict=True)}
         try:
             yield self._batch([self._accepted(plans[0], prompts, languages)])

@@ -76,13 +76,15 @@ class Engine:
         """What there is to do."""
         return Load(len(self._running), len(self._waiting), self._client.capacity.slots)
 
-    def submit(self, request: Request) -> int:
+    def submit(self, request: Request, may_refuse: bool = True) -> int:
         """Take a request in; its number, which updates carry.
 
-        Raises ServingError for one that can never be served, with the limit; Overloaded when too many wait.
+        Raises ServingError for one that can never be served, with the limit; Overloaded when too many wait, if it
+        ``may_refuse``.
         """
         self._require_possible(request)
-        self._waiting.require_room(request.n, self._slots.free)
+        if may_refuse:
+            self._waiting.require_room(request.n, self._slots.free)
         seed = request.sampling.seed
         # A request without a seed gets one all the same: its choices are told apart by it.
         seed = secrets.randbits(62) if seed is None else seed

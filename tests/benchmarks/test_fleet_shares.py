@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.fleet_shares import held_seconds, idle_share
+from benchmarks.fleet_shares import held_seconds, idle_share, mean_startup
 
 
 def test_a_free_slot_counts_only_while_a_member_waits() -> None:
@@ -31,3 +31,10 @@ def test_a_run_whose_slot_has_gone_holds_none_until_it_has_another() -> None:
     assert held_seconds([(0.0, 2)], runs) == pytest.approx(10 + 14)
     assert held_seconds([(0.0, 3), (12.0, 0)], [("a", 0.0, 10.0), ("a", 12.0, 13.0)]) == pytest.approx(10)
     assert held_seconds([(0.0, 1)], []) == 0
+
+
+def test_a_start_during_which_slots_were_lost_does_not_count_as_one() -> None:
+    slots = [(0.0, 1), (5.0, 3), (20.0, 2)]
+    starts = [(0.0, 8.0), (5.0, 11.0), (18.0, 90.0)]  # the second starts as slots come, the third waits for one
+    assert mean_startup(starts, slots) == pytest.approx(7.0)
+    assert mean_startup(starts, slots[:2]) == pytest.approx((8 + 6 + 72) / 3)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,18 @@ def test_clients_judge_answers_count_refusals_and_leave() -> None:
             return 400, []
         if len(prompt := bodies.pop()["prompt"]) > 2:
             return 400, []
+        time.sleep(0.1)  # to the first token; the others come at once
         return 200, streamed("abc" if prompt == [0, 5] else "xyq")
 
     with answering(asked=asked) as port:
         tally = asyncio.run(Clients(f"http://127.0.0.1:{port}", EXPECTED).run(4, 3, seed=1))
     assert set(tally.answers) == {"right", "wrong", "left"} and set(tally.statuses) == {"200", "400", "429"}
-    assert tally.statuses["200"] == tally.answers.total() > 50
+    assert tally.statuses["200"] == tally.answers.total() > 20
     assert len(tally.failed) == tally.answers["wrong"]
     assert set(tally.failed) == {"wrong: prompt 1, version 3: 'xyq'"}
     assert set(tally.seconds) == {"first_token_s", "between_chunks_s"}
-    assert all(0 <= seen["p50"] <= seen["p99"] < 3 for seen in tally.seconds.values())
+    first, between = tally.seconds["first_token_s"], tally.seconds["between_chunks_s"]
+    assert 0.1 <= first["p50"] <= first["p99"] < 3 and 0 <= between["p50"] < 0.1
 
 
 def test_errors_in_a_stream_of_the_server_and_of_the_line_are_failures() -> None:

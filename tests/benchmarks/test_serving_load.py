@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import serving_load
 from benchmarks.serving_answers import Tally
-from benchmarks.serving_load import drawn_prompts, ingress_killed, memory_of, slots_taken
+from benchmarks.serving_load import drawn_prompts, ingress_killed, is_free, memory_of, slots_taken
 from tests.support.played_server import answering
 
 
@@ -41,6 +41,13 @@ def test_slots_are_summed_over_replicas_and_a_server_that_is_gone_says_nothing()
     with answering("\n".join(said) + "\n") as port:
         assert slots_taken(port) == {"xelm_texts_running": 5.0}
     assert slots_taken(port) == {}
+
+
+def test_slots_are_free_only_if_every_gauge_says_so() -> None:
+    free = {"xelm_texts_running": 0.0, "xelm_texts_waiting": 0.0, "xelm_cache_use": 0.0}
+    assert is_free(free)
+    assert not any(is_free({**free, gauge: 0.5}) for gauge in free)
+    assert not is_free({}) and not is_free({"xelm_texts_running": 0.0})
 
 
 def test_the_ingress_is_killed_among_requests_and_what_failed_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,8 @@ def test_what_was_delivered_is_not_asked_for_again_and_texts_that_ended_are_left
     assert texts == {0: [7, 8, 9, 5], 1: [3], 2: [], 3: [1]}
     first, second, third = backend.asked
     assert first == JOB
-    assert second == replace(JOB, release="one", going_on={0: Progress((7, 8)), 2: Progress(), 3: Progress()})
+    going_on = {0: Progress((7, 8)), 2: Progress(), 3: Progress()}
+    assert second == replace(JOB, release="one", going_on=going_on, accepted=True)
     assert third.going_on == {0: Progress((7, 8, 9)), 2: Progress()}
     assert backend.closed == 3
 
@@ -122,7 +123,9 @@ def test_tries_are_counted_and_errors_of_a_replica_are_not_tried_again() -> None
 def test_what_nothing_was_said_of_may_be_answered_by_another_release() -> None:
     ends = [piece(i, finish=True) for i in range(4)]
     backend = Scripted([batch(accepted("one")), ReplicaLost()], [batch(accepted("two"), *ends)])
-    assert told(backend) == [accepted("one"), accepted("two"), *ends] and backend.asked[1] == JOB
+    assert told(backend) == [accepted("one"), accepted("two"), *ends]
+    # The head of the answer is sent with the first word of a replica: no other may say then that it has no room.
+    assert backend.asked == [JOB, replace(JOB, accepted=True)]
 
 
 def test_a_stream_stays_with_its_release_and_what_is_shown_whole_begins_again_with_another() -> None:
