@@ -9,6 +9,8 @@ from statistics import mean
 
 Attempt = tuple[str, float, float]
 """(member, second of its start, second of its end): one attempt at a model."""
+Slots = Sequence[tuple[float, int]]
+"""(second from which on, how many), ascending."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class _Span:
     waiting: int
 
 
-def idle_share(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> float:
+def idle_share(slots: Slots, runs: Iterable[Attempt]) -> float:
     """Share of slot time in which a slot was free while a member waited, from second 0 to the last end.
 
     slots: (second from which on, how many), ascending, the first at 0. runs: every attempt; a member waits whenever
@@ -34,12 +36,12 @@ def idle_share(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> f
     return idle / offered if offered else 0.0
 
 
-def held_seconds(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> float:
+def held_seconds(slots: Slots, runs: Iterable[Attempt]) -> float:
     """Slot seconds that attempts have held: one whose slot has gone waits for another and holds none meanwhile."""
     return sum(span.seconds * min(span.slots, span.running) for span in _spans(slots, runs))
 
 
-def mean_startup(starts: Iterable[tuple[float, float]], slots: Sequence[tuple[float, int]]) -> float:
+def mean_startup(starts: Iterable[tuple[float, float]], slots: Slots) -> float:
     """Mean seconds from a start to its loop; one that slots were lost in meanwhile may have waited, and is left out.
 
     starts: (second of the start, second of the loop's begin). Raises StatisticsError where none is left.
@@ -48,7 +50,7 @@ def mean_startup(starts: Iterable[tuple[float, float]], slots: Sequence[tuple[fl
     return mean(loop - start for start, loop in starts if not any(start <= at < loop for at in lost))
 
 
-def _spans(slots: Sequence[tuple[float, int]], runs: Iterable[Attempt]) -> Iterator[_Span]:
+def _spans(slots: Slots, runs: Iterable[Attempt]) -> Iterator[_Span]:
     attempts = list(runs)
     last: dict[str, float] = {}
     for member, _, end in attempts:

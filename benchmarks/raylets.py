@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from app.training.notices import Notice
 
 HEALTH_CHECKS = {"health_check_period_ms": 1000, "health_check_timeout_ms": 3000, "health_check_failure_threshold": 5}
 """As the cluster files start their heads: by Ray's own settings a machine that is cut off is missed after a minute."""
+
+_EXIT_SECONDS = 5.0
 
 
 def with_token(module: str, arguments: Sequence[str] | None) -> None:
@@ -49,6 +51,9 @@ class Raylets:
 
     def __exit__(self, *_: object) -> None:
         self._cluster.shutdown()
+        _, outliving = psutil.wait_procs(list(_workers_of(self._sessions)), _EXIT_SECONDS)
+        for process in outliving:
+            process.kill()
         shutil.rmtree(self._sessions, ignore_errors=True)
 
     def add(self) -> None:
@@ -75,6 +80,15 @@ class Raylets:
             parents = {parent.pid for parent in psutil.Process(pid).parents()}
         numbers = [number for number, node in enumerate(self._nodes) if _raylet(node).pid in parents]
         return numbers[0] if numbers else len(self._nodes) - 1
+
+
+def _workers_of(sessions: Path) -> Iterator[psutil.Process]:
+    """Ray's workers that log to this folder: one whose node has gone belongs to nobody, and its exit may hang."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            is_worker = "".join(process.cmdline()[:1]).startswith("ray::")
+            if is_worker and any(Path(file.path).is_relative_to(sessions) for file in process.open_files()):
+                yield process
 
 
 def _raylet(node: Any) -> psutil.Process:
