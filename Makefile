@@ -83,6 +83,8 @@ experiment-groupings: setup ## every way of cutting it into eight: make experime
 EXPERIMENT = --preset experiment --set corpus.path="$(CORPUS)"
 # Without the further dense models of the preset: a search has the dense model at every setting.
 ALONE = --set baselines.dense_equal_steps=null --set baselines.dense_double_rate=null
+# The recipe of the experts that experiment-recipe has found.
+BEST = --set training.tokens_per_step=512 --set training.learning_rate=0.004
 
 experiment-adaptation: setup ## new languages (az he pl sv) for the typological cut, HMR against LAPT: CORPUS=<folder>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-adaptation CORPUS=<folder in mC4's layout>"; exit 2; }
@@ -91,7 +93,7 @@ experiment-adaptation: setup ## new languages (az he pl sv) for the typological 
 
 experiment-sweep: setup ## k = 1 to 16 by three ways of cutting: CORPUS=<folder>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-sweep CORPUS=<folder in mC4's layout>"; exit 2; }
-	$(RUN) -m tune.sweep $(EXPERIMENT) --set run.name=experiment-sweep --set sweep.k=1,2,4,8,16 --set sweep.strategy=typological,tfidf,random
+	$(RUN) -m tune.sweep $(EXPERIMENT) --set run.name=experiment-sweep $(ALONE) $(BEST) --set sweep.k=1,2,4,8,16 --set sweep.strategy=typological,tfidf,random
 
 experiment-recipe: setup ## rate and steps searched for experts and dense alike, confirmed with three fresh seeds: CORPUS=<folder>
 	@test -n "$(CORPUS)" || { echo "say where the text is: make experiment-recipe CORPUS=<folder in mC4's layout>"; exit 2; }

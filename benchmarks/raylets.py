@@ -40,7 +40,12 @@ class Raylets:
 
         self._sessions = Path(f"{self._folder}-ray")  # short: sockets have long names
         self._sessions.mkdir()
-        head: dict[str, Any] = {"num_cpus": 0, "object_store_memory": 100 << 20, "include_dashboard": False}
+        head: dict[str, Any] = {
+            "num_cpus": 0,
+            "memory": 0,
+            "object_store_memory": 100 << 20,
+            "include_dashboard": False,
+        }
         head["_system_config"] = HEALTH_CHECKS
         self._cluster = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": str(self._sessions)})
         self.address = str(self._cluster.address)

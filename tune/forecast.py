@@ -67,8 +67,10 @@ def _identities(trial: Trial, works: Sequence[Work]) -> list[Identity]:
     found: list[Identity] = []
     for work in works:
         if work.name == SEED:
-            # By its steps: they are the experts' unless it has its own. Text may be read for a budget.
-            text = trial.config.training.budget_tokens if trial.config.corpus.enough_for_budget else None
+            # By its steps: they are the experts' unless it has its own. Text may be read for a budget, and a mixture
+            # that limits epochs made for one.
+            corpus, budget = trial.config.corpus, trial.config.training.budget_tokens
+            text = budget if corpus.enough_for_budget or corpus.mixture == "unimax" else None
             found.append((SEED, work.steps, text, *seed))
         elif not work.name.startswith("expert"):
             # By its steps too: with baselines.*.equal_steps they are those of an expert, and another k has others.

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -100,17 +101,24 @@ def _lowest(ranked: Sequence[Recipe]) -> JsonObject | None:
 
 
 def _losses(store: Store, run: str) -> list[tuple[float, float]]:
-    """(tokens, mean loss of the experts) of a run, at the steps that all of them logged."""
-    record = read_ensemble(store.run(run), "")
+    """(tokens, loss) of a run, both means over its experts at equal shares of their training.
+
+    Each logs at moments of its own, and their budgets may differ: between its points its loss is a straight line. From
+    the share on that all of them have logged; empty where one has logged nothing.
+    """
+    models = [expert.model for expert in read_ensemble(store.run(run), "").experts if not expert.round]
     logged = [
-        {int(str(row["step"])): row for row in metrics_rows(store.stage("model", expert.model))}
-        for expert in record.experts
+        np.array([[float(str(row["tokens_seen"])), float(str(row["loss"]))] for row in metrics_rows(stage)])
+        for stage in (store.stage("model", model) for model in models)
     ]
-    # A mean over fewer experts at some steps would jump there.
-    steps = sorted(set.intersection(*(set(rows) for rows in logged)))
-    tokens = {step: sum(float(str(rows[step]["tokens_seen"])) for rows in logged) for step in steps}
-    losses = {step: sum(float(str(rows[step]["loss"])) for rows in logged) / len(logged) for step in steps}
-    return [(tokens[step] / len(logged), losses[step]) for step in steps]
+    if not all(len(points) for points in logged):
+        return []
+    shares = [points[:, 0] / points[-1, 0] for points in logged]
+    at = np.unique(np.concatenate(shares))
+    at = at[at >= max(share[0] for share in shares)]
+    losses = [np.interp(at, share, points[:, 1]) for share, points in zip(shares, logged, strict=True)]
+    tokens = at * float(np.mean([points[-1, 0] for points in logged]))
+    return list(zip(tokens.tolist(), np.mean(losses, axis=0).tolist(), strict=True))
 
 
 def _write_tables(run: Folder, outcomes: Sequence[Outcome]) -> None:

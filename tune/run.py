@@ -18,7 +18,7 @@ from app.artifacts.lease import held
 from app.artifacts.store import Folder, Store
 from app.config.load import resolved
 from app.config.schema import Config
-from app.core.errors import ConfigError, NotTrained, Preempted, TrainingError
+from app.core.errors import ConfigError, NotTrained, Preempted, StorageError, TrainingError
 from app.fleet.control import obey_stop
 from app.fleet.fleet import Fleet
 from app.fleet.ray_session import ray_session
@@ -51,10 +51,12 @@ def run_sweep(config: Config, store: Store) -> list[Outcome]:
     command goes on.
     """
     # What the configuration refuses is said before anything is made.
-    trials = [trial_of(config, settings) for settings in _possible_settings(config)]
     if config.sweep.searcher == "optuna":
+        # Of all that it may choose, which may be more than memory holds at once.
+        for settings in grid(axes_of(config)):
+            trial_of(config, settings)
         return _alone(config, store, partial(_searched, config, store))
-    return run_trials(config, store, trials)
+    return run_trials(config, store, [trial_of(config, settings) for settings in planned_settings(config)])
 
 
 def run_trials(config: Config, store: Store, trials: Sequence[Trial]) -> list[Outcome]:
@@ -79,11 +81,6 @@ def _alone(config: Config, store: Store, work: Callable[[], list[Outcome]]) -> l
     if stopped := [outcome.trial.name for outcome in outcomes if outcome.status == "stopped"]:
         raise Preempted(f"the sweep was stopped before {stopped[0]} was finished; the same command goes on")
     return outcomes
-
-
-def _possible_settings(config: Config) -> list[dict[str, Setting]]:
-    """Of all trials; of a search, all that it may choose."""
-    return grid(axes_of(config)) if config.sweep.searcher == "optuna" else planned_settings(config)
 
 
 def _train_together(config: Config, outcomes: Sequence[Outcome], store: Store, board: TrialBoard) -> None:
@@ -113,7 +110,7 @@ def _needed(
         log.info("sweep: trial %d of %d, %s", number, len(outcomes), outcome.trial.name)
         try:
             needs[outcome.trial.name] = make(lineages[outcome.trial.name])
-        except Preempted:  # a stop is of the whole sweep, and no failure of this trial
+        except (Preempted, StorageError):  # of the whole sweep, and no failure of this trial
             raise
         except Exception as error:  # whatever a library raises for one trial's settings is that trial's alone
             fail(outcome, str(error) or type(error).__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.config.load import load_config_tree, resolved
@@ -82,14 +82,14 @@ def axes_of(config: Config) -> dict[str, tuple[Setting, ...]]:
     return found
 
 
-def grid(axes: Mapping[str, Sequence[Setting]]) -> list[dict[str, Setting]]:
+def grid(axes: Mapping[str, Sequence[Setting]]) -> Iterator[dict[str, Setting]]:
     """Every combination, the last axis changing fastest."""
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    return (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
 
 
 def planned_settings(config: Config) -> list[dict[str, Setting]]:
     """The settings of all trials of ``grid`` and ``random``; the latter draws without repeating one."""
-    points = grid(axes_of(config))
+    points = list(grid(axes_of(config)))
     if config.sweep.searcher == "grid":
         return points
     drawn = generator(config.run.seed, "sweep").permutation(len(points))[: config.sweep.trials]

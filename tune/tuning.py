@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, chdir, nullcontext, suppress
@@ -80,13 +81,14 @@ def _worked(config: Config, driver: Driver) -> dict[str, Any]:
 
 
 def _require_none_given_up(config: Config, driver: Driver) -> None:
-    """Raise TrainingError if the trial's seed, or a dense model of it, was given up by a trial before."""
+    """Raise TrainingError if a model of the trial was given up by a trial before."""
     if not (lost := given_up(driver)):
         return
     lineage, needed = Lineage(config, driver.store), dict[str, str]()
     with suppress(MissingArtifact):  # what a model is made of is not there yet, so this one was not tried
         needed[lineage.seed.key] = "the seed"
         needed |= {task.key: task.name for task in lineage.baselines}
+        needed |= {task.key: task.name for task in lineage.experts}
     for key in needed.keys() & lost.keys():
         raise TrainingError(f"{needed[key]} was given up in an earlier trial: {lost[key]}")
 
@@ -109,6 +111,8 @@ class Told(tune.Callback):  # type: ignore[misc]
 
     def __init__(self, board: TrialBoard, of: Callable[[Mapping[str, Any]], Outcome]) -> None:
         self._board, self._of = board, of
+        self.is_stopped = False
+        """Whether a trial has ended because the sweep was stopped."""
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See Callback."""
@@ -118,6 +122,7 @@ class Told(tune.Callback):  # type: ignore[misc]
         """See Callback."""
         outcome = self._of(trial.config)
         note(outcome, trial.last_result or {})
+        self.is_stopped |= "stopped" in (trial.last_result or {})
         self._board.ended(outcome.trial.name)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
@@ -127,10 +132,27 @@ class Told(tune.Callback):  # type: ignore[misc]
         self._board.ended(outcome.trial.name)
 
 
+class _NoMore(tune.Stopper):  # type: ignore[misc]
+    """After a trial that was stopped with the sweep none is begun: each would take a process only to be stopped too."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """See Stopper: none is ended for what it has reported."""
+        return False
+
+    def stop_all(self) -> bool:
+        """See Stopper."""
+        return self._told.is_stopped
+
+
 def tuned(config: Config, space: Mapping[str, Any], work: Any, told: Told, searcher: Any = None) -> None:
     """Let Tune run the trials; ``told`` hears what becomes of them. Tune's own files hold nothing that is needed later:
     what is finished is found in the store.
     """
+    # Its own handler would keep Ctrl-C from ours, and name a folder to go on from that is removed here.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     # Without a place of its own Tune would leave them in ~/ray_results.
     with tempfile.TemporaryDirectory(prefix="xelm-sweep-", ignore_cleanup_errors=True) as folder:
         tune.Tuner(
@@ -148,6 +170,7 @@ def tuned(config: Config, space: Mapping[str, Any], work: Any, told: Told, searc
                 storage_path=folder,
                 verbose=0,
                 callbacks=[told],
+                stop=_NoMore(told),
                 # Errors of ours are figures and do not come here: what does is a lost process.
                 failure_config=tune.FailureConfig(max_failures=config.training.max_failures),
             ),

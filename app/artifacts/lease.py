@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.artifacts.store import Folder
+from app.artifacts.layout import LEASE
+from app.artifacts.store import Folder, StageFolder
 from app.core.errors import ArtifactError, MissingArtifact, StorageError
 from app.core.records import JsonObject
 
@@ -47,6 +48,16 @@ def held(folder: Folder, name: str, what: str) -> Iterator[None]:
         with suppress(ArtifactError):
             if _holder(folder, name).get("id") == mine["id"]:
                 folder.remove(name)  # another may have taken it over meanwhile: then it is not ours to remove
+
+
+@contextmanager
+def left_to_make(stage: StageFolder, what: str) -> Iterator[bool]:
+    """Whether a stage is still to be made; meanwhile no other run makes it. what: as for ``held``."""
+    if stage.is_complete:
+        yield False
+        return
+    with held(stage, LEASE, what):
+        yield not stage.is_complete
 
 
 def is_alive(holder: JsonObject) -> bool:

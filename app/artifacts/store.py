@@ -7,6 +7,7 @@ be run again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -27,6 +28,9 @@ from app.core.records import JsonObject, JsonValue
 from app.core.typed import from_json
 
 _TEMPORARY = ".tmp"
+_MADE = ".made"
+"""Beside copies of a stage: the digest of its manifest."""
+_ROOT_DIGITS = 12
 CACHE_BYTES = 16 << 30
 """Of token parts on one machine, where nothing else is said."""
 Counts = TypeVar("Counts")
@@ -144,7 +148,11 @@ class Folder:
                     # Otherwise a power failure may keep the rename and lose the bytes.
                     file.flush()
                     os.fsync(file.fileno())
-            fs.mv(temporary, target)
+            try:
+                fs.mv(temporary, target)
+            except FileNotFoundError as error:
+                # As if the storage were away: the next attempt will do.
+                raise StorageError(f"{target}: another run has cleaned up under its writer; run it again") from error
 
     def write_json(self, name: str, value: Mapping[str, JsonValue]) -> None:
         """Write readable JSON atomically."""
@@ -171,6 +179,8 @@ class Folder:
                 if isinstance(error, FileNotFoundError):
                     raise MissingArtifact(f"{self.uri}/{name} is missing") from None
                 raise
+            # Otherwise a power failure may keep the rename and lose the bytes.
+            _flush(partial)
             try:
                 partial.replace(copy)
             except OSError:
@@ -276,6 +286,33 @@ class StageFolder(Folder):
             raise StaleArtifact(f"{where} belongs to {manifest.stage} {manifest.key}; delete its folder and {cure}")
         return manifest
 
+    def local(self, name: str = "") -> Path:
+        """See Folder."""
+        self.drop_stale_copies()
+        return super().local(name)
+
+    def drop_stale_copies(self) -> None:
+        """Remove this machine's copies of a remote stage if it has been made anew since: its key says what it is made
+        of, and other code or hardware may make something else of that.
+        """
+        if not self.cache or self.is_local or not self.exists(MANIFEST):
+            return
+        copies, made = Path(self.cache), hashlib.sha256(self.read(MANIFEST)).hexdigest()
+        mark = copies / _MADE
+        is_marked = mark.exists()
+        if is_marked and mark.read_text() == made:
+            return
+        if is_marked:
+            # Moved first: what another process begins to copy meanwhile is not removed.
+            old = copies.with_name(f"{copies.name}.{uuid.uuid4().hex}{_TEMPORARY}")
+            with suppress(FileNotFoundError):  # another process has done it
+                copies.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        copies.mkdir(parents=True, exist_ok=True)
+        new = mark.with_name(f"{_MADE}.{uuid.uuid4().hex}")
+        new.write_text(made)
+        new.replace(mark)
+
     def counts(self, kind: type[Counts]) -> Counts:
         """What the complete stage holds, as one of the records of ``counts``; raises what ``manifest`` raises."""
         return from_json(kind, self.manifest().counts, f"{self.uri}/{MANIFEST}: counts")
@@ -337,7 +374,8 @@ class Store:
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / "xelm-cache"
 
     def _cached(self, name: str) -> str:
-        return str(self.cache_folder / name)
+        # Stores have stages of the same keys, and may share a machine.
+        return str(self.cache_folder / hashlib.sha256(self.root.encode()).hexdigest()[:_ROOT_DIGITS] / name)
 
 
 def _flush(place: Path) -> None:

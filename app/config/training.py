@@ -65,7 +65,7 @@ class TrainingConfig(Section):
     cpus_per_expert: PositiveFloat = 1.0
     """CPU cores each worker of a training run asks for."""
     gpus_per_expert: NonNegativeFloat = 0.0
-    """GPUs each worker of a training run asks for."""
+    """Share of a GPU each worker of a training run asks for, up to 1; `workers_per_expert` gives an expert more."""
     workers_per_expert: Range = (1, 1)
     """Workers that train one model together, least and most: `2`, or `1,4` for as many as are free and join later."""
     parallelism: Literal["data", "fsdp"] = "data"
@@ -80,6 +80,11 @@ class TrainingConfig(Section):
         if self.tokens_per_step % self.sequence_length:
             raise ValueError(
                 f"tokens_per_step {self.tokens_per_step} is not a multiple of sequence_length {self.sequence_length}"
+            )
+        if self.gpus_per_expert > 1:
+            raise ValueError(
+                f"gpus_per_expert {self.gpus_per_expert:g} would leave GPUs idle: a worker computes on one; set it to 1"
+                " and workers_per_expert to the number of GPUs"
             )
         least, most = self.workers_per_expert
         if least > most:

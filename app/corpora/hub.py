@@ -140,6 +140,11 @@ class HubCorpus:
         ]
         if not any(file.split != "validation" for file in found):
             if self._settings.path:
+                if not Path(self._settings.path).is_dir():
+                    raise CorpusError(
+                        f"corpus.path {self._settings.path!r} is no folder of this machine; with"
+                        f" corpus.source={self._settings.source} it is a local copy, or empty for the Hub's own files"
+                    )
                 # Perhaps the copy is of the wrong files, which has a cure of its own.
                 there_is = (path.as_posix() for path in Path(self._settings.path).absolute().rglob("*"))
                 refuse_traps(there_is, as_mc4=self._settings.source == "mc4")

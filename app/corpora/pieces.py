@@ -120,6 +120,11 @@ def write_piece(
     return piece
 
 
+def written_piece(target: Folder) -> Piece | None:
+    """What ``write_piece`` has written here; None if it is not complete."""
+    return from_json(Piece, target.read_json(PIECE), f"{target.uri}/{PIECE}") if target.exists(PIECE) else None
+
+
 class _Noted:
     """Rows as they pass, with what their file needs to know of them."""
 

@@ -57,9 +57,14 @@ def read_file(file: SourceFile, settings: CorpusSettings) -> Iterator[Document |
     except CorpusError:
         raise
     except Exception as error:
+        # Clients of remote storages raise classes of their own, for what may have passed by the next attempt.
+        cure = (
+            "check the network, then run the same command again"
+            if "://" in file.uri
+            else "take this file out of corpus.path to go on without it, and please report the error with the file"
+        )
         raise CorpusError(
-            f"{file.uri}: cannot be read after row {number}: {type(error).__name__}: {error}; take this file out of"
-            " corpus.path to go on without it, and please report the error with the file"
+            f"{file.uri}: cannot be read after row {number}: {type(error).__name__}: {error}; {cure}"
         ) from error
 
 

@@ -126,8 +126,8 @@ def _gpus(config: Config, node: NodeFacts, machine: MachineFacts, needs: Needs |
 
 
 def _used_gpus(config: Config, where: str, machine: MachineFacts, needs: Needs | None, seen: str) -> Iterator[Check]:
-    # A worker computes on one GPU however many it asks for, and Ray may give it any of the node: the smallest decides.
-    share, least = min(config.training.gpus_per_expert, 1.0), min(gpu.memory for gpu in machine.gpus)
+    # Ray may give it any GPU of the node: the smallest decides.
+    share, least = config.training.gpus_per_expert, min(gpu.memory for gpu in machine.gpus)
     takes = f"weights, gradients, moments: {format_bytes(needs.worker)} in each worker" if needs else ""
     if needs and needs.worker > share * least:
         cure = "take GPUs with more memory, or training.parallelism=fsdp with training.workers_per_expert=2 or more"

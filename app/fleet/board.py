@@ -89,16 +89,19 @@ class ProgressBoard:
     def lines(self, now: float) -> list[str]:
         """The line of all together, then one for each model. now: seconds of any steady clock."""
         models, seen, running = [], 0.0, dict[str, float]()
+        # Nothing more comes of what was given up.
+        lost = {member.key for member in self._fleet.given_up()}
         for task in self._tasks:
             state, row = self._fleet.member(task.key).state, last_metrics(task)
             tokens = _tokens_seen(task, state, row)
-            seen += tokens
+            seen += 0.0 if task.key in lost else tokens
             self._pace.see(task.key, now, tokens)
             if state == "running":
                 running[task.key] = task.spec.budget_tokens - tokens
             shown = self._shown_state(task, state, row)
             models.append(progress_line(task.name, shown, task.spec.num_steps, row, self._pace.speed(task.key)))
-        return [self._together(seen, running), *models]
+        total = sum(task.spec.budget_tokens for task in self._tasks if task.key not in lost)
+        return [self._together(total, seen, running), *models]
 
     def _shown_state(self, task: ModelTask, state: str, row: JsonObject | None) -> str:
         """``starting`` until a run has made its first step of its own."""
@@ -109,14 +112,11 @@ class ProgressBoard:
         begun_at = self._begun_at[task.key] = min(step, self._begun_at.get(task.key, step))
         return "running" if step > begun_at else "starting"
 
-    def _together(self, seen: float, running: dict[str, float]) -> str:
-        # Nothing more comes of what was given up.
-        lost = {member.key for member in self._fleet.given_up()}
-        total = sum(task.spec.budget_tokens for task in self._tasks if task.key not in lost)
+    def _together(self, total: int, seen: float, running: dict[str, float]) -> str:
         done = sum(self._fleet.member(task.key).state == "done" for task in self._tasks)
         left = self._pace.seconds_left(running, total - seen - sum(running.values()))
         time_left = f", about {format_seconds(left)} of this training left" if left is not None else ""
-        share = f"{seen / total:.0%} of {format_count(total)} tokens"
+        share = f"{seen / total if total else 0:.0%} of {format_count(total)} tokens"
         return f"{done} of {len(self._tasks)} model{'s' * (len(self._tasks) != 1)} done, {share}{time_left}"
 
     def _watch(self) -> None:

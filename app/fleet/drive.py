@@ -67,7 +67,8 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
         else:
             machines.ask_for(fleet.able)
             # Slots are all that the machines hold, taken or free.
-            free, waits = machines.slots() - len(running), False
+            slots, waits = machines.slots(), False
+            free = slots - len(running)
             for key in fleet.next_to_start(len(fleet.members)):
                 if free < 1:
                     break
@@ -79,8 +80,10 @@ def drive(fleet: Fleet, tasks: Mapping[str, ModelTask], machines: Machines, chan
                 changed(fleet)
                 # Python evaluates the right side first: the step is that before the run.
                 running[machines.start(tasks[key])] = (key, machines.saved_step(tasks[key]))
-            # While something runs, a full cluster is no shortage: what waits has its turn.
-            room.watch(None if running or waits else machines.shortage())
+            # While something runs, a full cluster is no shortage: what waits has its turn. But runs whose machines have
+            # all gone as they started wait within Ray Train, which does not say so here.
+            stranded = bool(running) and not slots
+            room.watch(machines.shortage() if stranded or not (running or waits) else None, must_end=not stranded)
         if not running:  # waiting for nothing would return at once
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         finished, _ = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
@@ -112,15 +115,15 @@ class _Room:
     def __init__(self) -> None:
         self._since = self._said = 0.0
 
-    def watch(self, short: Shortage | None) -> None:
-        """Take note of what is missing now. Raises TrainingError."""
+    def watch(self, short: Shortage | None, must_end: bool) -> None:
+        """Take note of what is missing now. must_end: whether to raise TrainingError once there is no hope."""
         now = time.monotonic()
         if short is None:
             self._since = 0.0
             return
         self._since = self._since or now
         waited = now - self._since
-        if not short.can_end and waited >= _HOPELESS_SECONDS:
+        if must_end and not short.can_end and waited >= _HOPELESS_SECONDS:
             raise TrainingError(
                 f"waited {format_seconds(waited)} for capacity that cannot come: {short.missing}; add such a node, or"
                 " ask for less (training.cpus_per_expert, gpus_per_expert, workers_per_expert, seed.cpus)"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from app.allocation.base import Allocator
 from app.allocation.storage import load_allocator, save_allocator
 from app.artifacts.layout import ALLOCATOR, ALLOCATOR_DONE, PROBE_FOUND, SAMPLE, TOKENIZER, TOP_TERMS
+from app.artifacts.lease import left_to_make
 from app.artifacts.store import StageFolder
 from app.core.records import DocumentBatch, JsonObject, JsonValue
 from app.lineage.clusters import fit_config, language_clusters
@@ -21,9 +22,15 @@ from app.tokens.tokenizer import load_tokenizer
 
 def make_allocation(lineage: Lineage) -> Made:
     """Fit and assign; returns the finished stage."""
-    config, languages, stage = lineage.config, lineage.languages, lineage.allocation.folder
-    if stage.is_complete:
-        return {"allocation": stage}
+    stage = lineage.allocation.folder
+    with left_to_make(stage, "jobs.allocate") as is_left:
+        if is_left:
+            _make(lineage, stage)
+    return {"allocation": stage}
+
+
+def _make(lineage: Lineage, stage: StageFolder) -> None:
+    config, languages = lineage.config, lineage.languages
     started = time.monotonic()
     probes = make_probes(lineage)
     source = _source({name: needed.finished() for name, needed in lineage.evidence.items()})
@@ -56,7 +63,6 @@ def make_allocation(lineage: Lineage) -> Made:
         assign_all(config, source, lineage.tokens.finished(), languages, stage)
         counts |= sum_assignment(stage, languages)
     lineage.allocation.publish(counts, time.monotonic() - started)
-    return {"allocation": stage}
 
 
 def _source(evidence: Mapping[str, StageFolder]) -> DocumentSource | None:

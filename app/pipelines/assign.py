@@ -21,7 +21,7 @@ from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT, SIZES, part_to
 from app.artifacts.store import Folder, StageFolder
 from app.config.schema import Config
 from app.core.errors import StaleArtifact
-from app.core.records import DocumentBatch, IntArray, JsonObject
+from app.core.records import DocumentBatch, IntArray, JsonObject, JsonValue
 from app.fleet.ray_session import ray_session
 from app.pipelines.document_batches import READERS, DocumentSource, opened_corpus
 from app.pipelines.part_tasks import run_part_tasks
@@ -64,11 +64,14 @@ def assign_all(
             write_held_out_part(stage, lang, part, batch.doc_ids, columns, len(allocator.experts))
         return {"documents": len(batch)}
 
+    def known(number: int) -> dict[str, int] | None:
+        name = names[number]
+        return {"documents": _count(stage.read_json(name)["expert"])} if stage.exists(name) else None
+
     if waiting:
         with ray_session(config.cluster):
-            run_part_tasks(
-                "allocate", "parts", assign_part, waiting, 1.0, source.sizes(parts), config.corpus.task_bytes
-            )
+            sizes, most = source.sizes(parts), config.corpus.task_bytes
+            run_part_tasks("allocate", "parts", assign_part, waiting, 1.0, sizes, most, known=known)
 
 
 def write_training_part(
@@ -98,6 +101,11 @@ def _write_columns(stage: StageFolder, name: str, doc_ids: Sequence[str], column
     sink = pa.BufferOutputStream()
     pq.write_table(out, sink, compression="zstd")
     stage.write(name, sink.getvalue().to_pybytes())
+
+
+def _count(by_expert: JsonValue) -> int:
+    assert isinstance(by_expert, list)
+    return sum(int(str(count)) for count in by_expert)
 
 
 def sizes_name(part: str) -> str:

@@ -92,9 +92,14 @@ def draw_sample(
         folder.write(names[number], batch_file(found))
         return {"documents": len(found)}
 
+    def known(number: int) -> dict[str, int] | None:
+        name = names[number]
+        return {"documents": len(read_batch(folder.read(name)))} if folder.exists(name) else None
+
     if waiting:
         with ray_session(config.cluster):
-            run_part_tasks("sample", "parts", draw_part, waiting, 1.0, source.sizes(parts), config.corpus.task_bytes)
+            sizes, most = source.sizes(parts), config.corpus.task_bytes
+            run_part_tasks("sample", "parts", draw_part, waiting, 1.0, sizes, most, known=known)
     with ThreadPoolExecutor(READERS) as pool:
         return joined([read_batch(data) for data in pool.map(folder.read, names)])
 

@@ -33,7 +33,7 @@ from app.corpora.shards import part_names, read_part
 from app.corpora.sources import open_corpus
 from app.fleet.ray_session import ray_session
 from app.lineage.settings import corpus_settings
-from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.part_tasks import Known, run_part_tasks
 from app.pipelines.units import CPUS, Unit, find_units, keep_whole, missing, unit_bytes
 
 _ROWS_AT_ONCE = 4 << 20
@@ -93,6 +93,7 @@ def find_near_duplicates(config: Config, files: Sequence[SourceFile], stage: Fol
         CPUS,
         dict.fromkeys(range(len(names)), each),
         config.corpus.task_bytes,
+        known=lambda at: {} if stage.exists(names[at]) else None,
     )
     return Marks(stage, tuple(names), {unit.name: place for place, unit in enumerate(units)})
 
@@ -134,7 +135,8 @@ def count_duplicates(
     with ray_session(config.cluster):
         work = {at: sizes[f"{lang}/{split}"] / len(parts[lang, split]) for at, (lang, split, _) in enumerate(named)}
         most = config.corpus.task_bytes
-        run_part_tasks("duplicates", "parts", digest_one, range(len(digests)), CPUS, work, most)
+        known: Known = lambda at: {} if stage.exists(digests[at]) else None  # noqa: E731
+        run_part_tasks("duplicates", "parts", digest_one, range(len(digests)), CPUS, work, most, known=known)
         work = {at: rows[lang] / cut[lang] * RECORD_BYTES for at, (lang, _) in enumerate(wanted)}
         done = run_part_tasks("duplicates", "slices compared", count_one, range(len(wanted)), CPUS, work, most)
     stage.remove(DIGESTS)
@@ -167,10 +169,12 @@ def _signed(config: Config, files: Sequence[SourceFile], stage: Folder) -> tuple
             stage.write(names[at], pack_hashes(columns))
         return {"documents": columns[0].size}
 
-    unsigned = missing(stage, names)
-    done = run_part_tasks(
-        "near-duplicates", "units", sign_one, unsigned, CPUS, unit_bytes(units), config.corpus.task_bytes
-    )
+    def signed(at: int) -> dict[str, int] | None:
+        name = names[at]
+        return {"documents": read_rows(functools.partial(stage.read_range, name))} if stage.exists(name) else None
+
+    unsigned, most = missing(stage, names), config.corpus.task_bytes
+    done = run_part_tasks("near-duplicates", "units", sign_one, unsigned, CPUS, unit_bytes(units), most, known=signed)
     if torn := {units[at].number for at in missing(stage, names)}:
         for number in torn:
             keep_whole(stage, number)

@@ -29,6 +29,8 @@ _TASKS_A_CPU = 4
 _LEAST_TASKS = 32
 """Of a step whose parts share tasks: so that none is long after the others."""
 
+Known = Callable[[int], Mapping[str, int] | None]
+"""What is written of a part already, as its task would return it; None if that is not all of it."""
 Task = Callable[[int], Mapping[str, int]]
 """The work on one part, by number; returns what was done for the log, e.g. ``{"documents": 12, "bytes": 3456}``."""
 
@@ -42,6 +44,7 @@ def run_part_tasks(
     weights: Mapping[int, float] | None = None,
     most: float = 0.0,
     gpus: float = 0.0,
+    known: Known | None = None,
 ) -> dict[int, dict[str, int]]:
     """Run ``task`` for each number, in Ray tasks; return what each has done when all are.
 
@@ -49,7 +52,8 @@ def run_part_tasks(
     ``weights``: how much work each part is, for the time left; equal if not given. ``most``: bytes up to which small
     parts share a Ray task, see ``bundle``, the weights being bytes; by default each part has a task of its own. An
     error of ours (XelmError) in a task is raised here as it is; any other as RuntimeError with the worker's traceback.
-    Parts that are done by then stay done.
+    Parts that are done by then stay done. ``known``: asked in a Ray task for its parts in their order, up to the first
+    that it does not know: where a machine is lost, the next attempt goes on behind what its task had done there.
     """
     done: dict[int, dict[str, int]] = {}
     if not numbers:
@@ -62,7 +66,7 @@ def run_part_tasks(
     # A task works on a block, and left alone Ray Data may put several rows into one: so a block for each bundle.
     tasks = ray.data.from_items([{"item": numbers} for numbers in bundles], override_num_blocks=len(bundles))
     with _told_meanwhile(progress):
-        for row in tasks.map(_guarded(task), num_cpus=cpus, num_gpus=gpus or None).iter_rows():
+        for row in tasks.map(_guarded(task, known), num_cpus=cpus, num_gpus=gpus or None).iter_rows():
             # One string: rows become Arrow tables, where results and errors would have to share a schema.
             for outcome in json.loads(row["outcomes"]):
                 if "error" in outcome:
@@ -159,12 +163,13 @@ def _told_meanwhile(progress: Progress) -> Iterator[None]:
         teller.join()
 
 
-def _guarded(task: Task) -> Callable[[dict[str, Any]], dict[str, str]]:
+def _guarded(task: Task, known: Known | None = None) -> Callable[[dict[str, Any]], dict[str, str]]:
     """The task as Ray Data calls it: errors come back as data, since Ray wraps and retells those that are raised."""
 
-    def run_one(number: int) -> dict[str, Any]:
+    def run_one(number: int, work: Known) -> dict[str, Any] | None:
         try:
-            return {"number": number, "done": dict(task(number))}
+            done = work(number)
+            return None if done is None else {"number": number, "done": dict(done)}
         except errors.XelmError as error:
             return {"error": str(error), "kind": type(error).__name__}
         except Exception as error:
@@ -172,14 +177,23 @@ def _guarded(task: Task) -> Callable[[dict[str, Any]], dict[str, str]]:
 
     def run(row: dict[str, Any]) -> dict[str, str]:
         outcomes: list[dict[str, Any]] = []
-        for number in row["item"]:
-            outcomes.append(run_one(int(number)))
+        look = known
+        for number in map(int, row["item"]):
+            before = run_one(number, look) if look else None
+            # Parts are done in order: after the first that is not, a look for each would be for nothing.
+            look = look if before else None
+            outcomes.append(before or _made(run_one(number, task)))
             # The step fails with this error: the rest of the bundle would be work for nothing.
             if "error" in outcomes[-1]:
                 break
         return {"outcomes": json.dumps(outcomes)}
 
     return run
+
+
+def _made(outcome: dict[str, Any] | None) -> dict[str, Any]:
+    assert outcome is not None
+    return outcome
 
 
 def _as_raised(what: str, outcome: Mapping[str, str]) -> Exception:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from app.artifacts.layout import PIECES, REJECTS, SIGNATURES, sidecar_name
+from app.artifacts.lease import left_to_make
 from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.errors import CorpusError
@@ -17,7 +18,7 @@ from app.corpora.base import SourceFile
 from app.corpora.enough import next_files
 from app.corpora.identify import known_languages
 from app.corpora.losses import refuse_most_lost
-from app.corpora.pieces import PIECE, write_piece
+from app.corpora.pieces import PIECE, write_piece, written_piece
 from app.corpora.screening import screen
 from app.corpora.shards import read_sidecar, shard_file
 from app.corpora.sources import open_corpus
@@ -51,9 +52,15 @@ def make_shards(lineage: Lineage) -> Made:
     Raises CorpusError when nothing usable was found, saying what was found.
     """
     config, stage = lineage.config, lineage.shards.folder
-    if stage.is_complete:
-        _require_text(config, read_card(stage))
-        return {"shards": stage}
+    with left_to_make(stage, "jobs.shard") as is_left:
+        if is_left:
+            _make(lineage, stage)
+    _require_text(config, read_card(stage))
+    return {"shards": stage}
+
+
+def _make(lineage: Lineage, stage: StageFolder) -> None:
+    config = lineage.config
     if _is_identified(config):
         known_languages()  # a missing extra is found here, not in a worker
     files, survey = list(lineage.corpus.files()), lineage.corpus.survey()
@@ -82,8 +89,6 @@ def make_shards(lineage: Lineage) -> Made:
         "rejects": dict(card.rejects),
     }
     lineage.shards.publish(counts, time.monotonic() - started)
-    _require_text(config, card)
-    return {"shards": stage}
 
 
 def _require_text(config: Config, card: DataCard) -> None:
@@ -146,15 +151,26 @@ def _shard_files(config: Config, files: Sequence[SourceFile], waiting: Sequence[
         rows = screen(corpus.read(unit.file), unit.file.uri, doubles.of(unit.name), least)
         if unit.span is None:
             made = shard_file(rows, unit.file, unit.number, stage, fraction, PART_BYTES)
-            # Its sidecar is written, so no later attempt reads it again. Files that are downloaded have no spans.
+            # Its sidecar is written, so it is not read again. Files that are downloaded have no spans.
             corpus.release(unit.file)
             return {"documents": sum(made.documents.values()), "bytes": sum(made.bytes.values())}
         piece = write_piece(rows, unit.file, unit.piece(stage), fraction, PART_BYTES)
         return {"documents": piece.documents if piece else 0, "bytes": piece.bytes if piece else 0}
 
+    def known(at: int) -> dict[str, int] | None:
+        unit = units[at]
+        if unit.span is not None:
+            piece = written_piece(unit.piece(stage))
+            return {"documents": piece.documents, "bytes": piece.bytes} if piece else None
+        if not stage.exists(sidecar_name(unit.number)):
+            return None
+        done = read_sidecar(stage, unit.number)
+        return {"documents": sum(done.documents.values()), "bytes": sum(done.bytes.values())}
+
     # Pieces of an attempt that was killed are whole if they have their mark, and are not read again.
     unread = [at for at, unit in enumerate(units) if unit.span is None or not unit.piece(stage).exists(PIECE)]
-    run_part_tasks("shard", "units", read_one, unread, CPUS, unit_bytes(units), config.corpus.task_bytes)
+    most = config.corpus.task_bytes
+    run_part_tasks("shard", "units", read_one, unread, CPUS, unit_bytes(units), most, known=known)
     # This ends: files that are kept whole have no spans, so the second turn finds none torn.
     torn = torn_files(stage, units)
     join_pieces([unit for unit in units if unit.number not in torn], stage, config.corpus.task_bytes)

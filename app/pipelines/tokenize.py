@@ -6,6 +6,7 @@ import functools
 import time
 
 from app.artifacts.layout import TOKENIZER, shard_folder
+from app.artifacts.lease import left_to_make
 from app.artifacts.store import StageFolder
 from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
@@ -22,9 +23,15 @@ from app.tokens.tokenizer import Tokenizer, load_tokenizer
 def make_tokens(lineage: Lineage) -> Made:
     """Tokenize every shard part that is not tokenized yet; returns the finished stage."""
     shards, tokenizer, stage = lineage.shards.finished(), lineage.tokenizer.finished(), lineage.tokens.folder
-    if stage.is_complete:
-        _require_text(lineage, stage)
-        return {"tokens": stage}
+    with left_to_make(stage, "jobs.tokenize") as is_left:
+        if is_left:
+            _make(lineage, shards, tokenizer, stage)
+    # Only now: the tokens are right, and a run with shorter rows finds them.
+    _require_text(lineage, stage)
+    return {"tokens": stage}
+
+
+def _make(lineage: Lineage, shards: StageFolder, tokenizer: StageFolder, stage: StageFolder) -> None:
     started = time.monotonic()
     parts = [
         (lang, split, part)
@@ -50,10 +57,7 @@ def make_tokens(lineage: Lineage) -> Made:
         for number, (lang, split, part) in enumerate(parts)
     ]
     write_meta(stage, token_meta(load_tokenizer(str(tokenizer.local(TOKENIZER)))))
-    # Before it is asked whether there is enough: the tokens are right, and a run with shorter rows finds them.
     lineage.tokens.publish(counts_to_json(lineage.languages, made), time.monotonic() - started)
-    _require_text(lineage, stage)
-    return {"tokens": stage}
 
 
 def _require_text(lineage: Lineage, stage: StageFolder) -> None:

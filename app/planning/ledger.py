@@ -28,7 +28,8 @@ def model_records(config: Config, store: Store, models: Mapping[str, StageFolder
         entry, counts = fleet.get(name), stage.manifest().counts
         # What this run's fleet has not trained has no entry in its record; the manifest is there, so the model is done.
         status: JsonObject = {"state": "done", "step": counts.get("steps"), "loss": counts.get("final_loss")}
-        if isinstance(entry, dict):
+        # A fleet of before another seed has entries of the same names and other models.
+        if isinstance(entry, dict) and entry["key"] == stage.key:
             status |= model_status(store, entry)
         record: JsonObject = {**counts, **status, "storage_bytes": stage.size_bytes()}
         records[name] = {**record, **_on_gpus(config, record, forecast.get(name))}

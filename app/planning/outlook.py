@@ -49,12 +49,23 @@ class Assumptions:
         """Undisturbed time of one run."""
         return gpu_seconds(work.flops, self.gpu, self.utilisation) / self.gpus_each
 
+    def step_seconds(self, works: Sequence[Work]) -> float:
+        """Undisturbed time of an expert's step: a dense model may take as few steps as an expert, and longer ones."""
+        work = experts_of(works)[0]
+        return self.seconds(work) / work.steps
+
     def slower(self, interval: float) -> float:
         """Expected time on spot machines as a multiple of the undisturbed, with a save each ``interval`` seconds.
 
         A save waits for the one before, so the interval is never shorter than that takes.
         """
         return slowdown(max(interval, self.save), self.stall, self.restart + self.save - self.stall, self.between)
+
+
+def experts_of(works: Sequence[Work]) -> list[Work]:
+    """The experts; where there is one for all languages, that is the dense model."""
+    found = [work for work in works if work.name.startswith("expert")]
+    return found or [work for work in works if work.name == DENSE]
 
 
 def gpu_outlook(works: Sequence[Work], assumed: Assumptions, best: float, every_steps: int) -> JsonObject:
@@ -64,7 +75,7 @@ def gpu_outlook(works: Sequence[Work], assumed: Assumptions, best: float, every_
     interruptions so frequent, that training would not end on spot machines.
     """
     seconds = {work.name: assumed.seconds(work) for work in works}
-    step = seconds[DENSE] / next(work.steps for work in works if work.name == DENSE)
+    step = assumed.step_seconds(works)
     best_steps = max(1, round(best / step))
     # The end of a run saves it too: none ever goes longer without a save than it takes.
     every = min(every_steps, max(work.steps for work in works)) * step
@@ -104,7 +115,7 @@ def _row(
 ) -> JsonObject:
     """Hours and money with so many runs at once, in the fleet's order."""
     fleet = {work.name: work.tokens for work in works if work.name != SEED}
-    experts = {name: tokens for name, tokens in fleet.items() if not name.startswith(DENSE)}
+    experts = {work.name: work.tokens for work in experts_of(works)}
     first = seconds.get(SEED, 0.0)
     alone, whole = ((first + makespan(part, seconds, slots)) / _HOUR for part in (experts, fleet))
     used = sum(seconds.values()) * assumed.gpus_each / _HOUR

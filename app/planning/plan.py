@@ -10,6 +10,7 @@ from statistics import median
 from app.artifacts.layout import RUN
 from app.artifacts.store import Store
 from app.config.schema import Config
+from app.config.training import BaselineConfig
 from app.core.errors import ArtifactError, ConfigError
 from app.core.records import JsonObject
 from app.lineage.inputs import baseline_tokens_per_step, seed_location, seed_tokens_per_step
@@ -45,7 +46,7 @@ def make_plan(config: Config, store: Store) -> JsonObject:
         "memory": {
             "training_bytes": worker_bytes(config, size),
             "workers": config.training.workers_per_expert[0],
-            "gpu_share": min(config.training.gpus_per_expert, 1.0),
+            "gpu_share": config.training.gpus_per_expert,
         },
         "storage": storage_forecast(config, size, works),
         "saving": saving,
@@ -57,10 +58,9 @@ def make_plan(config: Config, store: Store) -> JsonObject:
         assumed = assumptions(config, save, stall)
         record |= gpu_outlook(works, assumed, best, config.training.checkpoint_every_steps)
         if config.planning.simulate:
-            dense = next(work for work in works if work.name == DENSE)
             # No run has more steps than the longest, and its end saves it too.
             every = min(config.training.checkpoint_every_steps, max(work.steps for work in works))
-            interval = every * assumed.seconds(dense) / dense.steps
+            interval = every * assumed.step_seconds(works)
             daly = float(str(saving["daly_seconds"]))
             record["spot"] = spot_outlook(works, assumed, daly, interval, config.planning.draws)
     elif config.planning.simulate:
@@ -94,13 +94,16 @@ def worker_bytes(config: Config, size: ModelSize) -> int:
 
 
 def planned_work(config: Config, size: ModelSize) -> list[Work]:
-    """Every training run of the config: a trained seed first, dense, the experts."""
+    """Every training run of the config: a trained seed first, dense, the experts; the only expert of all languages is
+    the dense model, and trained once.
+    """
     training = config.training
-    experts = forecast_tokens(config, forecast_clusters(config))
-    budgets = {
-        **dict.fromkeys(config.baselines, training.budget_tokens),
-        **{f"expert-{i:02d}": tokens for i, tokens in enumerate(experts)},
-    }
+    clusters = forecast_clusters(config)
+    experts = forecast_tokens(config, clusters)
+    budgets = dict.fromkeys(config.baselines, training.budget_tokens)
+    # Of documents, by a random cut or TF-IDF, it is a model of its own.
+    if len(clusters) != 1 or config.baselines[DENSE] != BaselineConfig():
+        budgets |= {f"expert-{i:02d}": tokens for i, tokens in enumerate(experts)}
     if config.seed.source == "trained":
         budgets = {SEED: config.seed.budget_tokens, **budgets}
     steps = {SEED: seed_tokens_per_step(config)}

@@ -11,7 +11,7 @@ from app.core.records import FloatArray, JsonObject
 from app.core.seeding import generator
 from app.fleet.fleet import plan_fleet
 from app.planning.costs import money, slot_counts
-from app.planning.outlook import DENSE, HOPELESS, Assumptions, Work
+from app.planning.outlook import DENSE, HOPELESS, Assumptions, Work, experts_of
 from app.planning.simulation import Conditions, Outcome, simulate
 
 _HOUR = 3600.0
@@ -27,7 +27,7 @@ def spot_outlook(works: Sequence[Work], assumed: Assumptions, daly: float, inter
     the best by formula and the configured one. draws: fleets simulated for each figure. Percentiles of the draws; None
     in place of the figures of what is not expected to end (``HOPELESS``), which a simulation would not either.
     """
-    experts = [work for work in works if work.name.startswith("expert")]
+    experts = experts_of(works)
     dense = next(work for work in works if work.name == DENSE)
     rows = [_row(experts, dense, assumed, interval, slots, draws) for slots in slot_counts(len(experts))]
     return {"draws": draws, "rows": rows, "interval": _best_interval(experts, assumed, daly, draws)}

@@ -90,6 +90,10 @@ class PartCache:
             f" or left it {_TRIES} times before it was read; raise artifacts.cache_bytes ({self._limit})"
         )
 
+    def path(self, name: str) -> Path:
+        """Where the copy of a file is, or would be."""
+        return self._place / name
+
     def touch(self, name: str) -> None:
         """Remember that a file is in use. Raises FileNotFoundError if it has left the cache."""
         now = time.monotonic()

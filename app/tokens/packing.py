@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -18,8 +18,8 @@ from app.tokens.index import index_file
 from app.tokens.source import IDS, INDEX
 from app.tokens.tokenizer import Tokenizer
 
-# The encodings of a batch, which are many times its ids, are all held at once.
-_BATCH_DOCUMENTS = 256
+# The encodings of a batch are all held at once, some 200 bytes for each token.
+_BATCH_DOCUMENTS, _BATCH_BYTES = 256, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,29 @@ def write_token_part(table: pa.Table, tokenizer: Tokenizer, target: Folder, name
     meta = token_meta(tokenizer)
     texts: Sequence[str] = table["text"].to_pylist()
     parts: list[np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]] = []
-    for start in range(0, len(texts), _BATCH_DOCUMENTS):
-        for ids in tokenizer.encode_batch(texts[start : start + _BATCH_DOCUMENTS]):
+    sizes: list[int] = table["bytes"].to_pylist()
+    for batch in _batches(sizes):
+        for ids in tokenizer.encode_batch(texts[batch]):
             # Narrow at once: what is held until the part is written is 2 or 4 bytes for a token and not 8.
             parts.append(framed(ids, meta.start_id, meta.end_id).astype(meta.dtype))
     lengths = np.asarray([len(part) for part in parts], dtype=np.int64)
     stream = np.concatenate(parts) if parts else np.zeros(0, meta.dtype)
     little_endian = np.dtype(meta.dtype).newbyteorder("<")
     target.write(f"{name}{IDS}", stream.astype(little_endian, copy=False).tobytes())
-    sizes = table["bytes"].to_pylist()
     target.write(f"{name}{INDEX}", index_file(table["doc_id"].to_pylist(), lengths, sizes))
     return PartCount(name, len(lengths), int(lengths.sum()), sum(sizes))
+
+
+def _batches(sizes: Sequence[int]) -> Iterator[slice]:
+    """Documents of these bytes that are tokenized together: a longer one is alone."""
+    start = held = 0
+    for place, size in enumerate(sizes):
+        if place > start and (place - start == _BATCH_DOCUMENTS or held + size > _BATCH_BYTES):
+            yield slice(start, place)
+            start, held = place, 0
+        held += size
+    if sizes:
+        yield slice(start, len(sizes))
 
 
 def written_token_part(target: Folder, name: str) -> PartCount | None:

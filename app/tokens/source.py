@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from app.artifacts.layout import shard_folder
-from app.artifacts.store import Folder
+from app.artifacts.store import Folder, StageFolder
 from app.core.errors import CorruptArtifact, StorageError
 from app.core.records import Array
 from app.tokens.cache import File, PartCache
@@ -53,6 +53,8 @@ class FolderParts:
         # The cache's threads call `_forget` at any time, hence the lock.
         self._mapped: OrderedDict[str, Array] = OrderedDict()
         self._lock = threading.Lock()
+        if isinstance(folder, StageFolder):
+            folder.drop_stale_copies()
         self._cache = None if folder.is_local else PartCache(folder, self._forget)
 
     def index(self, lang: str, split: str, part: PartCount) -> Array:
@@ -136,5 +138,11 @@ class FolderParts:
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), self._dtype)
 
     def _corrupt(self, name: str, what: str) -> CorruptArtifact:
-        where = self._folder.uri
-        return CorruptArtifact(f"{where}/{name} {what}; delete {where} and run python -m jobs.tokenize again")
+        where, again = self._folder.uri, "run python -m jobs.tokenize again"
+        if self._cache is not None:
+            copy = self._cache.path(name)
+            return CorruptArtifact(
+                f"{copy}, this machine's copy of {where}/{name}, {what}; delete the copy and run the same command"
+                f" again; if that does not help, delete {where} too and {again}"
+            )
+        return CorruptArtifact(f"{where}/{name} {what}; delete {where} and {again}")

@@ -31,9 +31,11 @@ def test_what_only_cuts_or_weighs_shares_the_seed_and_the_dense_model() -> None:
 
 def test_equal_clusters_of_different_cuts_are_one_expert_and_other_rates_are_other_models() -> None:
     same = forecast("sweep.k=1", "sweep.strategy=typological,anti_typological")
-    assert same["models"] == 3
+    assert same["models"] == 2  # the one expert of all languages is dense
     rates = forecast("sweep.k=1", "sweep.strategy=typological", "sweep.learning_rate=0.001,0.002")
-    assert rates["models"] == 1 + 2 + 2  # one seed
+    assert rates["models"] == 1 + 2  # one seed
+    documents = forecast("sweep.k=1", "sweep.strategy=random")
+    assert documents["models"] == 3  # one expert of all documents is not
 
 
 @pytest.mark.parametrize("axis", ["learning_rate=0.001,0.002", "tokens_per_step=1024,2048", "budget_tokens=8192,16384"])
@@ -48,7 +50,7 @@ def test_a_seed_without_steps_of_its_own_is_another_for_each_number_of_tokens_pe
 
 
 def test_seeds_are_one_fleet() -> None:
-    found = forecast("sweep.k=1", "sweep.random_seed=1,2", "training.gpus_per_expert=1")
+    found = forecast("sweep.k=1", "sweep.strategy=random", "sweep.random_seed=1,2", "training.gpus_per_expert=1")
     rows = found["hours"]
     assert isinstance(rows, list)
     hours = {row["gpus"]: row["hours"] for row in rows}
@@ -71,7 +73,7 @@ def test_a_dense_model_of_as_many_steps_as_an_expert_is_another_for_each_k() -> 
 
 
 def test_on_gpus_the_hours_are_those_of_the_planner() -> None:
-    found = forecast("sweep.k=1", "training.gpus_per_expert=1")
+    found = forecast("sweep.k=1", "sweep.strategy=random", "training.gpus_per_expert=1")
     (one, both) = found["hours"]  # type: ignore[misc]
     assert (one["gpus"], both["gpus"]) == (1, 2)
     # seed (an eighth of dense), then dense and one expert of the same size: 17 parts alone, 9 side by side

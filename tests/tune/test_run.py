@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from app.artifacts.store import Folder, Store
@@ -22,6 +24,7 @@ from app.config.schema import Config
 from app.core.errors import ConfigError, NotTrained, Preempted
 from app.lineage.lineage import Lineage
 from benchmarks.processes import kill_family
+from benchmarks.raylets import Raylets
 from tests.support.tiny import TINY
 from tune import run, tuning
 from tune.board import TrialBoard
@@ -99,6 +102,42 @@ def test_of_two_sweeps_at_once_the_killed_ones_work_is_gone_on_with_and_no_model
     assert "k and strategy" in (folder / "index.html").read_text()
     chosen = load_config(None, str(folder / "chosen.yaml"))
     assert chosen.allocation.k == found["best"]["config"]["k"]
+
+
+def process_at(name: str, driver: subprocess.Popen[str]) -> int:
+    """The process of Ray's that does something of this name, once there is one."""
+    deadline = time.monotonic() + 300
+    while True:
+        assert driver.poll() is None and time.monotonic() < deadline, f"nothing was {name}"
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "".join(process.cmdline()[:1]).startswith(f"ray::{name}"):
+                    return process.pid
+        time.sleep(0.05)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_machines_lost_while_a_trial_trains_and_while_it_is_evaluated_cost_no_trial() -> None:
+    with tempfile.TemporaryDirectory() as short, Raylets(Path(short) / "r", 2) as raylets:
+        root = Path(short) / "artifacts"
+        settings = (*command(root), "--set=sweep.strategy=random", f"--set=cluster.address={raylets.address}")
+        driver = subprocess.Popen(settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                end = pool.submit(driver.communicate, timeout=500)
+                for at in ("RayTrainWorker", "ImplicitFunc"):  # one trains, in the other Tune has a trial
+                    raylets.kill_host_of(process_at(at, driver))
+                    raylets.add()
+                out, said = end.result()
+        finally:
+            if driver.poll() is None:
+                kill_family(driver)
+        assert driver.returncode == 0, said[-3000:]
+        trials = json.loads(out)["trials"]
+        assert [trial["status"] for trial in trials] == ["finished", "finished"]
+        # the seed; dense, which is the one expert of all documents; three at random
+        assert len(list((root / "store/model").glob("*/DONE"))) == 1 + 1 + 3
 
 
 @pytest.mark.rare

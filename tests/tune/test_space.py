@@ -16,7 +16,7 @@ def test_a_grid_is_every_combination() -> None:
         {"k": 4, "strategy": "typological"},
         {"k": 4, "strategy": "random"},
     ]
-    assert len(grid({"a": [1, 2, 3], "b": [1, 2], "c": [0]})) == 6
+    assert len(list(grid({"a": [1, 2, 3], "b": [1, 2], "c": [0]}))) == 6
 
 
 def test_a_value_that_is_typed_twice_is_tried_once() -> None:

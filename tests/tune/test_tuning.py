@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,6 +129,21 @@ def test_what_a_trial_has_given_up_is_not_trained_again_by_a_later_one_that_need
     assert made == ["tiny.k-1.random_seed-0", "tiny.k-2.random_seed-1"] * 2
 
 
+def test_an_expert_that_a_trial_has_given_up_is_not_trained_again_for_another_weighting_of_it(
+    tiny_run: tuple[Config, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[dict[str, Any]]
+) -> None:
+    config, store = tiny_run
+    here = Driver(store, str(tmp_path), Store(str(tmp_path)).run("sweep"))
+    here.stops.write_json("sweep/given_up.json", {Lineage(config, store).experts[1].key: "its loss was nan"})
+    monkeypatch.setattr(tuning, "run_everything", lambda *_: {})
+    for chosen in ({"power": 0.5}, {"learning_rate": 0.5}):
+        chosen_trial(here, resolved(config), chosen)
+    assert [found.get("failed") for found in reported] == [
+        "expert-01 was given up in an earlier trial: its loss was nan",
+        None,
+    ]
+
+
 def test_a_stop_of_the_sweep_ends_a_trial_before_its_next_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: list[dict[str, Any]]
 ) -> None:
@@ -178,6 +195,26 @@ def test_tune_tries_a_lost_trial_again_as_often_as_a_training(monkeypatch: pytes
     config = load_config("demo", overrides=["training.max_failures=5"])
     tuned(config, {}, None, Told(TrialBoard([]), lambda _: pytest.fail("no trial")))
     assert made == [5]
+
+
+def stopped_in_its_second_trial(begun: Path, chosen: dict[str, Any]) -> None:
+    """A trial that says so in a file; the second one is stopped."""
+    (begun / str(chosen["run"])).touch()
+    figures = {"mean_log_ratio": 0.0, "wins": 0, "languages": 1}
+    tune.report(figures if chosen["run"] == "0" else {"mean_log_ratio": 1.0, "stopped": "as asked"})
+
+
+@pytest.mark.usefixtures("ray_running")
+def test_after_a_trial_that_was_stopped_tune_begins_no_other(tmp_path: Path) -> None:
+    config = load_config("demo", overrides=["run.name=s", "sweep.power=0.1,0.2,0.3,0.4"])
+    outcomes = [Outcome(trial_of(config, {"power": power})) for power in (0.1, 0.2, 0.3, 0.4)]
+    told = Told(TrialBoard(outcomes), lambda chosen: outcomes[int(chosen["run"])])
+    work = partial(stopped_in_its_second_trial, tmp_path)
+    ours = signal.getsignal(signal.SIGINT)
+    tuned(config, {"run": tune.grid_search(["0", "1", "2", "3"])}, work, told)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["0", "1"]
+    assert [outcome.status for outcome in outcomes] == ["finished", "stopped", "stopped", "stopped"]
+    assert signal.getsignal(signal.SIGINT) is ours, "Ctrl-C is the job's, not Tune's"
 
 
 def test_a_trial_whose_process_was_lost_is_failed_with_the_last_line_though_it_has_no_result(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from app.artifacts import lease
-from app.artifacts.lease import held, is_alive, read_holder
-from app.artifacts.store import Folder
+from app.artifacts.lease import held, is_alive, left_to_make, read_holder
+from app.artifacts.manifest import Manifest
+from app.artifacts.store import Folder, Store
 from app.core.errors import StorageError
 from app.core.records import JsonObject
 
@@ -101,3 +102,22 @@ def test_a_waiter_goes_on_when_the_holder_ends_between_two_looks_and_when_the_st
     monkeypatch.setattr(Folder, "read_json", reading)
     with held(folder, NAME, "jobs.y"):
         assert read(folder, NAME)["what"] == "jobs.y"
+
+
+def test_of_two_runs_that_need_a_stage_one_makes_it_and_the_other_finds_it(tmp_path: Path) -> None:
+    stage, left = Store(str(tmp_path)).stage("shards", "s"), list[bool]()
+
+    def run() -> None:
+        with left_to_make(stage, "jobs.shard") as is_left:
+            left.append(is_left)
+            if is_left:
+                time.sleep(0.5)
+                stage.publish(Manifest("shards", "s", {}, {}, {}))
+
+    both = [threading.Thread(target=run) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    run()
+    assert sorted(left) == [False, False, True] and stage.names() == ["DONE", "manifest.json"]

@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from app.artifacts.manifest import Manifest
-from app.artifacts.store import Folder, Store
+from app.artifacts.store import Folder, StageFolder, Store
 from app.core.errors import ArtifactError, CorruptArtifact, MissingArtifact, StaleArtifact, StorageError
 
 
@@ -243,3 +243,32 @@ def test_errors_of_a_remote_client_are_storage_errors_whatever_their_class(
     ):
         with pytest.raises(StorageError, match="connection was closed"):
             use()
+
+
+def test_copies_are_of_their_own_store_and_go_when_a_stage_is_made_anew(tmp_path: Path) -> None:
+    def made(root: str, content: bytes) -> StageFolder:
+        stage = Store(f"memory://{tmp_path.name}-{root}", str(tmp_path / "cache")).stage("model", "k")
+        stage.write("final/weights", content)
+        stage.publish(Manifest("model", "k", {}, {}, {"content": content.decode()}))
+        return stage
+
+    first, second = made("a", b"first"), made("b", b"second")
+    assert [(stage.local("final") / "weights").read_bytes() for stage in (first, second)] == [b"first", b"second"]
+    first.remove("final")
+    first = made("a", b"anew")
+    assert (first.local("final") / "weights").read_bytes() == b"anew"
+    assert (second.local("final") / "weights").read_bytes() == b"second"
+    copy = first.local("final") / "weights"
+    copy.write_bytes(b"a copy that is kept")
+    assert (first.local("final") / "weights").read_bytes() == b"a copy that is kept"
+
+
+def test_a_writer_under_whom_another_run_has_cleaned_up_may_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_self: object, source: str, _target: str) -> None:
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.mv", gone)
+    with pytest.raises(StorageError, match="run it again"):
+        Store(str(tmp_path)).folder("x").write("a.json", b"{}")

@@ -257,3 +257,9 @@ def test_a_local_copy_stays_when_nothing_more_is_read_of_it(tmp_path: Path) -> N
     for file in corpus.files():
         corpus.release(file)
         assert len(list(corpus.read(file))) == 50
+
+
+def test_a_local_copy_that_is_not_there_is_said_to_be_and_no_language_is_blamed(tmp_path: Path) -> None:
+    settings = CorpusSettings(source="mc4", path=str(tmp_path / "no-such"), languages=("de",))
+    with pytest.raises(CorpusError, match=r"no-such' is no folder of this machine"):
+        HubCorpus(settings).files()

@@ -4,6 +4,7 @@ import datetime
 import gzip
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from app.core.errors import CorpusError
 from app.core.records import Document
+from app.corpora import readers
 from app.corpora.base import CorpusSettings, Reject, SourceFile, document_id
 from app.corpora.readers import is_readable, read_file
 
@@ -220,3 +222,21 @@ def test_unreadable_parquet_is_one_corrupt_stream(tmp_path: Path) -> None:
 )
 def test_readable_files_by_name(name: str, readable: bool) -> None:
     assert is_readable(name) == readable
+
+
+@pytest.mark.parametrize(
+    ("uri", "cure"), [("{tmp}/a.jsonl", "take this file out"), ("s3://bucket/a.jsonl", "check the network")]
+)
+def test_what_a_storages_client_raises_is_no_reason_to_drop_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, cure: str
+) -> None:
+    class PayloadError(Exception):
+        """As clients of remote storages have their own."""
+
+    def broken(*_: object) -> Iterator[Any]:
+        raise PayloadError("the connection was closed")
+        yield
+
+    monkeypatch.setattr(readers, "read_rows", broken)
+    with pytest.raises(CorpusError, match=rf"PayloadError: the connection was closed; {cure}"):
+        list(read_file(SourceFile(uri.format(tmp=tmp_path), "de"), SETTINGS))

@@ -65,6 +65,18 @@ def test_the_first_line_is_all_together_and_its_time_left_does_not_follow_one_sl
     assert third.stage.names() == []
 
 
+def test_models_that_were_given_up_count_neither_as_done_nor_as_to_do(tmp_path: Path) -> None:
+    first, second = tasks = [_task(Store(str(tmp_path)), name, 100) for name in ("a", "b")]
+    fleet = plan_fleet([(task.key, 10_000, False) for task in tasks], 0).started("a").started("b")
+    _at_step(first, 90)
+    _at_step(second, 50)
+    board = ProgressBoard(tasks, fleet)
+    board.show(fleet := fleet.failed("a", "its loss is NaN", try_again=False))
+    assert board.lines(0.0)[0] == "0 of 2 models done, 50% of 10k tokens"
+    board.show(fleet.failed("b", "its loss is NaN", try_again=False))
+    assert board.lines(1.0)[0] == "0 of 2 models done, 0% of 0 tokens"
+
+
 def test_a_run_starts_until_it_has_made_a_step_of_its_own_also_after_a_failure(tmp_path: Path) -> None:
     task = _task(Store(str(tmp_path)), "a", 100)
     fleet = plan_fleet([("a", 10_000, False)], 5).started("a")

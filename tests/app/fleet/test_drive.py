@@ -27,6 +27,7 @@ class Cluster:
         self.elsewhere: dict[str, list[str]] = {}
         self.stop_after = 1000
         self.saves = 0
+        self.rounds_without_end = 0
         self.asked: list[int] = []
         self.short: Shortage | None = None
         self._slots, self._running = slots, list[tuple[str, Future[JsonObject]]]()
@@ -53,7 +54,10 @@ class Cluster:
 
     def is_stopping(self) -> bool:
         """Asked first in each round: what runs then was started in the one before."""
-        self._end_one()
+        if self.rounds_without_end and self._running:
+            self.rounds_without_end -= 1
+        else:
+            self._end_one()
         return len(self.started) >= self.stop_after
 
     def start(self, task: Any) -> Future[JsonObject]:
@@ -230,3 +234,25 @@ def test_a_wait_for_capacity_that_can_come_is_said_and_goes_on(caplog: pytest.Lo
     assert fleet.member("a").state == "done"
     said = [text for text in caplog.messages if "waiting for capacity since" in text]
     assert len(said) >= 2 and all("nodes of the kind gpu can be added" in text for text in said)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_runs_that_have_lost_all_machines_say_so_and_are_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    looks = iter([1])
+    cluster = Cluster({"a": [COUNTS]}, lambda: next(looks, 0))
+    cluster.short, cluster.rounds_without_end = Shortage("a run needs 1 CPU; 0 nodes hold it", can_end=False), 8
+    tasks: dict[str, Any] = {"a": SimpleNamespace(key="a", name="a")}
+    with caplog.at_level(logging.INFO):
+        fleet = drive(plan_fleet([("a", 1, False)], 0), tasks, cluster, lambda _fleet: None)
+    assert fleet.member("a").state == "done"
+    assert sum("waiting for capacity since" in text and "0 nodes hold it" in text for text in caplog.messages) >= 2
+
+
+@pytest.mark.usefixtures("hurried")
+def test_runs_on_all_machines_are_no_wait_for_capacity(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster({"a": [COUNTS], "b": [COUNTS]}, lambda: 1)
+    cluster.short, cluster.rounds_without_end = Shortage("a run needs 1 CPU", can_end=False), 8
+    tasks: dict[str, Any] = {name: SimpleNamespace(key=name, name=name) for name in "ab"}
+    with caplog.at_level(logging.INFO):
+        drive(plan_fleet([("a", 1, False), ("b", 1, False)], 0), tasks, cluster, lambda _fleet: None)
+    assert not any("waiting for capacity" in text for text in caplog.messages)

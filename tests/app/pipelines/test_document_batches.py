@@ -22,7 +22,7 @@ from app.lineage.inputs import seed_location
 from app.pipelines import assign, document_batches
 from app.pipelines.data_card import DataCard
 from app.pipelines.document_batches import DocumentSource, batch_file, draw_sample, joined, read_batch
-from app.pipelines.part_tasks import Task, bundle
+from app.pipelines.part_tasks import Known, Task, bundle
 from app.tokens.counts import counts_to_json
 from app.tokens.packing import token_meta, write_meta, write_token_part
 from app.tokens.tokenizer import load_tokenizer
@@ -80,7 +80,7 @@ def test_tokens_come_without_start_and_end(stages: tuple[StageFolder, StageFolde
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks run one after the other in this process."""
 
-    def run_part_tasks(_what: str, _parts: str, task: Task, numbers: Sequence[int], *_: object) -> None:
+    def run_part_tasks(_what: str, _parts: str, task: Task, numbers: Sequence[int], *_: object, **__: object) -> None:
         for number in numbers:
             task(number)
 
@@ -142,16 +142,19 @@ def test_small_parts_share_tasks_and_none_is_looked_for_by_itself(
         looked.append(name)
         return exists(folder, name)
 
-    def run(_what: str, _parts: str, task: Task, numbers: Sequence[int], *shared: Any) -> None:
+    def run(_what: str, _parts: str, task: Task, numbers: Sequence[int], *shared: Any, known: Known) -> None:
         _, weights, most = shared
         tasks.extend(bundle({number: weights[number] for number in numbers}, most, 32))
         for number in numbers:
-            task(number)
+            done = task(number)
+            # What another attempt at the task finds, whose machine was lost.
+            after.append(known(number) == done)
 
     for module in (document_batches, assign):
         monkeypatch.setattr(module, "run_part_tasks", run)
         monkeypatch.setattr(module, "ray_session", lambda _cluster: contextlib.nullcontext())
     monkeypatch.setattr(Folder, "exists", counted)
+    after: list[bool] = []
     times = []
     for count in (20, 200):
         store = Store(str(tmp_path / str(count)))
@@ -159,11 +162,12 @@ def test_small_parts_share_tasks_and_none_is_looked_for_by_itself(
         save_allocator(RandomAllocator(("expert-00", "expert-01"), 0), stage.child(ALLOCATOR).write)
         corpus = write_corpus(tmp_path / f"tokens-{count}", numbered({"de": [[3]] * count}))
         monkeypatch.setattr(assign, "opened_corpus", lambda _stage, made=corpus: made)
-        before = len(looked)
+        before, after[:] = len(looked), []
         assert len(draw_sample(CONFIG, source, ["de"], count, count, stage.child("sample"))) == count
         assign.assign_all(CONFIG, source, store.stage("tokens", "t"), ["de"], stage)
         assert sum(assign.sum_assignment(stage, ["de"])["documents_per_expert"]) == count
-        times.append(len(looked) - before)
+        times.append(len(looked) - before - len(after))  # each of these looks once
+        assert after == [True] * 2 * count
     assert times[0] == times[1] and len(tasks) == 4
 
 

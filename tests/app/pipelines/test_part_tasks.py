@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
 from app.core.errors import CorpusError
-from app.pipelines.part_tasks import Progress, bundle, run_part_tasks
+from app.pipelines.part_tasks import Progress, _guarded, bundle, run_part_tasks
 
 
 def test_time_left_is_by_the_work_that_is_left_not_by_the_number_of_parts() -> None:
@@ -72,3 +73,20 @@ def test_an_error_of_ours_comes_as_it_is_and_any_other_with_its_traceback(ray_ru
         run_part_tasks("shard", "files", fail, [1])
     with pytest.raises(RuntimeError, match=r"(?s)^shard: ZeroDivisionError: .*in fail"):
         run_part_tasks("shard", "files", fail, [0])
+
+
+def test_a_task_whose_machine_was_lost_goes_on_behind_what_it_had_done() -> None:
+    asked, made = list[int](), list[int]()
+
+    def known(number: int) -> dict[str, int] | None:
+        asked.append(number)
+        return {"documents": 10 * number} if number in (4, 5, 8) else None
+
+    def task(number: int) -> dict[str, int]:
+        made.append(number)
+        return {"documents": number}
+
+    row = _guarded(task, known)({"item": [4, 5, 6, 7, 8]})
+    assert [outcome["done"]["documents"] for outcome in json.loads(row["outcomes"])] == [40, 50, 6, 7, 8]
+    # Parts are done in order: behind the first that is missing none is looked for.
+    assert (asked, made) == ([4, 5, 6], [6, 7, 8])

@@ -23,7 +23,7 @@ from app.corpora.shards import Sidecar, read_documents, shard_file
 from app.lineage.lineage import Lineage
 from app.lineage.settings import corpus_settings
 from app.pipelines import shard
-from app.pipelines.part_tasks import Task
+from app.pipelines.part_tasks import Known, Task
 from app.pipelines.shard import make_shards
 from tests.support.hub import FakeHub
 
@@ -224,9 +224,10 @@ def test_a_download_goes_once_its_shards_are_written(tmp_path: Path, monkeypatch
     corpus = HubCorpus(corpus_settings(config), lambda: hub)
     staged: list[list[str]] = []
 
-    def run(_what: str, _parts: str, task: Task, numbers: Sequence[int], *_: object) -> None:
+    def run(_what: str, _parts: str, task: Task, numbers: Sequence[int], *_: object, known: Known) -> None:
         for number in numbers:
-            task(number)
+            assert known(number) is None
+            assert task(number) == known(number), "what another attempt finds, whose machine was lost"
 
     def write(*args: Any) -> Sidecar:
         made = shard_file(*args)

@@ -51,15 +51,25 @@ def test_cpus_cost_no_gpu_hours(tmp_path: Path) -> None:
 
 
 def test_gpu_hours_are_those_of_all_attempts_beside_the_forecast(tmp_path: Path) -> None:
-    overrides = ("training.gpus_per_expert=2", "planning.gpus.L40S.spot=0.5", "planning.gpus.L40S.on_demand=3")
+    overrides = ("training.gpus_per_expert=0.5", "planning.gpus.L40S.spot=0.5", "planning.gpus.L40S.on_demand=3")
     found = recorded(tmp_path, "NVIDIA L40S", *overrides)
-    assert (found["gpu_hours"], found["money_spot"], found["money_on_demand"]) == (2.0, 1.0, 6.0)
+    assert (found["gpu_hours"], found["money_spot"], found["money_on_demand"]) == (0.5, 0.25, 1.5)
     config = load_config("demo", overrides=overrides)
     assert found["gpu_hours_forecast"] == forecast_gpu_hours(config)["dense"] > 0
 
 
 def test_every_worker_of_a_model_is_paid_for(tmp_path: Path) -> None:
     assert recorded(tmp_path, "NVIDIA L40S", "training.gpus_per_expert=1", workers=4)["gpu_hours"] == 4.0
+
+
+def test_what_another_model_of_the_same_name_took_is_not_told_of_this_one(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    stage = store.stage("model", "new")
+    stage.publish(Manifest("model", "new", {}, {}, {"steps": 4, "final_loss": 2.5}))
+    old = plan_fleet([("old", 1, False)], 2).started("old").failed("old", "lost")
+    FleetRecord(store.run("r"), {"old": "seed"}).write(old)
+    found = model_records(load_config("demo", overrides=["run.name=r"]), store, {"seed": stage})["seed"]
+    assert (found["state"], found["loss"]) == ("done", 2.5) and "failures" not in found
 
 
 def test_a_model_that_no_fleet_has_trained_is_done(tmp_path: Path) -> None:

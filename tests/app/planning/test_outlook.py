@@ -88,3 +88,13 @@ def test_a_trained_seed_comes_before_everything_and_alone() -> None:
         (2.0, 12.0, 13.0),
         (3.0, 12.0, 13.0),
     ]
+
+
+def test_a_dense_model_of_as_few_and_longer_steps_does_not_set_the_interval_of_the_experts() -> None:
+    wide = [Work("dense", 4000, 100, 4 * HOUR_OF_FLOPS), *WORKS[1:]]
+    assert outlook(wide)["checkpoints"] == outlook()["checkpoints"]
+
+
+def test_where_one_expert_is_the_dense_model_the_experts_alone_take_as_long_as_all() -> None:
+    (row,) = outlook(WORKS[:1])["wall"]
+    assert row["hours_experts"] == row["hours"] == 4.0

@@ -89,6 +89,24 @@ def test_a_seed_with_steps_of_its_own_is_planned_with_them() -> None:
     assert (seed.name, seed.tokens / seed.steps, dense.tokens / dense.steps) == ("seed", 8192, 1024)
 
 
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (("allocation.strategy=typological",), ["dense"]),
+        (("allocation.strategy=random",), ["dense", "expert-00"]),
+        (("allocation.strategy=typological", "baselines.dense.equal_steps=true"), ["dense", "expert-00"]),
+    ],
+)
+@pytest.mark.usefixtures("alone")
+def test_the_only_expert_of_all_languages_is_the_dense_model_and_planned_once(
+    tmp_path: Path, settings: tuple[str, ...], names: list[str]
+) -> None:
+    config = load_config("demo", overrides=["allocation.k=1", *settings])
+    assert [work.name for work in planned_work(config, seed_size(config))] == names
+    gpus = ("allocation.k=1", "training.gpus_per_expert=1", "planning.simulate=true", "planning.draws=5", *settings)
+    assert [model["name"] for model in planned(tmp_path, "demo", *gpus)["models"]] == names
+
+
 def test_a_seed_of_unknown_size_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nobody/nothing"):
         planned(tmp_path, "demo", "seed.model=nobody/nothing")

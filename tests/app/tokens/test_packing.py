@@ -9,7 +9,7 @@ import pytest
 
 from app.artifacts.store import Folder
 from app.tokens.counts import PartCount
-from app.tokens.packing import framed, token_meta, write_meta, write_token_part, written_token_part
+from app.tokens.packing import _batches, framed, token_meta, write_meta, write_token_part, written_token_part
 from app.tokens.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 
 TEXTS = ["abc abd", "", "世界 abc", "abc " * 300]
@@ -92,3 +92,11 @@ def test_meta_says_what_the_tokens_were_made_with(tokenizer: Tokenizer, tmp_path
     meta = json.loads((tmp_path / "meta.json").read_text())
     assert meta["tokenizer_digest"] == tokenizer.digest
     assert (meta["start_id"], meta["end_id"], meta["dtype"]) == (tokenizer.start_id, tokenizer.end_id, "uint16")
+
+
+def test_documents_share_a_batch_up_to_a_number_and_a_megabyte_and_a_longer_one_is_alone() -> None:
+    mib = 1 << 20
+    assert list(_batches([])) == []
+    assert [(part.start, part.stop) for part in _batches([1] * 600)] == [(0, 256), (256, 512), (512, 600)]
+    sizes = [mib // 2, mib // 2, 1, 5 * mib, 1, 1]
+    assert [(part.start, part.stop) for part in _batches(sizes)] == [(0, 2), (2, 3), (3, 4), (4, 6)]
