@@ -98,7 +98,7 @@ def make_api(
 
     _add_state(api, models, measures)
     _add_models(api, models, answering)
-    _add_tokenizer(api, backend, models, answering)
+    _add_tokenizer(api, backend, models, answering, limits.timeout_s)
     _add_completions(api, answering, min(_CHAT_TOKENS, limits.max_tokens))
     add_playground(api)
     return api
@@ -154,7 +154,9 @@ def _add_models(api: FastAPI, models: _Models, answering: Answering) -> None:
         return next(card for card in cards() if card["id"] == model)
 
 
-def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models, answering: Answering) -> None:
+def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models, answering: Answering, seconds: float) -> None:
+    """seconds: that a request may take once the models are known."""
+
     @api.get("/tokenizer_info")
     async def tokenizer_info() -> Mapping[str, str | None]:
         return models.get().tokenizer
@@ -163,14 +165,16 @@ def _add_tokenizer(api: FastAPI, backend: Backend, models: _Models, answering: A
     async def tokenize(request: TokenizeRequest) -> dict[str, object]:
         with answering.place():
             await models.require(request.model)
-            ids = await backend.encode(request.prompt, request.add_special_tokens)
+            async with asyncio.timeout(seconds):
+                ids = await backend.encode(request.prompt, request.add_special_tokens)
         return {"tokens": ids, "count": len(ids), "max_model_len": models.get().context}
 
     @api.post("/detokenize")
     async def detokenize(request: DetokenizeRequest) -> dict[str, str]:
         with answering.place():
             await models.require(request.model)
-            return {"prompt": await backend.decode(request.tokens)}
+            async with asyncio.timeout(seconds):
+                return {"prompt": await backend.decode(request.tokens)}
 
 
 def _add_completions(api: FastAPI, answering: Answering, chat_tokens: int) -> None:

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RpcError, WorkerCrashedError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RpcError,
+    WorkerCrashedError,
+)
 from ray.serve.exceptions import ReplicaUnavailableError
 
-LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, RpcError, ReplicaUnavailableError)
+LOST = (
+    RayActorError,
+    WorkerCrashedError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,  # of an actor that Ray ended for its machine's memory; it is no RayActorError
+    RpcError,
+    ReplicaUnavailableError,
+)

@@ -41,6 +41,7 @@ class Delivered:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._accepted: Accepted | None = None
+        self._was_accepted = False
         self._texts: dict[int, Progress] = {}
         self._weights: dict[int, list[Sequence[float]]] = {}
         self._taken_over: set[int] = set()
@@ -52,6 +53,7 @@ class Delivered:
         for event in batch.events:
             if isinstance(event, Accepted):
                 known, self._accepted = self._accepted, event
+                self._was_accepted = True
                 # Whoever goes on with a job says Accepted again; one that differs means that all begins anew.
                 if known == event:
                     continue
@@ -66,7 +68,7 @@ class Delivered:
         """The job that does what is missing; None if nothing is."""
         # Nothing has been shown yet, so any release may do it all.
         if self._accepted is None or not self._begun:
-            return replace(self._job, accepted=self._accepted is not None)
+            return replace(self._job, accepted=self._was_accepted)
         if not self._texts:
             return None
         self._taken_over |= {i for i, progress in self._texts.items() if progress.made}
@@ -122,7 +124,8 @@ async def replayed(
             lost += 1
         except OtherRelease:
             # While a change is under way replicas of both releases answer, and the next call may reach one of ours.
-            if looked == looks and not delivered.forget():
+            # What has not begun is refused for its model alone, which the replicas of a change before do not know yet.
+            if looked == looks and (left.release is None or not delivered.forget()):
                 raise
             await asyncio.sleep(look_s)
             looked = min(looked + 1, looks)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -41,7 +42,8 @@ _LEAST = -9999.0
 """Log-probabilities are cut here: JSON has no infinity."""
 _WARM_TOKENS = 8
 _READERS = 4
-"""Jobs whose prompts are tokenized at once."""
+"""Jobs whose prompts are tokenized, or told with their log-probabilities, at once."""
+_NAMED_AT_ONCE = 64
 _CHANGED = "what is served has changed since this text was begun, and a text comes from one version alone; ask again"
 
 
@@ -109,11 +111,12 @@ class Replica:
 
     async def answer(self, job: Job) -> AsyncGenerator[Batch]:
         """See Backend. Whoever stops listening frees the job's slots before the next step."""
-        if job.release not in (None, self._ensemble.release):
+        # Of a model that is not here the ingress was told by a replica of another release.
+        if job.release not in (None, self._ensemble.release) or job.model not in self._ensemble.names():
             raise OtherRelease(_CHANGED)
         # On a thread: the largest body takes more than a second to tokenize, and every other stream would stand still.
-        reading = asyncio.get_running_loop().run_in_executor(self._readers, self._read, job)
-        prompts, plans, languages = await reading
+        loop = asyncio.get_running_loop()
+        prompts, plans, languages = await loop.run_in_executor(self._readers, self._read, job)
         requests = [
             (place, request)
             for place, (plan, ids) in enumerate(zip(plans, prompts, strict=True))
@@ -126,7 +129,10 @@ class Replica:
             unfinished = sum(request.n for _, request in requests)
             while unfinished:
                 updates = await subscription.take()
-                pieces = [self._piece(job, prompt_of[update.request], update) for update in updates]
+                described = functools.partial(self._pieces, job, prompt_of, updates)
+                # The names of a long prompt take a while, in which every other stream would stand still.
+                long = sum(len(update.prompt) for update in updates) > _NAMED_AT_ONCE
+                pieces = await loop.run_in_executor(self._readers, described) if long else described()
                 unfinished -= sum(piece.finish is not None for piece in pieces)
                 yield self._batch(pieces)
                 # Meanwhile the engine goes on: a call between deployments costs more than one small step.
@@ -187,7 +193,7 @@ class Replica:
         if job.going_on is None:
             return [whole]
         return [
-            replace(whole, n=1, first=text, made=self._known(progress.made), echo=job.echo and not progress.prompt)
+            replace(whole, n=1, first=text, made=list(progress.made), echo=job.echo and not progress.prompt)
             for text in range(job.n)
             if (progress := job.going_on.get(prompt * job.n + text)) is not None
         ]
@@ -235,6 +241,10 @@ class Replica:
             echo=job.echo,
         )
 
+    def _pieces(self, job: Job, prompt_of: Mapping[int, int], updates: Sequence[Update]) -> list[Piece]:
+        """prompt_of: request -> number of its prompt."""
+        return [self._piece(job, prompt_of[update.request], update) for update in updates]
+
     def _piece(self, job: Job, prompt: int, update: Update) -> Piece:
         if update.error is not None:
             raise update.error
@@ -243,18 +253,20 @@ class Replica:
             finish = "stop" if update.steps[-1].token == self._ensemble.tokenizer.end_id else finish
         return Piece(
             prompt * job.n + update.choice,
-            [self._token(step, job.logprobs) for step in update.steps],
-            [self._token(step, job.logprobs) for step in update.prompt],
+            [self._token(job, step) for step in update.steps],
+            [self._token(job, step) for step in update.prompt],
             finish,
             _effort(update.work) if finish else None,
         )
 
-    def _token(self, step: Step, logprobs: int | None) -> Token:
-        tokenizer = self._ensemble.tokenizer
+    def _token(self, job: Job, step: Step) -> Token:
+        tokenizer, logprobs = self._ensemble.tokenizer, job.logprobs
         if logprobs is None or step.log_prob is None:
             return Token(step.token, tokenizer.name(step.token), step.piece, None, {}, step.weights.tolist())
         log_prob = max(step.log_prob, _LEAST)
         likely = _with_own(step, log_prob) if logprobs else []
+        if isinstance(job.prompts[0], Conversation):
+            likely = likely[:logprobs]  # the token itself stands beside the most probable ones, not among them
         # Two tokens may be the same text; as one key the less probable would hide the other.
         names = tokenizer.names([step.token, *(token for token, _ in likely)])
         top = {names[token]: value for token, value in likely}

@@ -1,7 +1,7 @@
 """An ExpertClient over experts elsewhere: one call to each expert that a step needs, all of them at the same time.
 
 A call that fails is made again, with everything that the expert has to know of the text, until it is answered: so an
-expert that is replaced costs the texts that it carries a delay, and not a token.
+expert that is replaced costs a delay, and not a token. All feeds of a call wait for the last answer.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayTaskError
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from app.artifacts.ensemble import write_ensemble
@@ -59,6 +59,7 @@ def test_an_error_of_a_replica_keeps_its_kind_and_loses_rays_traceback(cause: Ex
 def test_a_replica_that_is_gone_is_told_from_one_that_refuses() -> None:
     gone = [ActorDiedError(), ActorUnavailableError("x", None), RayTaskError("f", "t", ActorDiedError())]
     gone.append(RayTaskError("f", "t", Unreachable("an expert of its")))
+    gone.append(OutOfMemoryError("its machine had no memory left"))
     assert all(isinstance(own_error(error), ReplicaLost) for error in gone)
 
 

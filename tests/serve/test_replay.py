@@ -141,7 +141,19 @@ def test_a_stream_stays_with_its_release_and_what_is_shown_whole_begins_again_wi
     backend = Scripted(*scripts, [OtherRelease()], [batch(accepted("two"), *ends)])
     whole = replace(JOB, whole=True)
     assert told(backend, whole, looks=3)[-5:] == [accepted("two"), *ends]
-    assert backend.asked[-1] == whole
+    # It was taken once, so no other may refuse it for want of room.
+    assert backend.asked[-1] == replace(whole, accepted=True)
+
+
+def test_a_model_that_replicas_of_a_change_before_do_not_know_is_looked_for_and_not_for_ever() -> None:
+    ends = [piece(i, finish=True) for i in range(4)]
+    found = told(Scripted([OtherRelease()], [OtherRelease()], [batch(accepted("two"), *ends)]))
+    assert found == [accepted("two"), *ends]
+    for job in (JOB, replace(JOB, whole=True)):
+        nowhere = Scripted(*([OtherRelease()] for _ in range(9)))
+        with pytest.raises(OtherRelease):
+            told(nowhere, job, looks=3)
+        assert len(nowhere.asked) == 1 + 3
 
 
 def test_a_call_is_tried_again() -> None:

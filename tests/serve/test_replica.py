@@ -20,8 +20,11 @@ from app.ensemble.rules import WeightingSettings
 from app.ensemble.sampling import Sampling
 from app.ensemble.text_output import Step
 from app.tokens.tokenizer import load_tokenizer
+from serve import replica as replica_module
 from serve.messages import Accepted, Batch, Job, Mixing, Piece, Progress, TextLanguage
+from serve.replay import OtherRelease
 from serve.replica import Replica
+from serve.weighing import plan_of
 from tests.support.ensembles import demo_ensemble
 
 GREEDY = Sampling(8, temperature=0.0)
@@ -202,6 +205,39 @@ def test_prompts_that_are_drawn_apart_go_on_elsewhere_with_their_own_numbers(rep
     assert rest == texts[1][6:] and len(rest) == 14
 
 
+def test_a_token_that_the_head_has_and_the_tokenizer_has_not_goes_on_elsewhere(replica: Replica) -> None:
+    # Models may have rows beyond their tokenizer's vocabulary; a client cannot ask for them, but they can be made.
+    beyond = demo_ensemble().tokenizer.vocab_size
+    job = Job("dense", ("12 ",), replace(GREEDY, max_tokens=4), going_on={0: Progress((5, beyond))})
+    (going_on,) = replica._asked(job, plan_of(demo_ensemble(), "dense", Mixing()), 0, [0, 5])
+    assert list(going_on.made) == [5, beyond]
+
+
+def test_a_model_that_is_not_here_may_be_at_a_replica_of_another_release(replica: Replica) -> None:
+    with pytest.raises(OtherRelease):
+        all_of(replica, Job("merged", ("12 ",), GREEDY))
+
+
+def test_a_long_prompt_is_told_beside_the_other_streams_and_as_a_short_one(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("ensemble", ("12 Januar " * 3,), replace(GREEDY, max_tokens=1), logprobs=2, echo=True)
+    threads: list[str] = []
+    described = replica_module.Replica._pieces
+
+    def noted(*arguments: Any) -> list[Piece]:
+        threads.append(threading.current_thread().name)
+        return described(*arguments)
+
+    monkeypatch.setattr(replica_module.Replica, "_pieces", noted)
+    found = []
+    for most in (1, 10_000):
+        monkeypatch.setattr(replica_module, "_NAMED_AT_ONCE", most)
+        found.append([piece.prompt for piece in pieces_of(all_of(replica, job))])
+    assert found[0] == found[1] and any(found[0])
+    assert any(name.startswith("reader") for name in threads) and "MainThread" in threads
+
+
 def test_an_end_token_has_its_entry_where_one_token_is_made_to_be_scored(replica: Replica) -> None:
     end = demo_ensemble().tokenizer.end_id
     sampling = Sampling(1, temperature=0.0, logit_bias={end: 100.0})
@@ -230,7 +266,8 @@ def test_tokens_that_differ_in_their_space_have_entries_of_their_own(most_probab
     replica.close()
     spelt = {replica._ensemble.tokenizer.spelling(token): token for token in range(7)}
     best, other = (spelt[word] for word in sorted(("▁the", "the"), key=lambda word: word != most_probable))
-    token = replica._token(Step(other, np.ones(1), -0.9, [(best, -0.5), (other, -0.9)]), 2)
+    job = Job("dense", ("x",), GREEDY, logprobs=2)
+    token = replica._token(job, Step(other, np.ones(1), -0.9, [(best, -0.5), (other, -0.9)]))
     names = {spelt["▁the"]: " the", spelt["the"]: "the"}
     assert token.top == {names[best]: -0.5, names[other]: -0.9} and token.name == names[other]
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayTaskError
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from app.artifacts.store import Store
@@ -53,6 +53,7 @@ class Answer:
     [
         (ActorDiedError(), Unreachable),
         (NodeDiedError("its machine is gone"), Unreachable),
+        (OutOfMemoryError("its machine had no memory left"), Unreachable),
         (TimeoutError(), Unreachable),
         (DeploymentUnavailableError("model"), Gone),
         (RayTaskError("run", "Traceback", ValueError("x")), RayTaskError),
