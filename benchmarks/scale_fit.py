@@ -16,12 +16,12 @@ _MORE, _MORE_BYTES, _FACTOR = 0.05, 32 << 20, 4
 def exponent(seconds: Mapping[int, float], base: float) -> float | None:
     """The slope of log(seconds - base) over log(documents), by least squares over all sizes.
 
-    seconds: CPU seconds by number of documents. base: those of a run that is hardly more than the start. None where
-    there is nothing to fit: fewer than two sizes, a size that took no more than ``base``, or a largest one that took
-    less than twice as much: such a stage has hardly any work that could follow the documents.
+    seconds: CPU seconds by number of documents. base: those of a run that is hardly more than the start; sizes that
+    took no more have no logarithm and are left out. None where there is nothing to fit: fewer than two sizes, or a
+    largest one that took less than twice as much: such a stage has hardly any work that could follow the documents.
     """
-    more = {size: value - base for size, value in seconds.items()}
-    if len(more) < 2 or min(more.values()) <= 0 or seconds[max(seconds)] < 2 * base:
+    more = {size: value - base for size, value in seconds.items() if value > base}
+    if len(more) < 2 or seconds[max(seconds)] < 2 * base:
         return None
     x, y = np.log(list(more)), np.log(list(more.values()))
     x -= x.mean()

@@ -7,6 +7,8 @@ one key and is made once, and a sweep that was interrupted goes on when the same
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,13 +16,16 @@ from typing import Any
 
 from ray import tune
 
+from app.artifacts.layout import STOP
 from app.artifacts.lease import held
 from app.artifacts.store import Folder, Store
 from app.config.load import resolved
 from app.config.schema import Config
-from app.core.errors import ConfigError, NotTrained, Preempted, StorageError, TrainingError
+from app.core.errors import ConfigError, Interrupted, NotTrained, Preempted, StorageError, TrainingError
+from app.core.records import JsonObject
 from app.fleet.control import obey_stop
 from app.fleet.fleet import Fleet
+from app.fleet.interruption import saves_on_signals
 from app.fleet.ray_session import ray_session
 from app.fleet.run_fleet import train_fleet
 from app.lineage.lineage import Lineage
@@ -198,6 +203,18 @@ def _searched(config: Config, store: Store) -> list[Outcome]:
             outcomes.append(found := Outcome(trial))
         return found
 
-    work = partial(chosen_trial, _driver(config, store), resolved(config))
-    tuned(config, space, work, Told(TrialBoard(outcomes), of), searcher)
+    driver, signals = _driver(config, store), list[int]()
+
+    def stop(number: int) -> None:
+        signals.append(number)
+        # Not here, within the signal's handler: the storage may be slow or away.
+        reason: JsonObject = {"reason": f"{signal.Signals(number).name} at the driver"}
+        threading.Thread(target=driver.stops.write_json, args=(STOP, reason), daemon=True).start()
+
+    work = partial(chosen_trial, driver, resolved(config))
+    # A search trains in its trials, which are asked to save as by jobs.stop; a grid has trained before it evaluates.
+    with saves_on_signals(stop):
+        tuned(config, space, work, Told(TrialBoard(outcomes), of), searcher)
+    if signal.SIGINT in signals:
+        raise Interrupted("the sweep was stopped, everything is saved; the same command goes on")
     return outcomes

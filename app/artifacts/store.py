@@ -190,6 +190,26 @@ class Folder:
                 shutil.rmtree(partial, ignore_errors=True)
         return copy
 
+    @contextmanager
+    def at_hand(self, name: str) -> Iterator[Path]:
+        """A local path with this content while it is open: the place itself, or a copy of a remote folder that goes
+        then. For what is read once: a machine that reads one model after another would be full of them.
+
+        Raises MissingArtifact if it is not there.
+        """
+        if self.is_local:
+            yield self.local(name)
+            return
+        with tempfile.TemporaryDirectory(prefix="xelm-copy-") as folder:
+            fs, where = self._anew(name)
+            copy = Path(folder) / PurePosixPath(name).name
+            try:
+                with self._using("fetch", name):
+                    fs.get(where, str(copy), recursive=True)
+            except FileNotFoundError:
+                raise MissingArtifact(f"{self.uri}/{name} is missing") from None
+            yield copy
+
     def fetch(self, name: str, target: Path) -> None:
         """Copy one file to a local path. Raises MissingArtifact if it is not there."""
         fs, where = self._anew(name)

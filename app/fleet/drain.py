@@ -9,9 +9,12 @@ from typing import Any
 
 import ray
 
+from app.core.errors import NotReady
 from app.training.notices import Notice, poll
 
 log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
 
 
 def watch_node(cloud: str, seconds_between_polls: float, metadata: str | None = None, address: str = "auto") -> Notice:
@@ -27,17 +30,31 @@ def watch_node(cloud: str, seconds_between_polls: float, metadata: str | None = 
 
 
 def drain_this_node(address: str, notice: Notice) -> None:
-    """Ask the cluster to drain the node on which this runs, with the notice's deadline."""
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    try:
-        context = ray.get_runtime_context()
-        drain_node(context.gcs_address, context.get_node_id(), notice)
-    finally:
-        ray.shutdown()
+    """Ask the cluster to drain the node on which this runs, with the notice's deadline; again and again until then.
+
+    Ray may just be starting, or its head away. Raises NotReady at the deadline.
+    """
+    while True:
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+            context = ray.get_runtime_context()
+            drain_node(context.gcs_address, context.get_node_id(), notice)
+            return
+        # Ray raises classes of many kinds, ConnectionError and RuntimeError among them.
+        except Exception as error:
+            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            if time.time() + _RETRY_SECONDS > notice.deadline:
+                raise NotReady(
+                    f"this node goes and is not drained: {why}; what runs on it goes on from its last save"
+                ) from error
+            log.warning("this node cannot be drained yet: %s", why)
+        finally:
+            ray.shutdown()
+        time.sleep(_RETRY_SECONDS)
 
 
 def drain_node(gcs_address: str, node_id: str, notice: Notice) -> None:
-    """Drain one node: nothing new is placed on it, and Ray Train tells the runs on it."""
+    """Drain one node: nothing new is placed on it, and Ray Train tells the runs on it. Raises NotReady if refused."""
     raylet: Any = importlib.import_module(
         "ray._raylet"
     )  # what the hidden `ray drain-node` calls: there is no public way
@@ -47,4 +64,4 @@ def drain_node(gcs_address: str, node_id: str, notice: Notice) -> None:
     # Ray's deadlines are milliseconds.
     accepted, why = client.drain_node(node_id, reason, notice.reason, int(notice.deadline * 1000))
     if not accepted:
-        log.warning("Ray refuses to drain node %s: %s", node_id, why)
+        raise NotReady(f"Ray refuses to drain node {node_id}: {why}")

@@ -6,7 +6,6 @@ import functools
 import io
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -18,18 +17,17 @@ from app.allocation.holdings import Holdings, part_holdings, summed_holdings
 from app.allocation.random_split import RandomAllocator
 from app.allocation.storage import load_allocator
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT, SIZES, part_tokens_name
-from app.artifacts.store import Folder, StageFolder
+from app.artifacts.store import StageFolder
 from app.config.schema import Config
 from app.core.errors import StaleArtifact
 from app.core.records import DocumentBatch, IntArray, JsonObject, JsonValue
 from app.fleet.ray_session import ray_session
-from app.pipelines.document_batches import READERS, DocumentSource, opened_corpus
+from app.pipelines.document_batches import DocumentSource, opened_corpus
 from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.side_by_side import each
 
 log = logging.getLogger(__name__)
 
-_AHEAD = 16 * READERS
-"""Parts whose sizes are read before they are added up."""
 _UNEVEN = 1.5
 """Largest part over the mean from which on the log warns."""
 
@@ -121,25 +119,22 @@ def sum_assignment(stage: StageFolder, languages: Sequence[str]) -> JsonObject:
     tokens of each expert in each part. Logs a warning where parts are uneven or the owner is found too seldom.
     """
     k = len(_allocator(stage).experts)
-    with ThreadPoolExecutor(READERS) as pool:
-        held = {lang: _held(stage, lang, k, pool) for lang in languages}
-        documents = {lang: found.documents.tolist() for lang, found in held.items()}
-        totals = np.sum(list(documents.values()), axis=0)
-        ratio = float(totals.max() / totals.mean())
-        if ratio > _UNEVEN:
-            log.warning(
-                "allocate: parts are uneven, of %s documents: whole groups of like documents stay together", totals
-            )
-        counts: JsonObject = {
-            "documents": dict(documents),
-            "tokens": {lang: found.tokens.tolist() for lang, found in held.items()},
-            "digests": {lang: [*found.digests] for lang, found in held.items()},
-            "documents_per_expert": [int(count) for count in totals],
-            "max_over_mean": ratio,
-        }
-        if isinstance(_allocator(stage), RandomAllocator):
-            return counts  # no expert is nearer than another
-        nearest = {lang: _nearest(stage, lang, k, pool) for lang in languages}
+    held = {lang: _held(stage, lang, k) for lang in languages}
+    documents = {lang: found.documents.tolist() for lang, found in held.items()}
+    totals = np.sum(list(documents.values()), axis=0)
+    ratio = float(totals.max() / totals.mean())
+    if ratio > _UNEVEN:
+        log.warning("allocate: parts are uneven, of %s documents: whole groups of like documents stay together", totals)
+    counts: JsonObject = {
+        "documents": dict(documents),
+        "tokens": {lang: found.tokens.tolist() for lang, found in held.items()},
+        "digests": {lang: [*found.digests] for lang, found in held.items()},
+        "documents_per_expert": [int(count) for count in totals],
+        "max_over_mean": ratio,
+    }
+    if isinstance(_allocator(stage), RandomAllocator):
+        return counts  # no expert is nearer than another
+    nearest = {lang: _nearest(stage, lang, k) for lang in languages}
     whole = owner_agreement(documents, {lang: found["expert"] for lang, found in nearest.items()})
     early = owner_agreement(documents, {lang: found["expert_early"] for lang, found in nearest.items()})
     warn_of_low_agreement(whole, documents)
@@ -153,7 +148,7 @@ def read_columns(stage: StageFolder, folder: str, lang: str, column: str) -> Ite
         yield np.asarray(table[column].to_numpy(), dtype=np.int64)
 
 
-def _held(stage: StageFolder, lang: str, experts: int, pool: Executor) -> Holdings:
+def _held(stage: StageFolder, lang: str, experts: int) -> Holdings:
     """What the experts hold of a language; writes their tokens in each part."""
     sizes = stage.child(f"{SIZES}/{ASSIGNMENT}/{lang}")
     # From the store, and not from what the tasks returned: earlier attempts have done parts too.
@@ -161,7 +156,7 @@ def _held(stage: StageFolder, lang: str, experts: int, pool: Executor) -> Holdin
     tokens = np.zeros((experts, len(names)), np.int64)
 
     def parts() -> Iterator[tuple[str, Holdings]]:
-        for number, found in enumerate(_each(sizes, names, pool)):
+        for number, found in enumerate(each(sizes.read_json, names)):
             if not isinstance(digests := found.get("digests"), list):
                 raise StaleArtifact(
                     f"{stage.uri} was begun by an earlier version; delete its folder and run {stage.made_by} again"
@@ -177,21 +172,14 @@ def _held(stage: StageFolder, lang: str, experts: int, pool: Executor) -> Holdin
     return held
 
 
-def _nearest(stage: StageFolder, lang: str, experts: int, pool: Executor) -> dict[str, list[int]]:
+def _nearest(stage: StageFolder, lang: str, experts: int) -> dict[str, list[int]]:
     """Held-out documents by their nearest expert, whole and after their first tokens."""
     sums = {column: np.zeros(experts, np.int64) for column in ("expert", "expert_early")}
     sizes = stage.child(f"{SIZES}/{HELD_OUT}/{lang}")
-    for found in _each(sizes, sizes.names(), pool):
+    for found in each(sizes.read_json, sizes.names()):
         for column, counts in found.items():
             sums[column] += np.asarray(counts, dtype=np.int64)
     return {column: of.tolist() for column, of in sums.items()}
-
-
-def _each(folder: Folder, names: Sequence[str], pool: Executor) -> Iterator[JsonObject]:
-    """The JSON files of these names, in order."""
-    # A pool takes all that it is given at once, and holds every answer that is not asked for yet.
-    for start in range(0, len(names), _AHEAD):
-        yield from pool.map(folder.read_json, names[start : start + _AHEAD])
 
 
 def _target(lang: str, split: str, part: str) -> str:

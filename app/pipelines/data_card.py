@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from app.corpora.base import SourceFile, Survey, Unread
 from app.corpora.losses import PoorFile, find_poor_files, tell_poor_files
 from app.corpora.shards import read_sidecar
 from app.corpora.unread import tell_unread
+from app.pipelines.side_by_side import each
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def make_card(
     Returns it and all poor files, of which it names the first. identified: languages that the identification knows,
     None if it is off.
     """
-    sidecars = [read_sidecar(stage, number) for number in files]
+    sidecars = list(each(functools.partial(read_sidecar, stage), list(files)))
     documents, sizes, rejects = Counter[str](), Counter[str](), Counter[str]()
     by_language: dict[str, Counter[str]] = {}
     for file, sidecar in zip(files.values(), sidecars, strict=True):

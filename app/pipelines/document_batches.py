@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +19,9 @@ from app.corpora.shards import part_names, read_part
 from app.fleet.ray_session import ray_session
 from app.pipelines.data_card import part_bytes
 from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.side_by_side import each
 from app.pipelines.units import missing
 from app.tokens.dataset import TokenCorpus
-
-READERS = 8
-"""Small files that the driver reads at once: of a remote store each read is a wait."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +97,7 @@ def draw_sample(
         with ray_session(config.cluster):
             sizes, most = source.sizes(parts), config.corpus.task_bytes
             run_part_tasks("sample", "parts", draw_part, waiting, 1.0, sizes, most, known=known)
-    with ThreadPoolExecutor(READERS) as pool:
-        return joined([read_batch(data) for data in pool.map(folder.read, names)])
+    return joined([read_batch(data) for data in each(folder.read, names)])
 
 
 def drawn(batch: DocumentBatch, share: float) -> DocumentBatch:

@@ -22,6 +22,7 @@ from app.core.suggest import unknown_value
 from app.core.typed import from_json
 from app.lineage.inputs import EVALUATE, TRAIN, StageInputs, planned
 from app.models.average import average_models
+from app.models.causal import CausalLM
 from app.models.load import count_parameters, load_model, save_model
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,11 @@ class _Fields:
     weights: Mapping[str, float]
 
 
+def _loaded(expert: StageFolder) -> CausalLM:
+    with expert.at_hand(FINAL_MODEL) as folder:
+        return load_model(str(folder))
+
+
 def _merged(store: Store, name: str, experts: Sequence[ExpertRecord], weights: Mapping[str, float]) -> StageFolder:
     started = time.monotonic()
     parents = {expert.name: expert.model for expert in experts if expert.name in weights}
@@ -100,7 +106,7 @@ def _merged(store: Store, name: str, experts: Sequence[ExpertRecord], weights: M
     for expert in stages:
         expert.manifest()
     # A generator: two models are in memory at once, however many are averaged.
-    models = (load_model(str(expert.local(FINAL_MODEL))) for expert in stages)
+    models = (_loaded(expert) for expert in stages)
     # Both are in the ensemble's order: parents and weights were made from it.
     model = average_models(models, list(weights.values()))
     with tempfile.TemporaryDirectory(prefix="xelm-merge-") as temporary:

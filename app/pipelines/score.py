@@ -181,7 +181,8 @@ def nats_per_token(scores: Mapping[str, StageFolder]) -> dict[str, dict[str, flo
 def model_scorer(config: Config, model: StageFolder) -> ScoreRows:
     """The scoring function of a finished model, on the GPU where there is one."""
     device = choose_device("auto")
-    network = load_model(str(model.local(FINAL_MODEL))).to(device).eval()
+    with model.at_hand(FINAL_MODEL) as folder:
+        network = load_model(str(folder)).to(device).eval()
     precision = autocast(config.training.precision, device)
     chunk = config.training.loss_chunk_tokens
     assert IGNORE == -100, "the loss ignores the same target"

@@ -18,7 +18,7 @@ from app.corpora.base import SourceFile
 from app.corpora.enough import next_files
 from app.corpora.identify import known_languages
 from app.corpora.losses import refuse_most_lost
-from app.corpora.pieces import PIECE, write_piece, written_piece
+from app.corpora.pieces import write_piece, written_piece
 from app.corpora.screening import screen
 from app.corpora.shards import read_sidecar, shard_file
 from app.corpora.sources import open_corpus
@@ -31,6 +31,7 @@ from app.pipelines.data_card import DataCard, make_card, read_card, tell_card, t
 from app.pipelines.duplicates import count_duplicates, find_near_duplicates
 from app.pipelines.enough_text import require_enough_text
 from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.side_by_side import each
 from app.pipelines.units import (
     CPUS,
     PART_BYTES,
@@ -41,6 +42,7 @@ from app.pipelines.units import (
     tell_whole_files,
     torn_files,
     unit_bytes,
+    unread_pieces,
 )
 
 log = logging.getLogger(__name__)
@@ -129,10 +131,11 @@ def _read_enough(config: Config, files: Sequence[SourceFile], stage: StageFolder
             with ray_session(config.cluster):
                 _shard_files(config, files, waiting, stage)
         # From the sidecars, done now or before: so the next round is the same one after a kill.
-        for number in numbers:
-            sizes = read_sidecar(stage, number).bytes
+        for number, sidecar in zip(numbers, each(functools.partial(read_sidecar, stage), numbers), strict=True):
             # Held-out text does not count: the budget is for training.
-            read[number] = {name.partition("/")[0]: size for name, size in sizes.items() if name.endswith("/train")}
+            read[number] = {
+                name.partition("/")[0]: size for name, size in sidecar.bytes.items() if name.endswith("/train")
+            }
     log.info("shard: %d of %d source files are enough for the budget", len(read), len(files))
     return {number: files[number] for number in sorted(read)}
 
@@ -168,7 +171,8 @@ def _shard_files(config: Config, files: Sequence[SourceFile], waiting: Sequence[
         return {"documents": sum(done.documents.values()), "bytes": sum(done.bytes.values())}
 
     # Pieces of an attempt that was killed are whole if they have their mark, and are not read again.
-    unread = [at for at, unit in enumerate(units) if unit.span is None or not unit.piece(stage).exists(PIECE)]
+    whole = [at for at, unit in enumerate(units) if unit.span is None]
+    unread = sorted([*whole, *unread_pieces(stage, units)])
     most = config.corpus.task_bytes
     run_part_tasks("shard", "units", read_one, unread, CPUS, unit_bytes(units), most, known=known)
     # This ends: files that are kept whole have no spans, so the second turn finds none torn.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from app.corpora.base import SourceFile, Span
 from app.corpora.pieces import PIECE, Join, join_part, plan_join
 from app.corpora.splitting import find_spans, tell_whole, why_whole
 from app.pipelines.part_tasks import run_part_tasks
+from app.pipelines.side_by_side import each
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +92,7 @@ def _find_cuts(config: Config, files: Sequence[SourceFile], numbers: Sequence[in
 
     unknown = [number for number in asked if spans_name(number).rpartition("/")[2] not in known]
     run_part_tasks("cut", "large files", cut_one, unknown, CPUS, dict.fromkeys(unknown, float(_OPENING_BYTES)), most)
-    return cuts | {number: _read_cut(stage, number) for number in asked}
+    return cuts | dict(zip(asked, each(functools.partial(_read_cut, stage), asked), strict=True))
 
 
 def keep_whole(stage: Folder, number: int) -> None:
@@ -121,7 +123,14 @@ def _size(file: SourceFile) -> int:
 def torn_files(stage: Folder, units: Iterable[Unit]) -> list[int]:
     """Numbers of the files of which a span was read and no piece was made."""
     split = [unit for unit in units if unit.span is not None]
-    return sorted({unit.number for unit in split if not unit.piece(stage).exists(PIECE)})
+    return sorted({split[at].number for at in unread_pieces(stage, split)})
+
+
+def unread_pieces(stage: Folder, units: Sequence[Unit]) -> list[int]:
+    """Places of the spans of which no piece was made, or not all of it."""
+    split = [at for at, unit in enumerate(units) if unit.span is not None]
+    there = each(lambda at: units[at].piece(stage).exists(PIECE), split)
+    return [at for at, is_there in zip(split, there, strict=True) if not is_there]
 
 
 def join_pieces(units: Sequence[Unit], stage: Folder, most: float) -> None:
@@ -143,22 +152,26 @@ def join_pieces(units: Sequence[Unit], stage: Folder, most: float) -> None:
 
     small = dict.fromkeys(pieces, float(_OPENING_BYTES))
     run_part_tasks("plan of parts", "large files", plan_one, list(pieces), CPUS, small, most)
-    joins = {number: _read_join(stage, number) for number in pieces}
+    joins = dict(zip(pieces, each(functools.partial(_read_join, stage), list(pieces)), strict=True))
     parts = [(number, part) for number, join in joins.items() for part in join.parts]
 
     def join_one(at: int) -> dict[str, int]:
         number, part = parts[at]
         return {"documents": join_part(pieces[number], part, number, stage)}
 
-    each = sum(sum(join.sidecar.bytes.values()) for join in joins.values()) / max(1, len(parts))
-    sizes = dict.fromkeys(range(len(parts)), each)
+    mean = sum(sum(join.sidecar.bytes.values()) for join in joins.values()) / max(1, len(parts))
+    sizes = dict.fromkeys(range(len(parts)), mean)
     # All of them, even if an earlier attempt was killed here: a part that is there is written again as it was.
     run_part_tasks("join", "parts of large files", join_one, range(len(parts)), CPUS, sizes, most)
-    for number, join in joins.items():
+
+    def end(number: int) -> None:
         # The sidecar says that the file is done: after all its parts, and before its pieces go. Killed in between,
         # nothing has to be read again.
-        stage.write_json(sidecar_name(number), asdict(join.sidecar))
+        stage.write_json(sidecar_name(number), asdict(joins[number].sidecar))
         stage.remove(f"{PIECES}/{unit_name(number)}")
+
+    for _ in each(end, list(joins)):
+        pass
 
 
 def _units(number: int, file: SourceFile, cut: _Cut | None) -> list[Unit]:

@@ -31,6 +31,11 @@ def test_nothing_is_fitted_where_there_is_nothing_to_fit(seconds: dict[int, floa
     assert is_linear(seconds, 5.0) is linear
 
 
+def test_sizes_that_took_no_more_than_the_base_are_left_out_of_the_fit() -> None:
+    assert exponent({4: 4.9, 16: 8.0, 64: 17.0}, 5.0) == pytest.approx(1.0)
+    assert not is_linear({4: 4.9, 16: 8.0, 64: 53.0}, 5.0), "an exponent of 2"
+
+
 def test_work_is_linear_up_to_an_exponent_of_1_05() -> None:
     assert is_linear({4: 4.0**1.04, 16: 16.0**1.04}, 0.0)
     assert not is_linear({4: 4.0**1.06, 16: 16.0**1.06}, 0.0)

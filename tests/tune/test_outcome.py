@@ -3,16 +3,19 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
+import pytest
 
 from app.artifacts.store import Store
 from app.config.load import load_config
 from app.config.schema import Config
 from app.core.records import JsonObject
 from tests.support.tiny import TINY
+from tune import outcome as outcome_module
 from tune.figures import trial_figures
-from tune.outcome import CHOSEN, PARQUET, TABLE, _text, _verdict, told
+from tune.outcome import CHOSEN, PARQUET, TABLE, _losses, _text, _verdict, told
 from tune.space import Outcome, Trial, trial_of
 
 
@@ -59,6 +62,21 @@ def test_a_verdict_says_how_many_seeds_agree_or_why_there_is_none() -> None:
     )
     none: JsonObject = {"against": "s.k-4", "clear": None, "reason": "scored on other documents"}
     assert _verdict(none) == "nothing can be said against s.k-4: scored on other documents"
+
+
+def test_the_loss_of_a_trial_is_the_mean_at_equal_shares_of_training_whenever_each_expert_has_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By hand: one expert of 100 tokens logs at 50 and 100, one of 300 at 60 and 300, and one of a later round at all.
+    logged = {"a": [(50, 4.0), (100, 2.0)], "b": [(60, 8.0), (300, 4.0)], "late": [(1, 99.0), (300, 99.0)]}
+    experts = [SimpleNamespace(model=model, round=int(model == "late")) for model in logged]
+    monkeypatch.setattr(outcome_module, "read_ensemble", lambda *_: SimpleNamespace(experts=experts))
+    rows = {model: [{"tokens_seen": tokens, "loss": loss} for tokens, loss in rows] for model, rows in logged.items()}
+    monkeypatch.setattr(outcome_module, "metrics_rows", lambda stage: rows[stage.key])
+    # Both have logged from half of their training on: there b is a line from 8 at 60 to 4 at 300, 6.5 at 150.
+    assert _losses(Store(str(tmp_path)), "r") == [(100.0, pytest.approx(5.25)), (200.0, pytest.approx(3.0))]
+    rows["a"] = []
+    assert _losses(Store(str(tmp_path)), "r") == []
 
 
 def test_where_no_trial_finished_no_configuration_is_left_to_take(tmp_path: Path) -> None:

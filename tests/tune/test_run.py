@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +23,7 @@ import pytest
 from app.artifacts.store import Folder, Store
 from app.config.load import load_config
 from app.config.schema import Config
-from app.core.errors import ConfigError, NotTrained, Preempted
+from app.core.errors import ConfigError, Interrupted, NotTrained, Preempted
 from app.lineage.lineage import Lineage
 from benchmarks.processes import kill_family
 from benchmarks.raylets import Raylets
@@ -179,6 +181,29 @@ def test_optuna_is_given_no_value_that_the_configuration_refuses(
     config = load_config("demo", overrides=["seed.source=trained", "sweep.seed_width=32,33", "sweep.searcher=optuna"])
     with pytest.raises(ConfigError, match="width 33 is not a multiple"):
         run_sweep(config, Store(str(tmp_path)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_a_search_is_a_stop_of_the_trial_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = Store(str(tmp_path))
+    stop = store.run("s")
+
+    def tuned(*_: object) -> None:
+        os.kill(os.getpid(), number)
+        deadline = time.monotonic() + 20
+        while not stop.exists("stop.json"):  # as a trial looks for it, and saves
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    monkeypatch.setattr(run, "tuned", tuned)
+    monkeypatch.setattr(run, "ray_session", lambda _cluster: contextlib.nullcontext())
+    config = load_config("demo", overrides=["run.name=s", "sweep.k=2,3", "sweep.searcher=optuna"])
+    interrupts = number == signal.SIGINT
+    with pytest.raises(Interrupted) if interrupts else contextlib.nullcontext():
+        assert run_sweep(config, store) == []
+    assert stop.read_json("stop.json") == {"reason": f"{signal.Signals(number).name} at the driver"}
 
 
 @dataclass

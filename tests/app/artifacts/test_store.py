@@ -272,3 +272,15 @@ def test_a_writer_under_whom_another_run_has_cleaned_up_may_try_again(
     monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.mv", gone)
     with pytest.raises(StorageError, match="run it again"):
         Store(str(tmp_path)).folder("x").write("a.json", b"{}")
+
+
+def test_what_is_at_hand_of_a_remote_store_leaves_no_copy_and_a_local_one_is_the_place(tmp_path: Path) -> None:
+    local, remote = Store(str(tmp_path / "here")), Store(f"memory://{tmp_path.name}-hand", str(tmp_path / "cache"))
+    for store in (local, remote):
+        store.folder("m").write("final/weights", b"w")
+        with store.folder("m").at_hand("final") as folder:
+            assert (folder / "weights").read_bytes() == b"w"
+        assert folder.exists() == (store is local)
+    with pytest.raises(MissingArtifact), remote.folder("m").at_hand("none"):
+        pass
+    assert not (tmp_path / "cache").exists()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,9 @@ from app.allocation.storage import save_allocator
 from app.allocation.terms import TokenAnalyzer
 from app.allocation.tfidf import TfidfAllocator
 from app.artifacts.layout import ALLOCATOR, ASSIGNMENT, HELD_OUT
-from app.artifacts.store import Folder, StageFolder, Store
+from app.artifacts.store import StageFolder, Store
 from app.core.errors import StaleArtifact
-from app.core.records import IntArray, JsonObject
-from app.pipelines import assign
+from app.core.records import IntArray
 from app.pipelines.assign import read_columns, sum_assignment, write_held_out_part, write_training_part
 
 TWO = ("expert-00", "expert-01")
@@ -134,24 +132,3 @@ def test_parts_of_a_cut_that_an_earlier_version_began_are_refused_with_the_cure(
     stage.write_json("sizes/documents/de/part-1.json", {"expert": [0, 1]})
     with pytest.raises(StaleArtifact, match=r"begun by an earlier version; delete its folder and run"):
         sum_assignment(stage, ["de", "en"])
-
-
-def test_no_more_sizes_are_read_than_are_added_up_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assign, "_AHEAD", 2)
-    stage, read = assigned(Store(str(tmp_path)), "a", by_meaning()), list[str]()
-    expected = sum_assignment(stage, ["de"])
-    for number in range(2, 7):
-        write(stage, f"documents/de/part-{number}.parquet", expert=[0])
-    plain = Folder.read_json
-
-    def noted(folder: Folder, name: str) -> JsonObject:
-        read.append(name)
-        return plain(folder, name)
-
-    monkeypatch.setattr(Folder, "read_json", noted)
-    names = [f"part-{n}.json" for n in range(7)]
-    with ThreadPoolExecutor(8) as pool:
-        waiting = assign._each(stage.child("sizes/documents/de"), names, pool)
-        assert next(waiting)["expert"] == [1, 2] and len(read) <= 2
-        assert len(list(waiting)) == 6 and sorted(read) == names
-    assert sum_assignment(stage, ["de"])["documents"] == {"de": [6, 3]} != expected["documents"]
