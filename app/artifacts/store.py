@@ -7,7 +7,6 @@ be run again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import TypeVar
 
 import fsspec
 
+from app.artifacts.copies import drop_stale, name_of_root
 from app.artifacts.layout import DONE, MANIFEST, Stage, run_folder, stage_folder
 from app.artifacts.manifest import Manifest, read_manifest
 from app.core.errors import CorruptArtifact, MissingArtifact, StaleArtifact, StorageError
@@ -28,9 +28,6 @@ from app.core.records import JsonObject, JsonValue
 from app.core.typed import from_json
 
 _TEMPORARY = ".tmp"
-_MADE = ".made"
-"""Beside copies of a stage: the digest of its manifest."""
-_ROOT_DIGITS = 12
 CACHE_BYTES = 16 << 30
 """Of token parts on one machine, where nothing else is said."""
 Counts = TypeVar("Counts")
@@ -315,23 +312,8 @@ class StageFolder(Folder):
         """Remove this machine's copies of a remote stage if it has been made anew since: its key says what it is made
         of, and other code or hardware may make something else of that.
         """
-        if not self.cache or self.is_local or not self.exists(MANIFEST):
-            return
-        copies, made = Path(self.cache), hashlib.sha256(self.read(MANIFEST)).hexdigest()
-        mark = copies / _MADE
-        is_marked = mark.exists()
-        if is_marked and mark.read_text() == made:
-            return
-        if is_marked:
-            # Moved first: what another process begins to copy meanwhile is not removed.
-            old = copies.with_name(f"{copies.name}.{uuid.uuid4().hex}{_TEMPORARY}")
-            with suppress(FileNotFoundError):  # another process has done it
-                copies.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
-        copies.mkdir(parents=True, exist_ok=True)
-        new = mark.with_name(f"{_MADE}.{uuid.uuid4().hex}")
-        new.write_text(made)
-        new.replace(mark)
+        if self.cache and not self.is_local and self.exists(MANIFEST):
+            drop_stale(Path(self.cache), self.read(MANIFEST))
 
     def counts(self, kind: type[Counts]) -> Counts:
         """What the complete stage holds, as one of the records of ``counts``; raises what ``manifest`` raises."""
@@ -394,8 +376,7 @@ class Store:
         return Path(self.cache) if self.cache else Path(tempfile.gettempdir()) / "xelm-cache"
 
     def _cached(self, name: str) -> str:
-        # Stores have stages of the same keys, and may share a machine.
-        return str(self.cache_folder / hashlib.sha256(self.root.encode()).hexdigest()[:_ROOT_DIGITS] / name)
+        return str(self.cache_folder / name_of_root(self.root) / name)
 
 
 def _flush(place: Path) -> None:
